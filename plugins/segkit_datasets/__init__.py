@@ -1,0 +1,1 @@
+"""Datasets: generated phantoms, public sets in their own layouts, and the user's own folders."""

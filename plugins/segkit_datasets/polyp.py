@@ -1,0 +1,112 @@
+"""CVC-ClinicDB (Bernal 2015): colonoscopy frames with polyp masks, grouped by the video sequence they were cut from.
+
+Neighbouring frames of one sequence are nearly the same picture, so a split must not tear a sequence. The dataset's README
+lists which frames belong to which sequence; copies often lack that file, so the table stands here.
+"""
+
+from __future__ import annotations
+
+import bisect
+from pathlib import Path
+
+import numpy as np
+
+from segkit.api import (
+    Case,
+    Dataset,
+    NoOptions,
+    Sample,
+    SegkitError,
+    Task,
+    find_folder,
+    missing_data,
+    pair_files,
+    read_image,
+    read_mask,
+    write_image,
+)
+from segkit_datasets.phantom import draw
+from segkit_datasets.plugin import POLYP_LAYOUT, PhantomOptions
+
+HOMEPAGE = "https://polyp.grand-challenge.org/CVCClinicDB/"
+MASK_FOLDERS = ("ground truth", "ground_truth", "groundtruth")
+
+LAST_FRAMES = (  # of sequences 1 to 29
+    25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363, 383, 408, 428, 447, 466, 478, 503, 528,
+    546, 571, 591, 612,
+)  # fmt: skip
+
+
+def open_polyp(root: Path, options: NoOptions, labelled: bool = True) -> Dataset:
+    """Open Original/ and Ground Truth/, tif or png.
+
+    Raises:
+        UsageError: they are not there.
+        SegkitError: a frame's name is no number, or beyond 612.
+    """
+    images, masks = _find_folders(root, labelled)
+    found = pair_files(images, masks if labelled else None)
+    cases = tuple(
+        Case(
+            key,
+            group=f"sequence-{sequence_of(image):02d}",
+            files={"image": image} | ({"mask": mask} if mask else {}),
+            metadata={"frame": int(image.stem)},
+        )
+        for key, image, mask in found.pairs
+        if mask is not None or not labelled
+    )
+    if not cases:
+        raise missing_data("A frame with its mask", root, ["Original/N.tif", "Ground Truth/N.tif"], POLYP_LAYOUT, HOMEPAGE)
+    task = Task(3, ("background", "polyp"), channel_names=("red", "green", "blue"))
+    left_out = len(found.pairs) - len(cases)
+    notes = (f"{left_out} frame(s) without a mask are left out.",) if left_out else ()
+    return Dataset(task, cases, _read, options, notes)
+
+
+def sequence_of(image: Path) -> int:
+    """The video sequence, 1 to 29, of a frame's file.
+
+    >>> sequence_of(Path("26.tif"))
+    2
+    """
+    if not image.stem.isdecimal() or not 1 <= int(image.stem) <= LAST_FRAMES[-1]:
+        raise SegkitError(f"{image}: a frame of CVC-ClinicDB is called 1 to {LAST_FRAMES[-1]}.", "Use --dataset folder.")
+    return bisect.bisect_left(LAST_FRAMES, int(image.stem)) + 1
+
+
+def synthesize(out: Path, cases: int, seed: int) -> None:
+    """Write made-up frames in this layout, spread over the sequences, with the original's odd TIFF tags."""
+    import tifffile
+
+    options = PhantomOptions(cases=cases, seed=seed)
+    for number in range(cases):
+        frame = 1 + number * LAST_FRAMES[-1] // cases
+        image, mask = draw(number, options)
+        (out / "CVC-ClinicDB" / "Original").mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(
+            out / "CVC-ClinicDB" / "Original" / f"{frame}.tif",
+            np.ascontiguousarray(np.moveaxis(image, 0, -1)),
+            photometric="minisblack",
+            planarconfig="contig",
+        )
+        write_image(out / "CVC-ClinicDB" / "Ground Truth" / f"{frame}.tif", (mask * 255).astype(np.uint8))
+
+
+def _read(case: Case) -> Sample:
+    mask = None
+    if "mask" in case.files:
+        mask = (read_mask(case.files["mask"]) > 127).astype(np.int32)  # some masks have gray edges
+    return Sample(read_image(case.files["image"]), mask)
+
+
+def _find_folders(root: Path, labelled: bool) -> tuple[Path, Path]:
+    """Original and Ground Truth in root, or one or two folders below it; TIF before PNG, since it is the original."""
+    below = [path for path in sorted(root.iterdir()) if path.is_dir()]
+    deeper = [path for folder in below for path in sorted(folder.iterdir()) if path.is_dir()]
+    candidates = [root, *below, *deeper]
+    for folder in sorted(candidates, key=lambda path: (len(path.parts), "png" in path.name.lower())):
+        images, masks = find_folder(folder, ["original"]), find_folder(folder, MASK_FOLDERS)
+        if images is not None and (masks is not None or not labelled):
+            return images, masks or images
+    raise missing_data("CVC-ClinicDB", root, ["Original/", "Ground Truth/"], POLYP_LAYOUT, HOMEPAGE)

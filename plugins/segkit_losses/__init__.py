@@ -1,0 +1,1 @@
+"""Losses for binary, multiclass and multilabel masks."""

@@ -1,0 +1,95 @@
+"""Dice, IoU, precision, recall, specificity, accuracy and the confusion matrix, all from one count per case.
+
+Empty masks: Dice and IoU are 1 where truth and prediction are both empty and 0 where one is; precision, recall and
+specificity are undefined (NaN) where their denominator is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.api import CaseResult, Metric, NoOptions, Task
+
+Counts = Mapping[str, Any]
+Ratio = Callable[[int, int, int, int], tuple[int, int]]
+
+
+def count(result: CaseResult) -> dict[str, NDArray[np.int64]]:
+    """One look at the pixels.
+
+    Returns:
+        "confusion": exclusive classes: (classes, classes) pixels, truth by prediction;
+        multilabel: (classes - 1, 2, 2), one such table per class. Pixels of ignore_index are left out.
+    """
+    if result.task.mode == "multilabel":
+        pairs = zip(result.truth, result.labels, strict=True)
+        return {"confusion": np.stack([_table(truth, labels, 2, None) for truth, labels in pairs])}
+    classes = len(result.task.classes)
+    return {"confusion": _table(result.truth, result.labels, classes, result.task.ignore_index)}
+
+
+def _table(truth: NDArray[Any], labels: NDArray[Any], classes: int, ignore: int | None) -> NDArray[np.int64]:
+    truth, labels = truth.astype(np.int64).ravel(), labels.astype(np.int64).ravel()
+    if ignore is not None:
+        truth, labels = truth[truth != ignore], labels[truth != ignore]
+    return np.bincount(truth * classes + labels, minlength=classes**2).reshape(classes, classes)
+
+
+def _one_against_rest(task: Task, counts: Counts) -> dict[str, tuple[int, int, int, int]]:
+    """Class name -> (TP, FP, FN, TN): the foreground for binary and multilabel, every class for multiclass."""
+    table = counts["confusion"]
+    if task.mode == "multilabel":
+        return {
+            name: (int(own[1, 1]), int(own[0, 1]), int(own[1, 0]), int(own[0, 0]))
+            for name, own in zip(task.foreground, table, strict=True)
+        }
+    names = list(enumerate(task.classes))[1 if task.mode == "binary" else 0 :]
+    found = {}
+    for index, name in names:
+        hit, predicted, true = int(table[index, index]), int(table[:, index].sum()), int(table[index].sum())
+        found[name] = (hit, predicted - hit, true - hit, int(table.sum()) - predicted - true + hit)
+    return found
+
+
+def _ratio_metric(name: str, ratio: Ratio, empty: float) -> Callable[[Task, NoOptions], Metric]:
+    def build(task: Task, options: NoOptions) -> Metric:
+        def finish(counts: Counts) -> dict[str, float]:
+            values = {}
+            for label, cells in _one_against_rest(task, counts).items():
+                above, below = ratio(*cells)
+                values[f"{name}/{label}"] = above / below if below else empty
+            return values
+
+        return Metric(count, finish)
+
+    return build
+
+
+build_dice = _ratio_metric("dice", lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn), empty=1.0)
+build_iou = _ratio_metric("iou", lambda tp, fp, fn, tn: (tp, tp + fp + fn), empty=1.0)
+build_precision = _ratio_metric("precision", lambda tp, fp, fn, tn: (tp, tp + fp), empty=float("nan"))
+build_recall = _ratio_metric("recall", lambda tp, fp, fn, tn: (tp, tp + fn), empty=float("nan"))
+build_specificity = _ratio_metric("specificity", lambda tp, fp, fn, tn: (tn, tn + fp), empty=float("nan"))
+build_accuracy = _ratio_metric("accuracy", lambda tp, fp, fn, tn: (tp + tn, tp + fp + fn + tn), empty=float("nan"))
+
+
+def build_confusion(task: Task, options: NoOptions) -> Metric:
+    """Rows of the confusion matrix as shares: "confusion/TRUTH/PREDICTION"."""
+
+    def finish(counts: Counts) -> dict[str, float]:
+        table = counts["confusion"]
+        tables = {"": (task.classes, table)}
+        if task.mode == "multilabel":
+            tables = {name: ((f"no {name}", name), own) for name, own in zip(task.foreground, table, strict=True)}
+        values = {}
+        for names, cells in tables.values():
+            for truth, row in zip(names, cells, strict=True):
+                for predicted, cell in zip(names, row, strict=True):
+                    values[f"confusion/{truth}/{predicted}"] = cell / row.sum() if row.sum() else float("nan")
+        return values
+
+    return Metric(count, finish)

@@ -1,0 +1,74 @@
+"""Everything a plugin author imports. Light: no numpy, no torch.
+
+    from segkit.api import ModelSpec, hookimpl
+
+    @hookimpl
+    def segkit_models():
+        return [ModelSpec("my-net", "What it is", "my_package.net:build", MyOptions)]
+
+The interfaces, with B cases, K = task.outputs and spatial axes *S:
+
+    model    build(task, options) -> nn.Module    (B, channels, *S) -> logits (B, K, *S)
+    loss     build(task, options) -> nn.Module    (logits, target) -> scalar
+                                                  target: (B, *S) integers, or (B, K, *S) of 0 and 1 for multilabel
+    metric   build(task, options) -> Metric
+    dataset  open(root, options, labelled=True) -> Dataset
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from segkit.errors import SegkitError, UsageError
+from segkit.hookspecs import hookimpl
+from segkit.options import NoOptions, option
+from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec, RecipeSpec
+from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
+
+if TYPE_CHECKING:
+    from segkit.data.images import read_image, read_mask, write_image
+    from segkit.data.pairing import Pairs, find_folder, missing_data, pair_files
+
+_LAZY = {
+    "read_image": "segkit.data.images",
+    "read_mask": "segkit.data.images",
+    "write_image": "segkit.data.images",
+    "Pairs": "segkit.data.pairing",
+    "find_folder": "segkit.data.pairing",
+    "pair_files": "segkit.data.pairing",
+    "missing_data": "segkit.data.pairing",
+}
+
+__all__ = [
+    "Case",
+    "CaseResult",
+    "Dataset",
+    "DatasetSpec",
+    "LossSpec",
+    "Metric",
+    "MetricSpec",
+    "ModelSpec",
+    "NoOptions",
+    "Pairs",
+    "RecipeSpec",
+    "Sample",
+    "SegkitError",
+    "Task",
+    "UsageError",
+    "find_folder",
+    "hookimpl",
+    "missing_data",
+    "option",
+    "pair_files",
+    "read_image",
+    "read_mask",
+    "write_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

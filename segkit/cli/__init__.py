@@ -1,0 +1,1 @@
+"""The commands: one thin file each; whatever is heavy is imported inside the function."""

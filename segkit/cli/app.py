@@ -1,0 +1,97 @@
+"""The command line as a whole: its commands, the options that work everywhere, and how errors end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from segkit import __version__, terminal
+from segkit.cli import catalogue, data, evaluate, info, plugins, predict, train
+from segkit.errors import SegkitError
+
+EVERYWHERE = ("--debug", "-q", "--quiet")  # typed before or after the command
+
+app = typer.Typer(
+    name="segkit",
+    help="Medical image segmentation: train, evaluate, predict. Try: segkit train --dataset phantom --model resunet",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("models")(catalogue.models)
+app.command("datasets")(catalogue.datasets)
+app.command("losses")(catalogue.losses)
+app.command("metrics")(catalogue.metrics)
+app.command("recipes")(catalogue.recipes)
+app.command("info")(info.info)
+app.command("plugins")(plugins.plugins)
+app.add_typer(data.app, name="data")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"segkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No words and no progress, only results.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+) -> None:
+    terminal.VERBOSITY.debug, terminal.VERBOSITY.quiet = debug, quiet
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit code (0 done, 1 failed, 2 wrong usage, 3 done in part, 130 interrupted)."""
+    logging.captureWarnings(True)  # warnings of libraries are not for the user; --debug shows them
+    if "--debug" not in arguments:
+        logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+        logging.getLogger("py.warnings").propagate = False
+    try:
+        app(args=_hoist(arguments), prog_name="segkit", standalone_mode=True)
+    except SystemExit as exit:
+        return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nobody is left to tell
+        return 1
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        return _report(error)
+    return 0
+
+
+def _hoist(arguments: Sequence[str]) -> list[str]:
+    """Move the options that work everywhere before the command, where the parser wants them."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    hoisted = [argument for argument in arguments[:end] if argument in EVERYWHERE]
+    rest = [argument for argument in arguments[:end] if argument not in EVERYWHERE]
+    return [*hoisted, *rest, *arguments[end:]]
+
+
+def _report(error: Exception) -> int:
+    console = terminal.console()
+    if isinstance(error, SegkitError):
+        console.print(f"Error: {error.message}", style="bold red", markup=False, soft_wrap=True)
+        if error.hint:
+            console.print(error.hint, markup=False, soft_wrap=True)
+        return error.exit_code
+    if isinstance(error, OSError):
+        console.print(f"Error: {error}", style="bold red", markup=False, soft_wrap=True)
+        return 1
+    console.print(
+        f"Error: segkit itself failed: {type(error).__name__}: {error}", style="bold red", markup=False, soft_wrap=True
+    )
+    console.print("Add --debug for the traceback, and please report it.", markup=False)
+    return 1

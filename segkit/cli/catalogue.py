@@ -1,0 +1,143 @@
+"""`segkit models|datasets|losses|metrics|recipes [NAME]`: what there is, and the options of one of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from segkit import plugins as registry
+from segkit.cli.output import print_json, print_table
+from segkit.errors import UsageError
+from segkit.options import fields_of
+from segkit.plugins import Found
+from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
+
+Name = Annotated[str | None, typer.Argument(help="Show this one's options.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+
+
+def models(
+    name: Name = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="Image channels: build it and count.")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="Number of outputs, with --channels.")] = None,
+    option: Annotated[list[str] | None, typer.Option("-o", metavar="model.KEY=VALUE", help="Option to count with.")] = None,
+    json: Json = False,
+) -> None:
+    """List the models, or show one: its options and, for given channels, its parameters."""
+    if name is None:
+        return _list("models", json)
+    found = registry.load().find("models", name)
+    document = _describe(found)
+    if channels is not None or classes is not None or option:
+        from segkit.engine.count import count_parameters
+
+        document |= count_parameters(found, channels or 3, classes or 1, option or [])
+    return _show(document, json)
+
+
+def datasets(name: Name = None, json: Json = False) -> None:
+    """List the datasets, or show one: homepage, licence, expected tree, options."""
+    _list_or_show("datasets", name, json)
+
+
+def losses(name: Name = None, json: Json = False) -> None:
+    """List the losses, or show one's options."""
+    _list_or_show("losses", name, json)
+
+
+def metrics(name: Name = None, json: Json = False) -> None:
+    """List the metrics, or show one's options."""
+    _list_or_show("metrics", name, json)
+
+
+def recipes(name: Name = None, json: Json = False) -> None:
+    """List the recipes: starting points for `segkit train --recipe NAME`."""
+    _list_or_show("recipes", name, json)
+
+
+def _list_or_show(group: str, name: str | None, json: bool) -> None:
+    if name is None:
+        _list(group, json)
+    else:
+        _show(_describe(registry.load().find(group, name)), json)
+
+
+def _list(group: str, json: bool) -> None:
+    items = sorted(registry.load().all(group), key=lambda item: (item.spec.name, item.full_name))
+    if json:
+        print_json([_summary(item) for item in items])
+        return
+    rows = [
+        (
+            item.spec.name if item.spec.bare else item.full_name,
+            item.plugin.name,
+            f"{item.plugin.distribution} {item.plugin.version}",
+            item.spec.summary,
+        )
+        for item in items
+    ]
+    if not rows:
+        typer.echo(f"No {group} are installed; 'segkit plugins' shows what is.")
+        return
+    print_table(("name", "plugin", "from", "summary"), rows)
+
+
+def _summary(item: Found) -> dict[str, Any]:
+    return {
+        "name": item.spec.name,
+        "full_name": item.full_name,
+        "plugin": item.plugin.name,
+        "distribution": item.plugin.distribution,
+        "version": item.plugin.version,
+        "summary": item.spec.summary,
+    }
+
+
+def _describe(item: Found) -> dict[str, Any]:
+    spec = item.spec
+    facts: dict[str, Any] = {}
+    if isinstance(spec, ModelSpec):
+        facts = {"kind": spec.kind, "dims": list(spec.dims)}
+    if isinstance(spec, DatasetSpec):
+        facts = {"homepage": spec.homepage, "licence": spec.licence, "layout": spec.layout}
+        facts["preprocess"] = dict(spec.preprocess)
+    if isinstance(spec, (LossSpec, MetricSpec)):
+        facts = {"modes": list(spec.modes), "kinds": list(spec.kinds)}
+    try:
+        options = [
+            {"name": field.name, "type": field.type, "default": field.default, "help": field.help}
+            for field in fields_of(spec.options)
+        ]
+    except TypeError as error:
+        raise UsageError(f"The options of {spec.name!r} cannot be shown: {error}.") from None
+    return {**_summary(item), **facts, "options": options}
+
+
+def _show(document: dict[str, Any], json: bool) -> None:
+    if json:
+        print_json(document)
+        return
+    typer.echo(f"{document['name']}: {document['summary']}")
+    typer.echo(f"from {document['distribution']} {document['version']}, full name {document['full_name']}")
+    shown = {"name", "full_name", "plugin", "distribution", "version", "summary", "options"}
+    for key, value in document.items():
+        if key in shown or value in ("", [], {}):
+            continue
+        typer.echo(f"{key}:\n{value}".rstrip() if key == "layout" else f"{key}: {_words(value)}")
+    if document["options"]:
+        typer.echo("")
+        rows = [(field["name"], field["type"], _words(field["default"]), field["help"]) for field in document["options"]]
+        print_table(("option", "type", "default", "what"), rows)
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "auto"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {_words(item)}" for key, item in value.items())
+    return f"{value:,}" if isinstance(value, int) and value > 9999 else str(value)

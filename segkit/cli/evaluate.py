@@ -1,0 +1,89 @@
+"""`segkit evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def evaluate(
+    what: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors file.")],
+    subset: Annotated[str, typer.Option(help="train, val, test, or all (which holds training data).")] = "test",
+    dataset: Annotated[str | None, typer.Option(help="Another dataset than the run's own.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Where the data lies, if not where it lay in training.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="One more metric; may be repeated.")] = None,
+    aggregate: Annotated[str, typer.Option(help="What the table shows: per_case, per_group or pooled.")] = "per_case",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for cases.csv and metrics.json. [RUN/SUBSET]")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("-o", metavar="SECTION.KEY=VALUE", help="A setting of dataset or metrics.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Score a run on held-out cases, on the ground truth's own grid."""
+    from segkit import plugins, terminal, weights
+    from segkit.cli.output import print_json
+    from segkit.config import complete_metrics
+    from segkit.engine.holdout import check_task, choose, select
+    from segkit.engine.stats import AGGREGATIONS
+    from segkit.errors import UsageError, did_you_mean
+    from segkit.run import weights_of
+
+    if aggregate not in AGGREGATIONS:
+        raise UsageError(f"--aggregate {aggregate} is not allowed.", did_you_mean(aggregate, AGGREGATIONS))
+    path, catalogue = weights_of(what), plugins.load()
+    header = weights.read_header(path)
+    flags = {"dataset": dataset, "data_dir": data_dir, "metric": metric}
+    holdout = choose(path, flags, option or [], catalogue)
+    opened = holdout.dataset.spec.load()(holdout.root, holdout.dataset.options)
+    check_task(header.task, opened.task)
+    chosen = complete_metrics(holdout.metrics, opened.task, catalogue)
+    cases, about = select(holdout, opened, subset)
+
+    from segkit.engine import backends
+    from segkit.engine.evaluate import build_metrics, document_of, write_evaluation
+    from segkit.engine.evaluate import evaluate as run_evaluation
+
+    header, model = backends.load_model(path)
+    forward = backends.torch_forward(model, backends.choose_device(device), header.stride, header.minimum)
+    metrics = build_metrics(chosen, opened.task)
+    scored = run_evaluation(forward, opened, cases, header.preprocess, metrics, batch_size)
+    folder = out or (holdout.run.path / subset if holdout.run else None)
+    about = {"weights": str(path), **about}
+    document = write_evaluation(scored, folder, about) if folder else document_of(scored, about)
+    if json:
+        print_json(document)
+    elif scored.scores:
+        _print(document, aggregate)
+    if folder:
+        terminal.say(f"written: {folder}/cases.csv, {folder}/metrics.json")
+    if scored.failed:
+        raise typer.Exit(3 if scored.scores else 1)
+
+
+def _print(document: dict[str, Any], how: str) -> None:
+    from segkit.cli.output import print_table
+    from segkit.engine.stats import is_detail
+
+    figures = {key: figure for key, figure in document["figures"][how].items() if not is_detail(key)}
+    classes = list(dict.fromkeys(key.partition("/")[2] for key in figures if "/" in key))
+    names = list(dict.fromkeys(key.partition("/")[0] for key in figures))
+    rows = []
+    for label in classes + (["mean"] if len(classes) > 1 else []):
+        found = [figures.get(name if label == "mean" else f"{name}/{label}") for name in names]
+        rows.append([label, *(_cell(figure) for figure in found)])
+    unit = {"per_case": "cases", "per_group": "groups", "pooled": "cases, pooled"}[how]
+    number = document["groups"] if how == "per_group" else document["cases"]
+    title = f"{document['dataset']} {document['subset']}: {number} {unit} ({how})"
+    print_table(["class", *names], rows, title=title)
+    undefined = {key: figure["undefined"] for key, figure in figures.items() if figure["undefined"]}
+    if undefined:
+        listing = ", ".join(f"{key} in {count}" for key, count in undefined.items())
+        typer.echo(f"Undefined and left out of the mean: {listing} of {number} {unit}.")
+
+
+def _cell(figure: dict[str, Any] | None) -> str:
+    return "-" if figure is None or figure["mean"] != figure["mean"] else f"{figure['mean']:.4f}"

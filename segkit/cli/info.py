@@ -1,0 +1,37 @@
+"""`segkit info FILE`: what a weights file says about itself, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from segkit.cli.output import print_json, print_table
+
+
+def info(
+    file: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors file.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Show the header of a weights file: model, options, classes, preprocessing, validation results."""
+    from segkit import weights
+    from segkit.run import weights_of
+
+    path = weights_of(file)
+    document = {"file": str(path), "bytes": path.stat().st_size, **weights.read_header(path).to_dict()}
+    if json:
+        print_json(document)
+        return
+    print_table(("fact", "value"), _rows(document))
+
+
+def _rows(document: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for key, value in document.items():
+        if isinstance(value, dict):
+            rows += _rows(value, f"{prefix}{key}.")
+        elif value not in (None, []):
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            rows.append((f"{prefix}{key}", f"{value:.4f}" if isinstance(value, float) else text))
+    return rows

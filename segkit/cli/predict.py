@@ -1,0 +1,55 @@
+"""`segkit predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    what: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors file.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image, or a folder tree of images.")],
+    out: Annotated[Path, typer.Option(help="Folder for the masks; mirrors the input's tree.")],
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each mask over its image.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Write a mask for each image, at the image's own size. A second call does what is left."""
+    import hashlib
+
+    from segkit import terminal, weights
+    from segkit.cli.output import print_json
+    from segkit.engine.predict import plan
+    from segkit.engine.predict import predict as run_prediction
+    from segkit.errors import UsageError
+    from segkit.run import weights_of
+
+    path = weights_of(what)
+    header = weights.read_header(path)
+    if header.task.dims != 2:
+        raise UsageError(f"{path} takes {header.task.dims}D volumes; the input is 2D images.")
+    jobs = plan(source, out, overlay)
+
+    from segkit.engine import backends
+
+    header, model = backends.load_model(path)
+    forward = backends.torch_forward(model, backends.choose_device(device), header.stride, header.minimum)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        result = run_prediction(forward, jobs, out, header.task, header.preprocess, digest, overwrite, batch_size)
+    except KeyboardInterrupt:
+        terminal.notice("interrupted; the same command does the rest.")
+        raise typer.Exit(130) from None
+    if json:
+        counts = {"done": result.done, "skipped": result.skipped, "failed": result.failed}
+        files = {job.key: result.entries[job.key] for job in jobs}
+        print_json({"out": str(out.absolute()), **counts, "files": files})
+    parts = [f"{result.done} predicted", f"{result.skipped} already done", f"{result.failed} failed"]
+    terminal.say(f"{', '.join(parts)}; masks are in {out}, details in {out / 'predictions.json'}")
+    if result.failed:
+        raise typer.Exit(3 if result.done or result.skipped else 1)

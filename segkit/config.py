@@ -1,0 +1,303 @@
+"""One record of a training: gathered from a starting point and the command line, checked here without torch.
+
+values = gather(base, flags, assignments)     raw values, by section
+config = resolve(values, catalogue)           names found, options checked
+config = complete(config, dataset)            what depends on the data filled in
+to_toml(config)                               what run.toml holds: every value resolved
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segkit.errors import UsageError, did_you_mean
+from segkit.options import build, plain
+from segkit.plugins import Catalogue, Found
+from segkit.settings import AUGMENT_POLICIES, SECTIONS, Augment, Preprocess, Split, Train
+from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
+from segkit.task import Dataset, Task
+
+Values = dict[str, dict[str, Any]]
+NAMED = ("dataset", "model", "loss")
+ALL_SECTIONS = (*NAMED, "metrics", *SECTIONS)
+FLAG_KEYS = {
+    "dataset": "dataset.name",
+    "data_dir": "dataset.root",
+    "model": "model.name",
+    "loss": "loss.name",
+    "augment": "augment.policy",
+    "split": "split.by",
+    "allow_leak": "split.allow_leak",
+}
+PREPROCESS_DEFAULTS: Mapping[str, Any] = {"fit": "stretch", "size": 256, "intensity": "scale255"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A spec that was chosen, with its options."""
+
+    found: Found
+    options: Any
+
+    @property
+    def name(self) -> str:
+        return self.found.full_name
+
+    @property
+    def spec(self) -> Any:
+        return self.found.spec
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole record. Until `complete`, `loss` may be None and `metrics` holds only those that were named."""
+
+    dataset: Choice
+    root: Path | None
+    model: Choice
+    loss: Choice | None
+    metrics: tuple[Choice, ...]
+    preprocess: Preprocess
+    augment: Augment
+    split: Split
+    train: Train
+
+
+def gather(base: Mapping[str, Any], flags: Mapping[str, Any], assignments: Iterable[str]) -> Values:
+    """Raw values by section; the command line wins over the base.
+
+    Args:
+        base: a parsed run.toml or recipe.
+        flags: values of the command's flags by parameter name; None means not typed. Names outside `FLAG_KEYS` and
+            "metric" are keys of the section train.
+        assignments: the `-o SECTION.KEY=VALUE` texts.
+
+    Raises:
+        UsageError: an unknown section, or a text without "=".
+    """
+    typed: Values = {}
+    for flag, value in flags.items():
+        if value is None:
+            continue
+        if flag == "metric":
+            typed.setdefault("metrics", {}).update({name: {} for name in value})
+        else:
+            section, key = FLAG_KEYS.get(flag, f"train.{flag}").split(".")
+            typed.setdefault(section, {})[key] = value
+    for assignment in assignments:
+        _assign(typed, assignment)
+    return _merge(base, typed)
+
+
+def resolve(values: Values, catalogue: Catalogue) -> Config:
+    """Find every name and check every option. Raises UsageError naming the first thing that is wrong."""
+    dataset, root, metrics = resolve_data(values, catalogue)
+    return Config(
+        dataset=dataset,
+        root=root,
+        model=_choose("model", values.get("model", {}), catalogue),
+        loss=_choose("loss", values["loss"], catalogue) if values.get("loss") else None,
+        metrics=metrics,
+        preprocess=build(Preprocess, values.get("preprocess", {}), "preprocess"),
+        augment=build(Augment, values.get("augment", {}), "augment"),
+        split=build(Split, values.get("split", {}), "split"),
+        train=build(Train, values.get("train", {}), "train"),
+    )
+
+
+def resolve_data(values: Values, catalogue: Catalogue) -> tuple[Choice, Path | None, tuple[Choice, ...]]:
+    """The dataset, where it lies, and the metrics that were named: all that an evaluation needs."""
+    dataset_values = dict(values.get("dataset", {}))
+    root = dataset_values.pop("root", None)
+    dataset = _choose("dataset", dataset_values, catalogue)
+    metrics = tuple(
+        _choose("metrics", {**options, "name": name}, catalogue) for name, options in values.get("metrics", {}).items()
+    )
+    return dataset, _existing_root(dataset, root), metrics
+
+
+def complete(config: Config, dataset: Dataset, catalogue: Catalogue) -> Config:
+    """Fill in what depends on the data, and check that everything goes together.
+
+    Raises:
+        UsageError: a model, loss or metric that cannot take this task.
+    """
+    task = dataset.task
+    _check_model(config.model, config.dataset.name, task)
+    preprocess = _complete_preprocess(config, task)
+    options = config.model.options
+    if getattr(options, "size", 0) is None:
+        options = dataclasses.replace(options, size=preprocess.size)
+    policy = AUGMENT_POLICIES[config.augment.policy]
+    augment = dataclasses.replace(config.augment, **_unset(config.augment, policy))
+    seed = config.train.seed if config.split.seed is None else config.split.seed
+    return dataclasses.replace(
+        config,
+        dataset=Choice(config.dataset.found, dataset.options or config.dataset.options),
+        model=Choice(config.model.found, options),
+        loss=_complete_loss(config, task, catalogue),
+        metrics=complete_metrics(config.metrics, task, catalogue),
+        preprocess=preprocess,
+        augment=augment,
+        split=dataclasses.replace(config.split, seed=seed),
+    )
+
+
+def to_toml(config: Config) -> dict[str, Any]:
+    """The record as run.toml holds it; `gather` with it as base and nothing typed gives the same record again."""
+    root = {"root": str(config.root)} if config.root else {}
+    assert config.loss is not None, "complete() comes first"
+    return {
+        "dataset": {"name": config.dataset.name, **root, **plain(config.dataset.options)},
+        "model": {"name": config.model.name, **plain(config.model.options)},
+        "loss": {"name": config.loss.name, **plain(config.loss.options)},
+        "metrics": {metric.name: plain(metric.options) for metric in config.metrics},
+        **{section: plain(getattr(config, section)) for section in SECTIONS},
+    }
+
+
+def _assign(typed: Values, assignment: str) -> None:
+    target, equals, value = assignment.partition("=")
+    section, _, key = target.strip().partition(".")
+    if not equals or not key:
+        raise UsageError(f"-o {assignment!r} is not SECTION.KEY=VALUE.", "For instance: -o model.width=32")
+    if section not in ALL_SECTIONS:
+        raise UsageError(f"-o {assignment!r}: there is no section {section!r}.", did_you_mean(section, ALL_SECTIONS))
+    if section == "metrics":
+        name, _, key = key.rpartition(".")
+        if not name:
+            raise UsageError(f"-o {assignment!r} is not metrics.NAME.KEY=VALUE.", "To add a metric: --metric NAME")
+        typed.setdefault("metrics", {}).setdefault(name, {})[key] = value
+    else:
+        typed.setdefault(section, {})[key] = value
+
+
+def _merge(base: Mapping[str, Any], typed: Values) -> Values:
+    unknown = set(base) - set(ALL_SECTIONS)
+    if unknown:
+        name = sorted(unknown)[0]
+        raise UsageError(f"The configuration has an unknown section {name!r}.", did_you_mean(name, ALL_SECTIONS))
+    merged = {section: dict(values) for section, values in base.items()}
+    for section, values in typed.items():
+        kept = merged.get(section, {})
+        if section in NAMED and values.get("name", kept.get("name")) != kept.get("name"):
+            kept = {}  # another model: the options of the base's model mean nothing to it
+        merged[section] = {**kept, **values}
+    return merged
+
+
+def _choose(section: str, values: Mapping[str, Any], catalogue: Catalogue) -> Choice:
+    group = {"dataset": "datasets", "model": "models", "loss": "losses"}.get(section, section)
+    name = values.get("name")
+    if name is None:
+        names = ", ".join(item.spec.name for item in catalogue.all(group))
+        raise UsageError(f"No {section} was chosen.", f"Type --{section} NAME; there are: {names}.")
+    found = catalogue.find(group, str(name))
+    label = f"metrics.{name}" if section == "metrics" else section
+    options = {key: value for key, value in values.items() if key != "name"}
+    return Choice(found, build(found.spec.options, options, label))
+
+
+def _existing_root(dataset: Choice, root: Any) -> Path | None:
+    spec: DatasetSpec = dataset.spec
+    if not spec.needs_root:
+        return None
+    if not root:
+        raise UsageError(f"The dataset {spec.name!r} needs --data-dir DIR.", where_to_get(spec))
+    path = Path(str(root)).expanduser().absolute()
+    if not path.is_dir():
+        raise UsageError(f"--data-dir {path} is not a folder.", where_to_get(spec))
+    return path
+
+
+def where_to_get(spec: DatasetSpec) -> str:
+    """The expected tree, the homepage, and what runs without any data."""
+    parts = [f"Expected tree:\n{spec.layout.rstrip()}" if spec.layout else ""]
+    parts += [f"Homepage: {spec.homepage}" if spec.homepage else ""]
+    return "\n".join([part for part in parts if part] + ["'--dataset phantom' runs without any data."])
+
+
+def _unset(settings: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in defaults.items() if getattr(settings, key) is None}
+
+
+def _complete_preprocess(config: Config, task: Task) -> Preprocess:
+    defaults = {**PREPROCESS_DEFAULTS, **config.dataset.spec.preprocess}
+    preprocess = dataclasses.replace(config.preprocess, **_unset(config.preprocess, defaults))
+    size = (preprocess.size,) * task.dims if isinstance(preprocess.size, int) else tuple(preprocess.size or ())
+    if len(size) != task.dims:
+        raise UsageError(f"preprocess.size has {len(size)} numbers, the data {task.dims} axes.", "One number fits all.")
+    return dataclasses.replace(preprocess, size=size)
+
+
+def _check_model(model: Choice, dataset: str, task: Task) -> None:
+    spec: ModelSpec = model.spec
+    if task.dims not in spec.dims:
+        takes = " or ".join(f"{dims}D" for dims in spec.dims)
+        raise UsageError(
+            f"The model {spec.name!r} takes {takes} images; the dataset {dataset!r} has {task.dims}D ones.",
+            f"'segkit models' lists the {task.dims}D models.",
+        )
+    if spec.kind != task.kind:
+        raise UsageError(f"The model {spec.name!r} is for {spec.kind}; the dataset {dataset!r} is for {task.kind}.")
+
+
+def _suits(spec: LossSpec | MetricSpec, task: Task) -> bool:
+    return task.mode in spec.modes and task.kind in spec.kinds
+
+
+def _complete_loss(config: Config, task: Task, catalogue: Catalogue) -> Choice:
+    offered = [item for item in catalogue.all("losses") if _suits(item.spec, task)]  # type: ignore[arg-type]
+    if config.loss is None:
+        defaults = [item for item in offered if item.spec.default]  # type: ignore[attr-defined]
+        if not defaults:
+            raise UsageError("No loss was chosen.", "Type --loss NAME; 'segkit losses' lists them.")
+        return Choice(defaults[0], defaults[0].spec.options())
+    if not _suits(config.loss.spec, task):
+        names = ", ".join(item.spec.name for item in offered)
+        raise UsageError(f"The loss {config.loss.spec.name!r} does not take {task.mode} masks.", f"These do: {names}.")
+    return config.loss
+
+
+def complete_metrics(named: tuple[Choice, ...], task: Task, catalogue: Catalogue) -> tuple[Choice, ...]:
+    """The default metrics that suit the task, and those that were named. Raises UsageError if one of these does not."""
+    for metric in named:
+        if not _suits(metric.spec, task):
+            raise UsageError(f"The metric {metric.spec.name!r} does not take {task.mode} masks.", "See 'segkit metrics'.")
+    names = {metric.name for metric in named}
+    defaults = [
+        Choice(item, item.spec.options())
+        for item in catalogue.all("metrics")
+        if item.spec.default and _suits(item.spec, task) and item.full_name not in names  # type: ignore[attr-defined, arg-type]
+    ]
+    return (*defaults, *named)
+
+
+def summary(config: Config) -> str:
+    """What was chosen, for the user, before the training begins."""
+    assert config.loss is not None and isinstance(config.preprocess.size, tuple), "complete() comes first"
+
+    def words(choice: Choice) -> str:
+        options = ", ".join(f"{key} {value}" for key, value in plain(choice.options).items())
+        return f"{choice.spec.name} ({options})" if options else choice.spec.name
+
+    size = " x ".join(map(str, config.preprocess.size))
+    train, augment = config.train, config.augment
+    schedule = (
+        f"plateau x {train.plateau_factor:g} after {train.plateau_patience}" if train.schedule == "plateau" else "none"
+    )
+    return "\n".join(
+        (
+            f"dataset     {words(config.dataset)}" + (f" in {config.root}" if config.root else ""),
+            f"model       {words(config.model)}",
+            f"loss        {words(config.loss)}",
+            f"preprocess  {config.preprocess.fit} to {size}, intensity {config.preprocess.intensity}",
+            f"augment     {augment.policy}: flip {augment.flip:g}, rotate {augment.rotate:g} degrees",
+            f"train       {train.optimizer}, lr {train.lr:g}, batch {train.batch_size}, up to {train.epochs} epochs, "
+            f"schedule {schedule}, patience {train.patience}, seed {train.seed}",
+        )
+    )

@@ -1,0 +1,1 @@
+"""From files to arrays: reading, pairing, splitting, preprocessing, caching, augmenting, loading."""

@@ -1,0 +1,162 @@
+"""The one reader and writer of 2D images: PNG, JPEG, BMP, GIF, WebP, TIFF in; PNG and TIFF out.
+
+Three decoders, because each of them is silently wrong somewhere:
+tifffile for TIFF   cv2 returns one channel of three where a file tagged gray holds RGB (public copies of CVC-ClinicDB);
+Pillow for the rest cv2 turns palette indices, which are labels, into colours, and fills up a truncated JPEG with gray;
+cv2 for one case    Pillow cuts 16-bit colour PNGs down to 8 bit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.errors import SegkitError
+from segkit.files import replacing
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+LARGEST_IMAGE = 1_000_000_000  # pixels: more is taken for a decompression bomb
+
+Array = NDArray[Any]
+
+
+def is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def read_image(path: Path) -> Array:
+    """Read an image in its stored units.
+
+    Returns:
+        (C, H, W), C = 1 or 3 (RGB), uint8 or uint16 (or a TIFF's own type). Alpha is dropped; EXIF turns are undone.
+
+    Raises:
+        SegkitError: missing, unreadable, too large, or not a 2D image.
+    """
+    pixels = _decode(path, labels=False)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 2, 3, 4):
+        raise SegkitError(f"{path} holds an array of shape {pixels.shape}; an image is (H, W) or (H, W, 3).")
+    color = pixels.shape[-1] - (pixels.shape[-1] % 2 == 0)  # gray + alpha -> gray, RGB + alpha -> RGB
+    return np.ascontiguousarray(np.moveaxis(pixels[..., :color], -1, 0))
+
+
+def read_mask(path: Path) -> Array:
+    """Read a label image: (H, W) integers as stored; palette images give their indices.
+
+    Raises:
+        SegkitError: unreadable, or coloured (three channels that differ).
+    """
+    pixels = _decode(path, labels=True)
+    if pixels.ndim == 3:
+        color = pixels[..., : 1 if pixels.shape[-1] <= 2 else 3]
+        if not (color == color[..., :1]).all():
+            raise SegkitError(
+                f"{path} is a coloured mask; a mask holds one number per pixel.",
+                "Save it as a gray or palette PNG.",
+            )
+        pixels = color[..., 0]
+    if pixels.ndim != 2 or pixels.dtype.kind not in "buif":
+        raise SegkitError(f"{path} holds an array of shape {pixels.shape}; a mask is (H, W).")
+    if pixels.dtype.kind == "f" and not np.array_equal(pixels, np.round(pixels)):
+        raise SegkitError(f"{path} holds fractions; a mask holds whole numbers.")
+    return pixels.astype(np.int32)
+
+
+def write_image(path: Path, image: Array) -> None:
+    """Write (H, W) or (H, W, 3 RGB), uint8 or uint16, as PNG or TIFF after the suffix; whole or not at all."""
+    with replacing(path) as temporary:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            import tifffile
+
+            tifffile.imwrite(temporary, image, photometric="rgb" if image.ndim == 3 else "minisblack")
+            return
+        encoded = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+        written, buffer = cv2.imencode(path.suffix, encoded)
+        if not written:
+            raise SegkitError(f"{path} cannot be written as {path.suffix}.")
+        temporary.write_bytes(buffer.tobytes())
+
+
+def _decode(path: Path, labels: bool) -> Array:
+    """(H, W) or (H, W, channels RGB[A]) of any supported file."""
+    start = _head(path)
+    try:
+        if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return _decode_tiff(path)
+        pixels = _decode_pillow(path, labels)
+        return _decode_deep_png(path) if _is_deep_color_png(start) else pixels
+    except SegkitError:
+        raise
+    except MemoryError:
+        raise SegkitError(f"{path} is too large for the memory of this machine.") from None
+    except Exception as error:  # whatever a decoder makes of damaged bytes becomes one clear error with the path
+        raise SegkitError(f"{path} cannot be read as an image: {_first_line(error)}") from None
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+    except OSError as error:
+        raise SegkitError(f"{path} cannot be read: {error.strerror}.") from None
+    if not start:
+        raise SegkitError(f"{path} is empty (0 bytes).")
+    return start
+
+
+def _decode_tiff(path: Path) -> Array:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        if len(file.pages) > 1:
+            raise SegkitError(f"{path} has {len(file.pages)} pages; an image has one.", "Save each page as a file.")
+        _check_size(path, page.imagewidth * page.imagelength)
+        pixels: Array = np.asarray(page.asarray())
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
+            pixels = np.iinfo(pixels.dtype).max - pixels
+        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
+            pixels = np.moveaxis(pixels, 0, -1)
+    return pixels.astype(np.uint8) * 255 if pixels.dtype == bool else pixels
+
+
+def _decode_pillow(path: Path, labels: bool) -> Array:
+    from PIL import Image, ImageOps
+
+    Image.MAX_IMAGE_PIXELS = None  # our own limit comes first, with our words
+    with Image.open(path) as opened:
+        _check_size(path, opened.width * opened.height)
+        image: Image.Image = ImageOps.exif_transpose(opened)
+        if image.mode == "P":
+            return np.asarray(image if labels else image.convert("RGB"))
+        if image.mode == "1":
+            return np.asarray(image.convert("L"))
+        plain = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "F")
+        return np.asarray(image if image.mode in plain else image.convert("RGB"))
+
+
+def _is_deep_color_png(start: bytes) -> bool:
+    """16 bits per sample (IHDR byte 24) and colour type 2 or 6 (byte 25)."""
+    return start[:8] == b"\x89PNG\r\n\x1a\n" and start[24] == 16 and start[25] in (2, 6)
+
+
+def _decode_deep_png(path: Path) -> Array:
+    pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise SegkitError(f"{path} cannot be read as an image: it is damaged or cut short.")
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+
+
+def _check_size(path: Path, pixels: int) -> None:
+    if pixels > LARGEST_IMAGE:
+        raise SegkitError(f"{path} declares {pixels:,} pixels; more than {LARGEST_IMAGE:,} are refused.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

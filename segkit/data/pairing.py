@@ -1,0 +1,96 @@
+"""Which mask belongs to which image: by stem, after the suffixes that people add to mask names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segkit.data.images import is_image
+from segkit.errors import UsageError
+
+MASK_SUFFIX = re.compile(r"[_-](mask|masks|gt|label|labels|seg|segmentation|manual\d*|groundtruth|annotation)$", re.I)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The outcome of pairing.
+
+    Args:
+        pairs: (key, image, mask or None), in natural order; the key is the stem below the image folder.
+        unpaired_images: images without a mask.
+        unpaired_masks: masks without an image.
+    """
+
+    pairs: tuple[tuple[str, Path, Path | None], ...]
+    unpaired_images: tuple[Path, ...]
+    unpaired_masks: tuple[Path, ...]
+
+
+def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key in which 2 comes before 10.
+
+    >>> sorted(["10", "1", "2"], key=natural_order)
+    ['1', '2', '10']
+    """
+    parts = re.findall(r"\d+|\D+", text)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All image files below a folder, in natural order; hidden files are left out."""
+    files = (path for path in folder.rglob("*") if is_image(path) and not path.name.startswith("."))
+    return sorted((path for path in files if path.is_file()), key=lambda path: natural_order(str(path)))
+
+
+def pair_files(images: Path, masks: Path | None) -> Pairs:
+    """Pair each image below `images` with the mask of its stem below `masks` (None: all images stand alone).
+
+    Raises:
+        UsageError: two images, or two masks, share a stem: which belongs to which would be a guess.
+    """
+    by_stem = _by_key({path: _key(path, images) for path in list_images(images)})
+    mask_keys = {path: _key(path, masks) for path in list_images(masks)} if masks is not None else {}
+    masks_by_stem = _by_key({path: key if key in by_stem else MASK_SUFFIX.sub("", key) for path, key in mask_keys.items()})
+    pairs = tuple((stem, path, masks_by_stem.get(stem)) for stem, path in by_stem.items())
+    return Pairs(
+        pairs,
+        tuple(image for _, image, mask in pairs if mask is None),
+        tuple(mask for stem, mask in masks_by_stem.items() if stem not in by_stem),
+    )
+
+
+def find_folder(root: Path, names: Iterable[str]) -> Path | None:
+    """The folder directly below root whose name, ignoring case, is one of `names`."""
+    wanted = [name.lower() for name in names]
+    folders = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    return next((folders[name] for name in wanted if name in folders), None)
+
+
+def missing_data(what: str, root: Path, looked_for: Sequence[str], layout: str, homepage: str = "") -> UsageError:
+    """The error of a dataset whose files are not there: what, where, what was found, and the expected tree."""
+    entries = sorted(path.name + ("/" if path.is_dir() else "") for path in root.iterdir())[:12]
+    found = ", ".join(entries) if entries else "nothing"
+    lines = [f"Expected tree:\n{layout.rstrip()}"]
+    lines += [f"Homepage: {homepage}"] if homepage else []
+    lines += ["'--dataset phantom' runs without any data."]
+    return UsageError(
+        f"{what} was not found in {root}.\nLooked for: {', '.join(looked_for)}. Found there: {found}.", "\n".join(lines)
+    )
+
+
+def _key(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _by_key(keys: Mapping[Path, str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path, key in keys.items():
+        if key in found:
+            raise UsageError(
+                f"{found[key]} and {path} share the stem {key!r}: their partners cannot be told apart.",
+                "Rename or remove one of them.",
+            )
+        found[key] = path
+    return found

@@ -1,0 +1,1 @@
+"""What turns data and models into results: training, inference, evaluation, prediction."""

@@ -1,0 +1,128 @@
+"""What runs a network: the torch module of a weights file, as `forward(batch) -> logits` in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from segkit import plugins
+from segkit.errors import SegkitError, UsageError
+from segkit.options import build
+from segkit.specs import ModelSpec
+from segkit.task import Task
+from segkit.weights import Header, load_tensors, read_header
+
+Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def build_model(spec: ModelSpec, task: Task, options: Any) -> nn.Module:
+    """Make the module of a spec.
+
+    Raises:
+        SegkitError: the plugin's own code fails, or returns something else.
+    """
+    builder = spec.load()
+    try:
+        model = builder(task, options)
+    except SegkitError:
+        raise
+    except Exception as error:
+        raise SegkitError(
+            f"The model {spec.name!r} cannot be built with {options}: {type(error).__name__}: {error}",
+            "Add --debug for the traceback.",
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise SegkitError(f"The model {spec.name!r} is no torch.nn.Module but {type(model).__name__}.")
+    return model
+
+
+def load_model(path: Path) -> tuple[Header, nn.Module]:
+    """Header and module of a weights file: header -> its plugin alone -> options -> build -> strict load.
+
+    Raises:
+        SegkitError: the plugin is missing, or the tensors are not those of the model.
+    """
+    header = read_header(path)
+    plugin, _, name = header.model.partition("/")
+    catalogue = plugins.load(only=plugin)
+    owned = [item for item in catalogue.all("models") if item.full_name == header.model]
+    owned = [item for item in owned if item.plugin.distribution == header.distribution]
+    if not owned:
+        raise SegkitError(_missing(path, header, catalogue), f"pip install {header.distribution}")
+    spec: Any = owned[0].spec
+    model = build_model(spec, header.task, build(spec.options, header.options, f"model ({name})"))
+    try:
+        model.load_state_dict(load_tensors(path), strict=True)
+    except RuntimeError as error:
+        raise SegkitError(
+            f"The tensors in {path} are not those of {header.model}: {str(error).splitlines()[0]}",
+            f"It was written by {header.distribution} {header.version}; install that version.",
+        ) from error
+    return header, model.eval()
+
+
+def torch_forward(model: nn.Module, device: torch.device, stride: tuple[int, ...], minimum: int) -> Forward:
+    """(B, C, *S) float32 arrays -> logits (B, K, *S), in float32 on `device`."""
+    model = to_device(model, device, len(stride)).eval()
+
+    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits = padded(model, layout(torch.from_numpy(batch).to(device)), stride, minimum)
+            return logits.float().cpu().numpy()
+
+    return forward
+
+
+def padded(model: nn.Module, images: Tensor, stride: tuple[int, ...], minimum: int) -> Tensor:
+    """Run a model on any size: zeros up to the next multiple of its stride, logits cropped back."""
+    sizes = images.shape[2:]
+    wanted = [max(-(-size // step) * step, -(-minimum // step) * step) for size, step in zip(sizes, stride, strict=True)]
+    if list(sizes) == wanted:
+        return model(images)  # type: ignore[no-any-return]
+    after = [side for size, want in zip(reversed(sizes), reversed(wanted), strict=True) for side in (0, want - size)]
+    logits: Tensor = model(functional.pad(images, after))
+    for axis, size in enumerate(sizes, start=2) if logits.ndim == images.ndim else ():
+        logits = logits.narrow(axis, 0, size)
+    return logits
+
+
+def to_device(model: nn.Module, device: torch.device, dims: int) -> nn.Module:
+    """Move a model; 2D convolutions are faster with channels last."""
+    return model.to(device, memory_format=torch.channels_last) if dims == 2 else model.to(device)  # type: ignore[call-overload]
+
+
+def layout(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that a name means; "auto" takes a GPU if there is one.
+
+    Raises:
+        UsageError: unknown, or not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except Exception as error:
+        usable = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {name} cannot be used: {reason}", f"Here: auto, {', '.join(usable)}.") from None
+    return device
+
+
+def _missing(path: Path, header: Header, catalogue: plugins.Catalogue) -> str:
+    words = f"{path} needs the model {header.model}, which comes with {header.distribution} {header.version}"
+    broken = [reason for plugin in catalogue.plugins for reason in plugin.reasons]
+    if broken:
+        return f"{words}; its plugin is installed but failed to load: {'; '.join(broken)}."
+    return f"{words} and is not installed."

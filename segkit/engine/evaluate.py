@@ -1,0 +1,100 @@
+"""Score weights on a dataset, on the ground truth's own grid: a table, cases.csv and metrics.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit import terminal
+from segkit.config import Choice
+from segkit.data.cache import check_sample
+from segkit.engine.infer import labels_of, predict_images
+from segkit.engine.stats import AGGREGATIONS, CaseScore, Figure, add, aggregate, score_case
+from segkit.errors import SegkitError
+from segkit.files import write_json, write_text
+from segkit.settings import Preprocess
+from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of every case, figures by aggregation, and what could not be read (case id -> reason)."""
+
+    scores: tuple[CaseScore, ...]
+    figures: Mapping[str, Mapping[str, Figure]]
+    failed: Mapping[str, str]
+
+
+def build_metrics(choices: Sequence[Choice], task: Task) -> dict[str, Metric]:
+    """The metrics by spec name."""
+    return {choice.spec.name: choice.spec.load()(task, choice.options) for choice in choices}
+
+
+def evaluate(
+    forward: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    dataset: Dataset,
+    cases: Sequence[Case],
+    preprocess: Preprocess,
+    metrics: Mapping[str, Metric],
+    batch_size: int = 8,
+) -> Evaluation:
+    """Predict and score each case; one that cannot be read is named in `failed` and the rest is done."""
+    task, failed, scores = dataset.task, {}, []
+
+    def read() -> Iterator[tuple[tuple[Case, Sample], NDArray[Any]]]:
+        for case in cases:
+            try:
+                sample = dataset.read(case)
+                check_sample(sample.image, sample.mask, case, task)
+            except SegkitError as error:
+                failed[case.id] = error.message
+                terminal.notice(f"{case.id}: {error.message}")
+                continue
+            yield (case, sample), sample.image
+
+    with terminal.progress("evaluating", len(cases)) as bar:
+        for (case, sample), probabilities in predict_images(forward, read(), preprocess, task, batch_size):
+            assert sample.mask is not None
+            result = CaseResult(probabilities, labels_of(probabilities, task), sample.mask, task, sample.spacing)
+            scores.append(score_case(metrics, case.id, case.group, result))
+            bar.advance()
+    figures = {how: aggregate(metrics, scores, how, task) for how in AGGREGATIONS} if scores else {}
+    return Evaluation(tuple(scores), figures, failed)
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Write cases.csv and metrics.json; returns the document of the latter."""
+    columns = dict.fromkeys(key for score in evaluation.scores for key in score.values)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["case", "group", *columns, "error"], restval="")
+    writer.writeheader()
+    for score in evaluation.scores:
+        writer.writerow({"case": score.id, "group": score.group, **score.values})
+    for case, reason in evaluation.failed.items():
+        writer.writerow({"case": case, "error": reason})
+    write_text(folder / "cases.csv", text.getvalue())
+    document = document_of(evaluation, about)
+    write_json(folder / "metrics.json", document)
+    return document
+
+
+def document_of(evaluation: Evaluation, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The evaluation as plain values for JSON."""
+    counts = add(score.counts for score in evaluation.scores)
+    return {
+        **about,
+        "cases": len(evaluation.scores),
+        "groups": len({score.group for score in evaluation.scores}),
+        "failed": dict(evaluation.failed),
+        "figures": {
+            how: {key: asdict(figure) for key, figure in figures.items()} for how, figures in evaluation.figures.items()
+        },
+        "counts": {key: value.tolist() if hasattr(value, "tolist") else value for key, value in counts.items()},
+    }

@@ -1,0 +1,110 @@
+"""Which cases an evaluation is over: a subset of the run's own split, or of another dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segkit import config, run, terminal
+from segkit.config import Choice
+from segkit.errors import SegkitError, UsageError, did_you_mean
+from segkit.plugins import Catalogue
+from segkit.run import RunFolder
+from segkit.task import Case, Dataset, Task
+
+SUBSETS = ("train", "val", "test", "all")
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """What to score on.
+
+    Args:
+        run: the run that the weights belong to, None for weights that stand alone.
+        own_data: it is the dataset that the run was trained on, so its split applies.
+    """
+
+    run: RunFolder | None
+    own_data: bool
+    dataset: Choice
+    root: Path | None
+    metrics: tuple[Choice, ...]
+
+
+def choose(weights: Path, flags: Mapping[str, Any], assignments: Sequence[str], catalogue: Catalogue) -> Holdout:
+    """The run's own dataset and metrics, changed by what was typed.
+
+    Raises:
+        UsageError: the weights stand alone and no dataset was named.
+    """
+    folder = run.find(weights)
+    record = run.read_toml(folder.config) if folder else {}
+    base: dict[str, Any] = {section: record[section] for section in ("dataset", "metrics") if section in record}
+    if not base and not flags.get("dataset"):
+        raise UsageError(f"{weights} belongs to no run folder.", "Type --dataset NAME --data-dir DIR --subset all.")
+    values = config.gather(base, flags, assignments)
+    dataset, root, metrics = config.resolve_data(values, catalogue)
+    own_data = bool(base) and dataset.name == base["dataset"]["name"]
+    return Holdout(folder, own_data, dataset, root, metrics)
+
+
+def check_task(trained: Task, opened: Task) -> None:
+    """Refuse data that the weights cannot be scored on.
+
+    Raises:
+        UsageError: naming both sides of the difference.
+    """
+    for fact in ("kind", "dims", "channels", "mode"):
+        ours, theirs = getattr(trained, fact), getattr(opened, fact)
+        if ours != theirs:
+            raise UsageError(f"The weights were trained on {fact} = {ours}; this dataset has {fact} = {theirs}.")
+    if len(trained.classes) != len(opened.classes):
+        raise UsageError(
+            f"The weights know the classes {', '.join(trained.classes)}; this dataset has {', '.join(opened.classes)}."
+        )
+    if trained.classes != opened.classes:
+        terminal.notice(f"classes are matched by position: {trained.classes} are scored as {opened.classes}.")
+
+
+def select(holdout: Holdout, dataset: Dataset, subset: str) -> tuple[list[Case], dict[str, Any]]:
+    """The cases of a subset, and what metrics.json says about them.
+
+    Raises:
+        UsageError: no such subset.
+        SegkitError: the subset is empty, or its cases are not on the disk any more.
+    """
+    if subset not in SUBSETS:
+        raise UsageError(f"--subset {subset} is not allowed.", did_you_mean(subset, SUBSETS))
+    about = {"dataset": holdout.dataset.spec.name, "subset": subset, "holds_training_data": False}
+    if subset == "all":
+        about["holds_training_data"] = True if holdout.own_data else None  # None: nobody can know
+        terminal.notice(
+            "--subset all holds the training data: these figures say nothing about new cases."
+            if holdout.own_data
+            else "whether these cases were trained on is not known to segkit."
+        )
+        return list(dataset.cases), about
+    if holdout.own_data and holdout.run is not None:
+        about["holds_training_data"] = subset == "train"
+        return _of_the_split(run.read_split(holdout.run), dataset, subset), about
+    cases = [case for case in dataset.cases if case.subset == subset]
+    if not cases:
+        raise UsageError(f"This dataset states no subset {subset!r}.", "Type --subset all.")
+    return cases, about
+
+
+def _of_the_split(split: Mapping[str, Sequence[str]], dataset: Dataset, subset: str) -> list[Case]:
+    wanted = split.get(subset, [])
+    if not wanted:
+        sizes = ", ".join(f"{name} {len(ids)}" for name, ids in split.items())
+        raise SegkitError(f"The subset {subset!r} of this run is empty ({sizes}).", "Type --subset all, or train on more.")
+    by_id = {case.id: case for case in dataset.cases}
+    missing = [id for id in wanted if id not in by_id]
+    if missing:
+        raise SegkitError(
+            f"{len(missing)} of {len(wanted)} cases of {subset!r} are not in the data any more: {', '.join(missing[:5])}.",
+            "Point --data-dir at the data that the run was trained on.",
+        )
+    return [by_id[id] for id in wanted]

@@ -1,0 +1,115 @@
+"""From counts per case to figures: the aggregations, which no metric knows anything of.
+
+per_case   the metric of each case, then the mean (default)
+per_group  counts summed within each group (patient, sequence), the metric of each sum, then the mean
+pooled     counts summed over everything, the metric once
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from segkit.errors import SegkitError
+from segkit.task import CaseResult, Metric, Task
+
+AGGREGATIONS = ("per_case", "per_group", "pooled")
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """One case: additive counts, and the values that the metrics make of them."""
+
+    id: str
+    group: str
+    counts: Mapping[str, Any]
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean, how many cases (or groups) it is over, and how many were left out because the metric is undefined there."""
+
+    mean: float
+    n: int
+    undefined: int
+
+
+def score_case(metrics: Mapping[str, Metric], id: str, group: str, result: CaseResult) -> CaseScore:
+    """Measure one case; metrics that share a `measure` share its work.
+
+    Raises:
+        SegkitError: a metric fails, named.
+    """
+    counts: dict[str, Any] = {}
+    for name, metric in {metric.measure: (name, metric) for name, metric in metrics.items()}.values():
+        try:
+            counts.update(metric.measure(result))
+        except Exception as error:
+            raise SegkitError(f"The metric {name!r} failed on case {id!r}: {type(error).__name__}: {error}") from error
+    return CaseScore(id, group, counts, finish(metrics, counts))
+
+
+def finish(metrics: Mapping[str, Metric], counts: Mapping[str, Any]) -> dict[str, float]:
+    """All metrics' values of one set of counts."""
+    return {key: float(value) for metric in metrics.values() for key, value in metric.finish(counts).items()}
+
+
+def add(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The sum of several counts, by name."""
+    total: dict[str, Any] = {}
+    for part in counts:
+        for name, value in part.items():
+            total[name] = total[name] + value if name in total else value
+    return total
+
+
+def aggregate(metrics: Mapping[str, Metric], scores: Sequence[CaseScore], how: str, task: Task) -> dict[str, Figure]:
+    """Figures by "metric/class", and by "metric" the mean over the foreground classes.
+
+    Args:
+        how: one of `AGGREGATIONS`.
+    """
+    if how == "per_case":
+        values = [score.values for score in scores]
+    elif how == "per_group":
+        groups: dict[str, list[CaseScore]] = {}
+        for score in scores:
+            groups.setdefault(score.group, []).append(score)
+        values = [finish(metrics, add(score.counts for score in members)) for members in groups.values()]
+    elif how == "pooled":
+        values = [finish(metrics, add(score.counts for score in scores))]
+    else:
+        raise ValueError(f"how = {how!r}; allowed: {AGGREGATIONS}")
+    keys = dict.fromkeys(key for row in values for key in row)
+    figures = {key: _figure([row[key] for row in values if key in row]) for key in keys}
+    return {**_over_classes(figures, task), **figures}
+
+
+def is_detail(key: str) -> bool:
+    """True for values that tables and the history leave out, such as the cells of a confusion matrix."""
+    return key.count("/") > 1
+
+
+def _figure(values: Sequence[float]) -> Figure:
+    defined = [value for value in values if not math.isnan(value)]
+    mean = math.fsum(defined) / len(defined) if defined else math.nan
+    return Figure(mean, len(defined), len(values) - len(defined))
+
+
+def _over_classes(figures: Mapping[str, Figure], task: Task) -> dict[str, Figure]:
+    by_metric: dict[str, list[Figure]] = {}
+    for key, figure in figures.items():
+        metric, _, name = key.partition("/")
+        if name in task.foreground:
+            by_metric.setdefault(metric, []).append(figure)
+    return {
+        metric: Figure(
+            _figure([figure.mean for figure in parts]).mean,
+            max(figure.n for figure in parts),
+            max(figure.undefined for figure in parts),
+        )
+        for metric, parts in by_metric.items()
+    }

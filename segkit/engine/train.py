@@ -1,0 +1,287 @@
+"""Training, one loop from top to bottom.
+
+    data      split by group -> cached preprocessing -> seeded batches -> augmentation on the device
+    step      forward -> loss -> backward -> optimiser
+    epoch     validation on the network's grid, learning-rate schedule, best weights, early stopping, history.csv
+
+`accelerate` carries device and precision.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from segkit import run as runs
+from segkit import terminal, weights
+from segkit.config import Config, to_toml
+from segkit.data.augment import augment
+from segkit.data.cache import Cached, fill, fingerprint
+from segkit.data.loader import Batch, Order, loader
+from segkit.data.split import find_leaks, split_cases
+from segkit.engine.backends import build_model, choose_device, layout, padded, to_device
+from segkit.engine.evaluate import build_metrics
+from segkit.engine.infer import labels_of, probabilities_of
+from segkit.engine.stats import CaseScore, aggregate, is_detail, score_case
+from segkit.errors import SegkitError, UsageError
+from segkit.run import RunFolder
+from segkit.settings import Train
+from segkit.task import CaseResult, Dataset, Metric, Task
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended: the epoch of the saved weights, their validation values, and whether Ctrl-C ended it."""
+
+    epochs: int
+    best_epoch: int
+    best: Mapping[str, float]
+    interrupted: bool
+    seconds: float
+
+
+@dataclass
+class Progress:
+    """What changes from epoch to epoch."""
+
+    history: list[dict[str, Any]]
+    best_epoch: int = 0
+    best_value: float = math.inf
+    best: Mapping[str, float] | None = None
+
+    def since_best(self) -> int:
+        return len(self.history) - self.best_epoch
+
+
+@dataclass(frozen=True)
+class Job:
+    """The pieces of a training, assembled."""
+
+    config: Config
+    task: Task
+    device: torch.device
+    accelerator: Accelerator
+    model: nn.Module
+    criterion: nn.Module
+    metrics: Mapping[str, Metric]
+    optimizer: torch.optim.Optimizer
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, C, *S) of any size -> (B, K, *S) in float32."""
+        spec, options = self.config.model.spec, self.config.model.options
+        return padded(self.model, layout(images), spec.strides(options, self.task.dims), spec.minimum).float()
+
+
+def train(config: Config, dataset: Dataset, run: RunFolder) -> Outcome:
+    """Train as the complete record says and leave everything in the run folder.
+
+    Raises:
+        SegkitError: data that cannot be read, a loss that is not finite (the last good weights are kept).
+    """
+    settings = config.train
+    device = choose_device(settings.device)
+    accelerator = Accelerator(mixed_precision=_precision(settings, device), cpu=device.type == "cpu")
+    subsets = _prepare(config, dataset, run, str(device))
+    set_seed(settings.seed)
+    job = _assemble(config, dataset.task, device, accelerator)
+    validated = bool(subsets["val"]) and settings.validate
+    schedule = _schedule(job.optimizer, settings) if validated else None
+    order = Order(len(subsets["train"]), settings.batch_size, settings.seed)
+    batches = loader(subsets["train"], order, settings.workers, pin=device.type == "cuda")
+    progress, started, interrupted = Progress([]), time.perf_counter(), False
+    try:
+        with terminal.progress("training", settings.epochs * len(order)) as bar:
+            for epoch in range(1, settings.epochs + 1):
+                order.epoch = epoch
+                row: dict[str, Any] = {"epoch": epoch, "lr": job.optimizer.param_groups[0]["lr"]}
+                row |= _train_epoch(job, batches, epoch, bar)
+                row |= _validate(job, subsets["val"]) if validated else {}
+                improved = _keep_best(row, progress, job, run)
+                runs.write_history(run, progress.history)
+                terminal.say(_epoch_line(row, settings.epochs, improved))
+                if schedule is not None:
+                    schedule.step(_monitored(row, settings))
+                if validated and settings.patience and progress.since_best() >= settings.patience:
+                    terminal.say(f"No improvement in {settings.patience} epochs (--patience): training ends.")
+                    break
+    except KeyboardInterrupt:
+        interrupted = True
+        if progress.best is None:
+            _save(job, {}, run)
+            terminal.notice("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
+    seconds = time.perf_counter() - started
+    return Outcome(len(progress.history), progress.best_epoch, progress.best or {}, interrupted, seconds)
+
+
+def _train_epoch(job: Job, batches: Iterable[Batch], epoch: int, bar: terminal.Bar) -> dict[str, float]:
+    """One pass over the training cases; returns the epoch's loss, Dice and seconds."""
+    settings, started = job.config.train, time.perf_counter()
+    total, seen, dice = 0.0, 0, RunningDice(job.task)
+    job.model.train()
+    for batch in batches:
+        images = batch.images.to(job.device, non_blocking=True)
+        masks = batch.masks.to(job.device, non_blocking=True)
+        images, masks = augment(images, masks, job.config.augment, settings.seed, epoch, batch.ids)
+        with job.accelerator.autocast():
+            logits = job.logits(images)
+        loss = job.criterion(logits, masks)
+        value = _finite(loss, epoch, batch)
+        job.accelerator.backward(loss)
+        job.optimizer.step()
+        job.optimizer.zero_grad(set_to_none=True)
+        total, seen = total + value * len(batch.ids), seen + len(batch.ids)
+        dice.add(logits.detach(), masks)
+        if bar.advance():
+            bar.show(epoch=f"{epoch}/{settings.epochs}", loss=f"{total / seen:.4f}", dice=f"{dice.value():.3f}")
+    return {"train_loss": total / seen, "train_dice": dice.value(), "train_seconds": time.perf_counter() - started}
+
+
+def _assemble(config: Config, task: Task, device: torch.device, accelerator: Accelerator) -> Job:
+    assert config.loss is not None, "config.complete() comes first"
+    model = to_device(build_model(config.model.spec, task, config.model.options), device, task.dims)
+    criterion = config.loss.spec.load()(task, config.loss.options).to(device)
+    metrics = build_metrics(config.metrics, task)
+    model, optimizer = accelerator.prepare(model, _optimizer(model, config.train))
+    return Job(config, task, device, accelerator, model, criterion, metrics, optimizer)
+
+
+class RunningDice:
+    """Mean foreground Dice of an epoch, pooled over its pixels, added up on the device; not-a-number until defined."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.overlap: Tensor | float = 0.0
+        self.sizes: Tensor | float = 0.0
+
+    def add(self, logits: Tensor, masks: Tensor) -> None:
+        if self.task.mode == "multiclass":
+            labels, classes = logits.argmax(dim=1), range(1, len(self.task.classes))
+            pairs = [(labels == value, masks == value) for value in classes]
+        elif self.task.mode == "binary":
+            pairs = [(logits[:, 0] > 0, masks == 1)]
+        else:
+            pairs = [(logits[:, index] > 0, masks[:, index] == 1) for index in range(logits.shape[1])]
+        self.overlap = self.overlap + torch.stack([(mine & true).sum() for mine, true in pairs])
+        self.sizes = self.sizes + torch.stack([mine.sum() + true.sum() for mine, true in pairs])
+
+    def value(self) -> float:
+        if not isinstance(self.sizes, Tensor) or not isinstance(self.overlap, Tensor):
+            return math.nan
+        return float((2 * self.overlap / self.sizes).nanmean())
+
+
+def _prepare(config: Config, dataset: Dataset, run: RunFolder, device: str) -> dict[str, list[Cached]]:
+    """Split, write what the run is made of, fill the cache. Returns cached cases by subset, test left out."""
+    ids = split_cases(dataset.cases, config.split)
+    notes = list(dataset.notes)
+    if not ids["train"]:
+        raise UsageError("The split leaves nothing to train on.", "Lower split.val and split.test.")
+    if not ids["val"]:
+        notes.append("There is no validation subset: the last weights are kept, plateau and early stopping are off.")
+    leaks = find_leaks(dataset.cases, ids)
+    if leaks:
+        notes.append(f"{len(leaks)} group(s) are in more than one subset (--allow-leak): scores will look too good.")
+    for note in notes:
+        terminal.notice(note)
+    runs.write_config(run, to_toml(config))
+    runs.write_split(run, ids)
+    runs.write_manifest(run, runs.manifest(config.train.seed, fingerprint(dataset), device, notes))
+    by_id = {case.id: case for case in dataset.cases}
+    groups = {name: len({by_id[id].group for id in members}) for name, members in ids.items()}
+    terminal.say("cases: " + ", ".join(f"{name} {len(ids[name])} ({groups[name]} groups)" for name in ids))
+    return {name: fill(dataset, [by_id[id] for id in ids[name]], config) for name in ("train", "val")}
+
+
+def _optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
+    kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return kinds[settings.optimizer](trainable, lr=settings.lr, weight_decay=settings.weight_decay)
+
+
+def _schedule(optimizer: Any, settings: Train) -> torch.optim.lr_scheduler.ReduceLROnPlateau | None:
+    if settings.schedule == "none":
+        return None
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=settings.plateau_factor, patience=settings.plateau_patience, min_lr=settings.min_lr
+    )
+
+
+def _validate(job: Job, cases: Sequence[Cached]) -> dict[str, float]:
+    """Loss and per-case figures of the validation subset, on the network's grid (evaluate scores on the data's own)."""
+    started, total, scores = time.perf_counter(), 0.0, list[CaseScore]()
+    groups = {cached.case.id: cached.case.group for cached in cases}
+    order = Order(len(cases), job.config.train.batch_size, seed=None)
+    job.model.eval()
+    with torch.inference_mode():
+        for batch in loader(cases, order, workers=0, pin=False):
+            with job.accelerator.autocast():
+                logits = job.logits(batch.images.to(job.device))
+            total += float(job.criterion(logits, batch.masks.to(job.device))) * len(batch.ids)
+            probabilities = probabilities_of(logits.cpu().numpy(), job.task)
+            for id, values, truth in zip(batch.ids, probabilities, batch.masks.numpy(), strict=True):
+                result = CaseResult(values, labels_of(values, job.task), truth, job.task)
+                scores.append(score_case(job.metrics, id, groups[id], result))
+    figures = aggregate(job.metrics, scores, "per_case", job.task)
+    means = {f"val_{key}": figure.mean for key, figure in figures.items() if not is_detail(key)}
+    return {"val_loss": total / len(cases), **means, "val_seconds": time.perf_counter() - started}
+
+
+def _monitored(row: Mapping[str, Any], settings: Train) -> float:
+    """The value whose minimum is best."""
+    value = row["val_loss"] if settings.monitor == "loss" else -row["val_dice"]
+    return math.inf if math.isnan(value) else float(value)
+
+
+def _keep_best(row: dict[str, Any], progress: Progress, job: Job, run: RunFolder) -> bool:
+    """Add the row to the history; save the weights where they are the best so far (or the last, without validation)."""
+    progress.history.append(row)
+    validated = "val_loss" in row
+    value = _monitored(row, job.config.train) if validated else -math.inf
+    if validated and progress.best is not None and value >= progress.best_value:
+        return False
+    names = [key for key in row if key.startswith("val_") and key != "val_seconds" and not math.isnan(row[key])]
+    progress.best_value, progress.best_epoch, progress.best = value, row["epoch"], {key: row[key] for key in names}
+    _save(job, progress.best, run)
+    return validated
+
+
+def _save(job: Job, values: Mapping[str, float], run: RunFolder) -> None:
+    header = weights.header_of(job.config.model, job.task, job.config.preprocess, values)
+    weights.save(run.weights, job.accelerator.unwrap_model(job.model).state_dict(), header)
+
+
+def _finite(loss: Tensor, epoch: int, batch: Batch) -> float:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise SegkitError(
+            f"The loss became {value} in epoch {epoch} on the cases {', '.join(batch.ids)}.",
+            "Lower --lr; the best weights so far are kept in the run folder.",
+        )
+    return value
+
+
+def _precision(settings: Train, device: torch.device) -> str:
+    if settings.precision == "auto":
+        if device.type != "cuda":
+            return "no"
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if settings.precision == "fp16" and device.type == "cpu":
+        raise UsageError("--precision fp16 needs a GPU.", "On the CPU: --precision bf16 or fp32.")
+    return {"fp32": "no"}.get(settings.precision, settings.precision)
+
+
+def _epoch_line(row: Mapping[str, Any], epochs: int, improved: bool) -> str:
+    parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"loss {row['train_loss']:.4f}"]
+    parts += [f"dice {row['train_dice']:.3f}"]
+    if "val_loss" in row:
+        parts += [f"val loss {row['val_loss']:.4f}", f"val dice {row.get('val_dice', math.nan):.3f}"]
+    parts += [f"lr {row['lr']:.1e}", f"{row['train_seconds'] + row.get('val_seconds', 0):.1f} s"]
+    return "  ".join(parts) + ("  best" if improved else "")

@@ -1,0 +1,185 @@
+"""The run folder: what one training leaves behind.
+
+run.toml            every value resolved; `segkit train --config run.toml` repeats the run
+manifest.json       versions, git, hardware, seed, fingerprint of the data, notes
+split.json          case ids by subset
+history.csv         one row per epoch
+model.safetensors   the best weights
+test/ val/ train/   what `segkit evaluate` wrote
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from segkit import __version__
+from segkit.errors import SegkitError, UsageError
+from segkit.files import write_json, write_text
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python", "accelerate", "safetensors", "nibabel")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of the files in a run folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "run.toml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def split(self) -> Path:
+        return self.path / "split.json"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+
+def create(out: Path | None, dataset: str, model: str) -> RunFolder:
+    """A new, empty run folder: `out`, or runs/DATASET-MODEL-N.
+
+    Raises:
+        UsageError: it exists and holds something; a run is never overwritten.
+    """
+    if out is None:
+        number = 1
+        while (Path("runs") / f"{dataset}-{model}-{number}").exists():
+            number += 1
+        out = Path("runs") / f"{dataset}-{model}-{number}"
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out} exists already; a run is never overwritten.", "Choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    return RunFolder(out.absolute())
+
+
+def find(path: Path) -> RunFolder | None:
+    """The run that a folder, or a weights file inside one, belongs to; None for weights that stand alone."""
+    folder = path if path.is_dir() else path.parent
+    return RunFolder(folder.absolute()) if (folder / "run.toml").is_file() else None
+
+
+def weights_of(path: Path) -> Path:
+    """The weights file that a run folder or a file path means.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not path.exists():
+        raise UsageError(f"{path} does not exist.", "Give a run folder or a model.safetensors file.")
+    weights = path / "model.safetensors" if path.is_dir() else path
+    if not weights.is_file():
+        known = "It is a run folder, but its training wrote no weights." if find(path) else "It is no run folder."
+        raise UsageError(f"There is no model.safetensors in {path}. {known}", "'segkit train' makes run folders.")
+    return weights
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A run.toml or another configuration file.
+
+    Raises:
+        UsageError: missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Give the run.toml of a run.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from None
+
+
+def write_config(run: RunFolder, document: Mapping[str, Any]) -> None:
+    import tomli_w
+
+    write_text(run.config, tomli_w.dumps(document))
+
+
+def write_manifest(run: RunFolder, document: Mapping[str, Any]) -> None:
+    write_json(run.manifest, document)
+
+
+def write_split(run: RunFolder, subsets: Mapping[str, Sequence[str]]) -> None:
+    write_json(run.split, {name: list(ids) for name, ids in subsets.items()})
+
+
+def read_split(run: RunFolder) -> dict[str, list[str]]:
+    try:
+        split: dict[str, list[str]] = json.loads(run.split.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SegkitError(f"{run.split} cannot be read: {error}") from None
+    return split
+
+
+def write_history(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The whole history at once, so that a reader never sees half a row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(run.history, text.getvalue())
+
+
+def manifest(seed: int, fingerprint: Mapping[str, Any], device: str, notes: Sequence[str]) -> dict[str, Any]:
+    """What a stranger needs in order to judge and repeat a run."""
+    return {
+        "segkit": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(sys.argv),
+        "seed": seed,
+        "data": dict(fingerprint),
+        "notes": list(notes),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "git": _git(),
+        "hardware": {
+            "device": device,
+            "platform": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+        },
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the working folder's repository, and whether it had uncommitted changes."""
+
+    def ask(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

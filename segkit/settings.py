@@ -1,0 +1,81 @@
+"""The settings of a run, one frozen dataclass per section; `-o SECTION.KEY=VALUE` sets any of them.
+
+None means "chosen later from the data or from another setting"; a run's own record (run.toml) holds what was chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from segkit.options import option
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From a stored image to what the network sees, as data: travels in the weights file, undone after prediction."""
+
+    fit: Literal["stretch", "pad", "crop"] | None = option(
+        None, "stretch to size; pad: scale keeping the aspect, then pad; crop: cut or pad the centre, no scaling"
+    )
+    size: int | tuple[int, ...] | None = option(None, "pixels along each axis (height,width)", minimum=1)
+    intensity: Literal["scale255", "zscore", "minmax", "imagenet", "none"] | None = option(
+        None, "scale255: / 255 (16 bit: / 65535); zscore, minmax: per image and channel; imagenet: its mean and std"
+    )
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of training images; drawn from the seed, the epoch and the case, so workers do not matter."""
+
+    policy: Literal["none", "light", "standard"] = option("standard", "light: flips; standard: flips and rotation")
+    flip: float | None = option(None, "probability of a flip along each axis", minimum=0, maximum=1)
+    rotate: float | None = option(None, "largest rotation in degrees", minimum=0, maximum=180)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Who is trained on, who is validated on, who is tested on. A group (patient, sequence) is never torn."""
+
+    by: Literal["auto", "group", "case", "official"] = option(
+        "auto", "auto: official where the dataset states one, else group"
+    )
+    val: float = option(0.15, "share of the cases for validation", minimum=0, maximum=0.9)
+    test: float = option(0.15, "share of the cases for the test", minimum=0, maximum=0.9)
+    seed: int | None = option(None, "of the shuffle (default: train.seed)", minimum=0)
+    allow_leak: bool = option(False, "accept that a group is in two subsets; written into the run")
+
+    def __post_init__(self) -> None:
+        if self.val + self.test >= 1:
+            raise ValueError(f"val {self.val:g} and test {self.test:g} leave nothing to train on")
+
+
+@dataclass(frozen=True)
+class Train:
+    """The training itself."""
+
+    epochs: int = option(100, "passes over the training cases", minimum=1)
+    batch_size: int = option(8, "cases per step", minimum=1)
+    lr: float = option(1e-3, "learning rate", minimum=0)
+    optimizer: Literal["adam", "adamw"] = option("adamw", "optimiser")
+    weight_decay: float = option(1e-4, "decoupled for adamw, L2 for adam", minimum=0)
+    schedule: Literal["plateau", "none"] = option("plateau", "plateau: lower the rate when monitor stops improving")
+    plateau_factor: float = option(0.3, "what the rate is multiplied by", minimum=0, maximum=1)
+    plateau_patience: int = option(10, "epochs without improvement before that", minimum=0)
+    min_lr: float = option(1e-6, "the rate is not lowered below this", minimum=0)
+    patience: int = option(30, "epochs without improvement before training stops; 0: never", minimum=0)
+    monitor: Literal["loss", "dice"] = option("loss", "validation value that decides best weights, plateau, stopping")
+    seed: int = option(0, "decides split, initialisation, order and augmentation", minimum=0)
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "auto: fp32 on CPUs, bf16 or fp16 on GPUs")
+    workers: int = option(0, "processes that read the data", minimum=0)
+    validate: bool = option(True, "score the validation subset after each epoch")
+
+
+AUGMENT_POLICIES: dict[str, dict[str, float]] = {
+    "none": {"flip": 0.0, "rotate": 0.0},
+    "light": {"flip": 0.5, "rotate": 0.0},
+    "standard": {"flip": 0.5, "rotate": 15.0},
+}
+
+SECTIONS: dict[str, type] = {"preprocess": Preprocess, "augment": Augment, "split": Split, "train": Train}

@@ -1,0 +1,199 @@
+"""Specs: light, frozen descriptions by which plugins offer models, datasets, losses, metrics and recipes.
+
+A spec is made at import of a plugin, so it names its code (`target="package.module:build"`) instead of importing it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from segkit.errors import SegkitError
+from segkit.options import NoOptions, fields_of
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What all kinds share.
+
+    Args:
+        name: kebab-case, chosen by the author.
+        summary: one line for the listing.
+        target: "package.module:function", imported only when it is used.
+        options: frozen dataclass, every field with a default (see segkit.options.option).
+        requires: import names of extra packages that the target needs, and how to get them: {"monai": "pip install monai"}.
+        describe: optional target `describe(options) -> str` for `segkit models NAME --describe`.
+        bare: may be asked for by its bare name; False: only as plugin/name.
+    """
+
+    group: ClassVar[str] = ""
+    reserved: ClassVar[frozenset[str]] = frozenset({"name"})
+
+    name: str
+    summary: str
+    target: str
+    options: type = NoOptions
+    requires: Mapping[str, str] = field(default_factory=dict)
+    describe: str | None = None
+    bare: bool = True
+
+    def problems(self) -> list[str]:
+        """What is wrong with this description, in words; empty if nothing is."""
+        found = []
+        if not (isinstance(self.name, str) and NAME.fullmatch(self.name)):
+            found.append(f"its name {self.name!r} is not kebab-case (like 'attention-unet')")
+        if not (isinstance(self.summary, str) and self.summary):
+            found.append("it has no summary")
+        found += [
+            f"its target {target!r} is not 'package.module:function'"
+            for target in (self.target, self.describe)
+            if target is not None and not (isinstance(target, str) and self.is_target(target))
+        ]
+        try:
+            taken = {option.name for option in fields_of(self.options)} & self.reserved
+            found += [f"its options use the reserved names {sorted(taken)}"] if taken else []
+        except Exception as error:
+            found.append(f"its options are unusable: {error}")
+        return found
+
+    @classmethod
+    def is_target(cls, target: str) -> bool:
+        return bool(TARGET.fullmatch(target))
+
+    def load(self, target: str | None = None) -> Callable[..., Any]:
+        """Import and return the target (or another one of this spec).
+
+        Raises:
+            SegkitError: a required package is missing, or the import fails.
+        """
+        for package, remedy in self.requires.items():
+            if importlib.util.find_spec(package) is None:
+                raise SegkitError(f"{self.name!r} needs the package {package!r}, which is not installed.", remedy)
+        target = target or self.target
+        module, _, attribute = target.partition(":")
+        try:
+            loaded: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+        except (Exception, SystemExit) as error:
+            raise SegkitError(
+                f"{self.name!r} cannot be loaded from {target}: {type(error).__name__}: {error}",
+                "'segkit plugins' shows which package it comes from.",
+            ) from error
+        return loaded
+
+
+@dataclass(frozen=True)
+class ModelSpec(Spec):
+    """`target(task, options) -> torch.nn.Module` whose forward maps (B, channels, *S) to logits (B, outputs, *S).
+
+    Args:
+        dims: the spatial dimensions it takes, 2 and/or 3.
+        kind: "segmentation" or "classification" (logits (B, outputs)).
+        stride: input sizes must be multiples of it, per axis or for all, or a function of the options; the engine pads.
+        minimum: smallest input size along an axis; the engine pads up to it.
+    """
+
+    group: ClassVar[str] = "models"
+
+    dims: tuple[int, ...] = (2,)
+    kind: str = "segmentation"
+    stride: int | tuple[int, ...] | Callable[[Any], int | tuple[int, ...]] = 1
+    minimum: int = 1
+
+    def strides(self, options: Any, dims: int) -> tuple[int, ...]:
+        """The stride along each of `dims` axes for these options."""
+        stride = self.stride(options) if callable(self.stride) else self.stride
+        return (stride,) * dims if isinstance(stride, int) else tuple(stride)
+
+    def problems(self) -> list[str]:
+        found = super().problems()
+        if not self.dims or set(self.dims) - {2, 3}:
+            found.append(f"its dims {self.dims!r} are not 2 and/or 3")
+        if self.kind not in ("segmentation", "classification"):
+            found.append(f"its kind {self.kind!r} is neither segmentation nor classification")
+        return found
+
+
+@dataclass(frozen=True)
+class DatasetSpec(Spec):
+    """`target(root, options, labelled=True) -> Dataset`.
+
+    Args:
+        homepage: where the data comes from.
+        licence: as far as known.
+        layout: the expected tree, as text.
+        preprocess: values of the preprocess section that suit this data.
+        synthesize: target `synthesize(out, cases, seed)` that writes made-up cases in this layout.
+        needs_root: False for generated data.
+    """
+
+    group: ClassVar[str] = "datasets"
+    reserved: ClassVar[frozenset[str]] = frozenset({"name", "root"})
+
+    homepage: str = ""
+    licence: str = ""
+    layout: str = ""
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    synthesize: str | None = None
+    needs_root: bool = True
+
+
+@dataclass(frozen=True)
+class LossSpec(Spec):
+    """`target(task, options) -> torch.nn.Module`, (logits, target) -> scalar; the target is the mask, see segkit.api.
+
+    Args:
+        modes: the task modes it takes.
+        kinds: the task kinds it takes.
+        default: trained on when the user names no loss.
+    """
+
+    group: ClassVar[str] = "losses"
+
+    modes: tuple[str, ...] = ("binary", "multiclass", "multilabel")
+    kinds: tuple[str, ...] = ("segmentation",)
+    default: bool = False
+
+
+@dataclass(frozen=True)
+class MetricSpec(Spec):
+    """`target(task, options) -> Metric`.
+
+    Args:
+        modes: the task modes it takes.
+        kinds: the task kinds it takes.
+        default: measured when the user names no metric.
+    """
+
+    group: ClassVar[str] = "metrics"
+
+    modes: tuple[str, ...] = ("binary", "multiclass", "multilabel")
+    kinds: tuple[str, ...] = ("segmentation",)
+    default: bool = False
+
+
+@dataclass(frozen=True)
+class RecipeSpec(Spec):
+    """A starting point for `segkit train --recipe NAME`: target "package:path/in/package.toml", laid out like run.toml."""
+
+    group: ClassVar[str] = "recipes"
+
+    @classmethod
+    def is_target(cls, target: str) -> bool:
+        package, _, path = target.partition(":")
+        return bool(package) and path.endswith(".toml")
+
+    def read(self) -> str:
+        from importlib.resources import files
+
+        package, _, path = self.target.partition(":")
+        return files(package).joinpath(path).read_text(encoding="utf-8")
+
+
+KINDS: dict[str, type[Spec]] = {kind.group: kind for kind in (ModelSpec, DatasetSpec, LossSpec, MetricSpec, RecipeSpec)}

@@ -1,0 +1,1 @@
+"""Public contracts that plugin authors run in their own tests."""
