@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.errors import UsageError, did_you_mean
-from segkit.options import build, plain
+from segkit.options import build, in_words, plain
 from segkit.plugins import Catalogue, Found
 from segkit.settings import AUGMENT_POLICIES, SECTIONS, Augment, Preprocess, Split, Train
 from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
@@ -127,7 +127,7 @@ def complete(config: Config, dataset: Dataset, catalogue: Catalogue) -> Config:
         UsageError: a model, loss or metric that cannot take this task.
     """
     task = dataset.task
-    _check_model(config.model, config.dataset.name, task)
+    _check_model(config.model, config.dataset.spec.name, task)
     preprocess = _complete_preprocess(config, task)
     options = config.model.options
     if getattr(options, "size", 0) is None:
@@ -282,7 +282,7 @@ def summary(config: Config) -> str:
     assert config.loss is not None and isinstance(config.preprocess.size, tuple), "complete() comes first"
 
     def words(choice: Choice) -> str:
-        options = ", ".join(f"{key} {value}" for key, value in plain(choice.options).items())
+        options = ", ".join(f"{key} {in_words(value)}" for key, value in plain(choice.options).items())
         return f"{choice.spec.name} ({options})" if options else choice.spec.name
 
     size = " x ".join(map(str, config.preprocess.size))

@@ -109,6 +109,21 @@ def plain(options: Any) -> dict[str, Any]:
     }
 
 
+def in_words(value: Any) -> str:
+    """A value as it is shown to a user, and as it may be typed.
+
+    >>> in_words((256, 192)), in_words(None), in_words(True)
+    ('256,192', 'auto', 'true')
+    """
+    if value is None:
+        return "auto"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return ",".join(in_words(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def coerce(raw: Any, hint: Any) -> Any:
     """The value of type `hint` that `raw` (a string, or a typed TOML value) stands for.
 

@@ -10,8 +10,10 @@ test/ val/ train/   what `segkit evaluate` wrote
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import itertools
 import json
 import os
 import platform
@@ -67,14 +69,21 @@ def create(out: Path | None, dataset: str, model: str) -> RunFolder:
         UsageError: it exists and holds something; a run is never overwritten.
     """
     if out is None:
-        number = 1
-        while (Path("runs") / f"{dataset}-{model}-{number}").exists():
-            number += 1
-        out = Path("runs") / f"{dataset}-{model}-{number}"
+        return _numbered(Path("runs").absolute(), f"{dataset}-{model}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} exists already; a run is never overwritten.", "Choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     return RunFolder(out.absolute())
+
+
+def _numbered(folder: Path, name: str) -> RunFolder:
+    """The first free NAME-N, taken by making it, so that two trainings started at once do not share one."""
+    for number in itertools.count(1):
+        with contextlib.suppress(FileExistsError):
+            path = folder / f"{name}-{number}"
+            path.mkdir(parents=True)
+            return RunFolder(path)
+    raise AssertionError("unreachable")
 
 
 def find(path: Path) -> RunFolder | None:

@@ -9,7 +9,7 @@ import typer
 from segkit import plugins as registry
 from segkit.cli.output import print_json, print_table
 from segkit.errors import UsageError
-from segkit.options import fields_of
+from segkit.options import fields_of, in_words
 from segkit.plugins import Found
 from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
 
@@ -127,17 +127,11 @@ def _show(document: dict[str, Any], json: bool) -> None:
         typer.echo(f"{key}:\n{value}".rstrip() if key == "layout" else f"{key}: {_words(value)}")
     if document["options"]:
         typer.echo("")
-        rows = [(field["name"], field["type"], _words(field["default"]), field["help"]) for field in document["options"]]
+        rows = [(field["name"], field["type"], in_words(field["default"]), field["help"]) for field in document["options"]]
         print_table(("option", "type", "default", "what"), rows)
 
 
 def _words(value: Any) -> str:
-    if value is None:
-        return "auto"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return ", ".join(str(item) for item in value)
     if isinstance(value, dict):
-        return ", ".join(f"{key} = {_words(item)}" for key, item in value.items())
-    return f"{value:,}" if isinstance(value, int) and value > 9999 else str(value)
+        return ", ".join(f"{key} = {in_words(item)}" for key, item in value.items())
+    return f"{value:,}" if isinstance(value, int) and value > 9999 else in_words(value)

@@ -64,7 +64,7 @@ def start(
     flags: dict[str, Any], assignments: list[str], out: Path | None, base: Path | None, recipe: str | None, json: bool
 ) -> None:
     from segkit import config as configs
-    from segkit import plugins, run, terminal
+    from segkit import plugins, terminal
     from segkit.cli.output import print_json
 
     catalogue = plugins.load()
@@ -78,13 +78,11 @@ def start(
 
     from segkit.engine.train import train as run_training
 
-    folder = run.create(out, config.dataset.spec.name, config.model.spec.name)
-    shown = _shown(folder.path)
     terminal.say(configs.summary(config))
-    terminal.say(f"run folder: {shown}")
-    outcome = run_training(config, dataset, folder)
+    outcome = run_training(config, dataset, out)
+    shown = _shown(outcome.run)
     if json:
-        print_json({"run": str(folder.path), **vars(outcome)})
+        print_json({**vars(outcome), "run": str(outcome.run)})
     best = ", ".join(f"{key} {value:.3f}" for key, value in outcome.best.items() if key in ("val_loss", "val_dice"))
     terminal.say(
         f"{'Interrupted' if outcome.interrupted else 'Done'} after {outcome.epochs} epochs, {outcome.seconds:.0f} s. "

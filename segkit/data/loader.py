@@ -44,7 +44,7 @@ class Order(Sampler[list[int]]):
         if self.seed is not None:
             random.Random(f"{self.seed}/{self.epoch}").shuffle(indices)
         batches = [indices[start : start + self.batch_size] for start in range(0, self.count, self.batch_size)]
-        if len(batches) > 1 and len(batches[-1]) == 1:
+        if self.batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [batches[-2] + batches[-1]]
         return iter(batches)
 

@@ -33,6 +33,8 @@ def split_cases(cases: Sequence[Case], settings: Split) -> dict[str, list[str]]:
         subsets = {name: [case.id for case in cases if case.subset == name] for name in SUBSETS}
     else:
         subsets = _shuffled(cases, settings, by_case=settings.by == "case")
+    if not subsets["train"]:
+        raise UsageError("The split leaves nothing to train on.", "Lower split.val and split.test.")
     leaks = find_leaks(cases, subsets)
     if leaks and not settings.allow_leak:
         shown = ", ".join(f"{group} ({' and '.join(names)})" for group, names in list(leaks.items())[:5])
@@ -54,7 +56,7 @@ def find_leaks(cases: Sequence[Case], subsets: Mapping[str, Sequence[str]]) -> d
 
 
 def _shuffled(cases: Sequence[Case], settings: Split, by_case: bool) -> dict[str, list[str]]:
-    """Groups in random order, each to the subset that lacks most cases of its share."""
+    """Groups in random order: the first to train, then each to the subset that lacks most cases of its share."""
     groups: dict[str, list[str]] = {}
     for case in cases:
         groups.setdefault(case.id if by_case else case.group, []).append(case.id)
@@ -64,7 +66,7 @@ def _shuffled(cases: Sequence[Case], settings: Split, by_case: bool) -> dict[str
     lacking = {name: share * len(cases) for name, share in shares.items() if share > 0}
     members: dict[str, list[str]] = {name: [] for name in shares}
     for group in order:
-        subset = max(lacking, key=lambda name: lacking[name])
+        subset = max(lacking, key=lambda name: lacking[name]) if members["train"] else "train"
         members[subset].append(group)
         lacking[subset] -= len(groups[group])
     for subset in ("test", "val"):  # small data: an empty subset takes the last group of train, which keeps one

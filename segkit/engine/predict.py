@@ -7,6 +7,8 @@ OUT/predictions.json      what was done with which weights; says what a second c
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -83,6 +85,57 @@ def plan(source: Path, out: Path, with_overlay: bool) -> list[Job]:
     return jobs
 
 
+class Record:
+    """predictions.json: what was done with which weights, by input."""
+
+    def __init__(self, out: Path, wanted: dict[str, Any]) -> None:
+        """Args: the output folder, and what besides the input decides a result (weights, preprocessing)."""
+        self.out, self.wanted = out, wanted
+        self.entries = _read_record(out)
+
+    def remaining(self, jobs: Sequence[Job], overwrite: bool) -> list[Job]:
+        """The jobs whose result is not there yet.
+
+        Raises:
+            UsageError: an output exists that is not one of ours, and `overwrite` is not set.
+        """
+        ours = {name for entry in self.entries.values() for name in entry.get("outputs", [])}
+        foreign = [name for job in jobs for name in job.outputs if name not in ours and os.path.lexists(self.out / name)]
+        if foreign and not overwrite:
+            raise UsageError(
+                f"{self.out / foreign[0]} exists and is no prediction listed in {RECORD}.",
+                "Choose another --out, or type --overwrite to replace it.",
+            )
+        return [job for job in jobs if overwrite or not self._is_done(job)]
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self.entries[job.key] = {"status": "pending", "outputs": job.outputs}
+        self.save()
+
+    def done(self, job: Job, digest: str, pixels: dict[str, int]) -> None:
+        self.entries[job.key] |= {"status": "done", **self.wanted, "input_sha256": digest, "pixels": pixels}
+
+    def failed(self, job: Job, reason: str) -> None:
+        """Name the reason, and take away what an earlier call made of another picture under this name."""
+        for name in job.outputs:
+            with contextlib.suppress(OSError):  # it is not there, or its name is too long to be
+                (self.out / name).unlink()
+        self.entries[job.key] |= {"status": "failed", "reason": reason}
+        terminal.notice(reason)
+
+    def save(self) -> None:
+        write_json(self.out / RECORD, {"format": 1, "segkit": __version__, "files": self.entries})
+
+    def _is_done(self, job: Job) -> bool:
+        entry = self.entries.get(job.key, {})
+        expected = {"status": "done", "outputs": job.outputs, **self.wanted}
+        if any(entry.get(key) != value for key, value in expected.items()):
+            return False
+        there = all(os.path.lexists(self.out / name) for name in job.outputs)
+        return there and entry.get("input_sha256") == _hash(job.source)
+
+
 def predict(
     forward: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     jobs: Sequence[Job],
@@ -105,45 +158,40 @@ def predict(
     """
     if task.mode == "multilabel":
         raise UsageError("Masks of overlapping classes (mode multilabel) cannot be written as label images.")
-    entries = _read_record(out)
-    wanted = {"model": model, "preprocess": plain(preprocess)}
-    todo = _remaining(jobs, out, entries, wanted, overwrite)
-    failed = 0
-
-    def save() -> None:
-        write_json(out / RECORD, {"format": 1, "segkit": __version__, "files": entries})
-
-    for job in todo:
-        entries[job.key] = {"status": "pending", "outputs": job.outputs}
-    save()
+    record = Record(out, {"model": model, "preprocess": plain(preprocess)})
+    todo = record.remaining(jobs, overwrite)
+    record.begin(todo)
 
     def read() -> Iterator[tuple[tuple[Job, NDArray[Any], str], NDArray[Any]]]:
-        nonlocal failed
         for job in todo:
             try:
                 image = _fit_channels(read_image(job.source), task.channels, job.source)
-                yield (job, image, _hash(job.source)), image
             except SegkitError as error:
-                failed += 1
-                entries[job.key] |= {"status": "failed", "reason": error.message}
-                terminal.notice(error.message)
+                record.failed(job, error.message)
                 bar.advance()
+                continue
+            yield (job, image, _hash(job.source)), image
 
     with terminal.progress("predicting", len(todo)) as bar:
         try:
-            for count, ((job, image, digest), probabilities) in enumerate(
-                predict_images(forward, read(), preprocess, task, batch_size), start=1
-            ):
+            found = predict_images(forward, read(), preprocess, task, batch_size)
+            for count, ((job, image, digest), probabilities) in enumerate(found, start=1):
                 labels = labels_of(probabilities, task)
-                _write(job, out, image, labels, task)
-                pixels = {name: int((labels == value).sum()) for value, name in enumerate(task.classes)}
-                entries[job.key] |= {"status": "done", **wanted, "input_sha256": digest, "pixels": pixels}
+                try:
+                    _write(job, out, image, labels, task)
+                    pixels = {name: int((labels == value).sum()) for value, name in enumerate(task.classes)}
+                    record.done(job, digest, pixels)
+                except OSError as error:
+                    if error.errno == errno.ENOSPC:
+                        raise
+                    record.failed(job, f"The mask of {job.source} cannot be written: {error.strerror}.")
                 bar.advance()
                 if count % SAVE_EVERY == 0:
-                    save()
+                    record.save()
         finally:
-            save()
-    return Prediction(entries, len(todo) - failed, len(jobs) - len(todo), failed)
+            record.save()
+    failed = sum(record.entries[job.key]["status"] == "failed" for job in todo)
+    return Prediction(record.entries, len(todo) - failed, len(jobs) - len(todo), failed)
 
 
 def _inputs(source: Path, out: Path) -> tuple[Path, list[Path]]:
@@ -184,27 +232,6 @@ def _output_names(keys: Sequence[str]) -> list[str]:
             return names
         for index in widened:
             names[index] = keys[index]
-
-
-def _remaining(
-    jobs: Sequence[Job], out: Path, record: dict[str, dict[str, Any]], wanted: dict[str, Any], overwrite: bool
-) -> list[Job]:
-    """The jobs whose result is not there yet."""
-    ours = {name for entry in record.values() for name in entry.get("outputs", [])}
-    foreign = [name for job in jobs for name in job.outputs if name not in ours and (out / name).exists()]
-    if foreign and not overwrite:
-        raise UsageError(
-            f"{out / foreign[0]} exists and is no prediction listed in {RECORD}.",
-            "Choose another --out, or type --overwrite to replace it.",
-        )
-    return [job for job in jobs if overwrite or not _is_done(job, out, record.get(job.key, {}), wanted)]
-
-
-def _is_done(job: Job, out: Path, entry: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    expected = {"status": "done", "outputs": job.outputs, **wanted}
-    if any(entry.get(key) != value for key, value in expected.items()):
-        return False
-    return all((out / name).exists() for name in job.outputs) and entry.get("input_sha256") == _hash(job.source)
 
 
 def _read_record(out: Path) -> dict[str, dict[str, Any]]:

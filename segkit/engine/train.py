@@ -13,10 +13,12 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
@@ -39,8 +41,9 @@ from segkit.task import CaseResult, Dataset, Metric, Task
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended: the epoch of the saved weights, their validation values, and whether Ctrl-C ended it."""
+    """How a training ended: its folder, the epoch of the saved weights, their validation values, whether by Ctrl-C."""
 
+    run: Path
     epochs: int
     best_epoch: int
     best: Mapping[str, float]
@@ -80,16 +83,20 @@ class Job:
         return padded(self.model, layout(images), spec.strides(options, self.task.dims), spec.minimum).float()
 
 
-def train(config: Config, dataset: Dataset, run: RunFolder) -> Outcome:
-    """Train as the complete record says and leave everything in the run folder.
+def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
+    """Train as the complete record says and leave everything in a new run folder.
 
     Raises:
+        UsageError: a device, a split or a folder that cannot be used; then nothing is written.
         SegkitError: data that cannot be read, a loss that is not finite (the last good weights are kept).
     """
     settings = config.train
     device = choose_device(settings.device)
+    AcceleratorState._reset_state(reset_partial_state=True)  # it outlives a training and refuses another precision
     accelerator = Accelerator(mixed_precision=_precision(settings, device), cpu=device.type == "cpu")
-    subsets = _prepare(config, dataset, run, str(device))
+    ids = split_cases(dataset.cases, config.split)
+    run = runs.create(out, config.dataset.spec.name, config.model.spec.name)
+    subsets = _prepare(config, dataset, ids, run, str(device))
     set_seed(settings.seed)
     job = _assemble(config, dataset.task, device, accelerator)
     validated = bool(subsets["val"]) and settings.validate
@@ -118,7 +125,7 @@ def train(config: Config, dataset: Dataset, run: RunFolder) -> Outcome:
             _save(job, {}, run)
             terminal.notice("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
     seconds = time.perf_counter() - started
-    return Outcome(len(progress.history), progress.best_epoch, progress.best or {}, interrupted, seconds)
+    return Outcome(run.path, len(progress.history), progress.best_epoch, progress.best or {}, interrupted, seconds)
 
 
 def _train_epoch(job: Job, batches: Iterable[Batch], epoch: int, bar: terminal.Bar) -> dict[str, float]:
@@ -178,12 +185,11 @@ class RunningDice:
         return float((2 * self.overlap / self.sizes).nanmean())
 
 
-def _prepare(config: Config, dataset: Dataset, run: RunFolder, device: str) -> dict[str, list[Cached]]:
-    """Split, write what the run is made of, fill the cache. Returns cached cases by subset, test left out."""
-    ids = split_cases(dataset.cases, config.split)
+def _prepare(
+    config: Config, dataset: Dataset, ids: Mapping[str, Sequence[str]], run: RunFolder, device: str
+) -> dict[str, list[Cached]]:
+    """Write what the run is made of, fill the cache. Returns cached cases by subset, test left out."""
     notes = list(dataset.notes)
-    if not ids["train"]:
-        raise UsageError("The split leaves nothing to train on.", "Lower split.val and split.test.")
     if not ids["val"]:
         notes.append("There is no validation subset: the last weights are kept, plateau and early stopping are off.")
     leaks = find_leaks(dataset.cases, ids)
@@ -196,7 +202,8 @@ def _prepare(config: Config, dataset: Dataset, run: RunFolder, device: str) -> d
     runs.write_manifest(run, runs.manifest(config.train.seed, fingerprint(dataset), device, notes))
     by_id = {case.id: case for case in dataset.cases}
     groups = {name: len({by_id[id].group for id in members}) for name, members in ids.items()}
-    terminal.say("cases: " + ", ".join(f"{name} {len(ids[name])} ({groups[name]} groups)" for name in ids))
+    terminal.say(f"run folder  {run.path}")
+    terminal.say("cases       " + ", ".join(f"{name} {len(ids[name])} ({groups[name]} groups)" for name in ids))
     return {name: fill(dataset, [by_id[id] for id in ids[name]], config) for name in ("train", "val")}
 
 
@@ -248,8 +255,9 @@ def _keep_best(row: dict[str, Any], progress: Progress, job: Job, run: RunFolder
     if validated and progress.best is not None and value >= progress.best_value:
         return False
     names = [key for key in row if key.startswith("val_") and key != "val_seconds" and not math.isnan(row[key])]
-    progress.best_value, progress.best_epoch, progress.best = value, row["epoch"], {key: row[key] for key in names}
-    _save(job, progress.best, run)
+    best = {key: row[key] for key in names}
+    _save(job, best, run)
+    progress.best_value, progress.best_epoch, progress.best = value, row["epoch"], best
     return validated
 
 

@@ -67,11 +67,12 @@ def segkit_train(arguments: argparse.Namespace, out: Path, everything: bool) -> 
         "split.val": 0.2 if everything else 0,
         "split.test": 0,
     }
-    words = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+    options = " ".join(f"-o {key}={value}" for key, value in settings.items())
+    augment = "standard" if everything else "none"
     code = run(
-        ["train", "--dataset", "phantom", "--model", arguments.model, "--loss", "dice-focal", "--out", str(out), "-q"]
-        + ["--batch-size", str(arguments.batch_size), "--epochs", str(arguments.epochs), "--device", "cpu", *words]
-        + ["--augment", "standard" if everything else "none", "--patience", "0", "-o", "train.schedule=none"]
+        f"train -q --dataset phantom --model {arguments.model} --loss dice-focal --device cpu --augment {augment} "
+        f"--patience 0 -o train.schedule=none --batch-size {arguments.batch_size} --epochs {arguments.epochs} "
+        f"{options} --out {out}".split()
     )
     assert code == 0, f"segkit train ended with {code}"
     with (out / "history.csv").open() as file:

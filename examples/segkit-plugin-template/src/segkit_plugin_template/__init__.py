@@ -1,0 +1,1 @@
+"""A segkit plugin with one model."""

@@ -1,0 +1,95 @@
+"""Fixtures: the command line in this process, invented plugins, a small trained run, real data where it is at hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segkit import plugins
+from segkit.cli.app import run
+
+SHARED = Path(os.environ.get("SEGKIT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test touches the cache of the person who runs it; what helps users narrow a terminal does not cut our output."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("COLUMNS", "200")
+        patch.delenv("SEGKIT_PLUGINS", raising=False)
+        patch.delenv("SEGKIT_STRICT", raising=False)
+        yield
+
+
+@pytest.fixture
+def segkit(capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run a command line: `segkit("train", "--dataset", "phantom", ...)`."""
+
+    def command(*words: Any) -> Result:
+        capfd.readouterr()
+        code = run([str(word) for word in words])
+        return Result(code, *capfd.readouterr())
+
+    return command
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Make an installed distribution out of source text: a module and a dist-info with its entry point."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+
+    def make(distribution: str, source: str, name: str | None = None, version: str = "1.2.3") -> None:
+        module = distribution.replace("-", "_") + "_module"
+        (site / f"{module}.py").write_text(source)
+        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[segkit]\n{name or distribution} = {module}\n")
+        made.append(module)
+        plugins.load.cache_clear()
+
+    made: list[str] = []
+    yield make
+    for module in made:
+        sys.modules.pop(module, None)
+    plugins.load.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder: a tiny unet, trained on small phantoms for two epochs."""
+    out = tmp_path_factory.mktemp("runs") / "trained"
+    words = "train --dataset phantom --model unet -o dataset.cases=16 -o dataset.size=32 -o model.width=4 -o model.depth=2"
+    assert (
+        run([*words.split(), "-o", "preprocess.size=32", "--epochs", "2", "--batch-size", "4", "--out", str(out), "-q"]) == 0
+    )
+    return out
+
+
+def real(folder: str) -> Path:
+    """A folder of the real test data; skips the test, with the reason, where it is absent."""
+    path = SHARED / folder
+    if not path.is_dir():
+        pytest.skip(f"the real test data is not at {path} (set SEGKIT_TEST_DATA)")
+    return path

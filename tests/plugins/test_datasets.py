@@ -1,0 +1,213 @@
+"""Each dataset states its facts rightly, on files that we write ourselves in its layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from segkit import plugins
+from segkit.errors import SegkitError, UsageError
+from segkit.options import build
+from segkit.task import Dataset
+
+
+def opened(name: str, root: Path | None = None, labelled: bool = True, **options: object) -> Dataset:
+    spec = plugins.load().find("datasets", name).spec
+    return spec.load()(root, build(spec.options, options, "dataset"), labelled=labelled)  # type: ignore[no-any-return]
+
+
+def synth(name: str, out: Path, cases: int = 6, **options: object) -> Path:
+    spec = plugins.load().find("datasets", name).spec
+    spec.load(spec.synthesize)(out, cases, 0, **options)  # type: ignore[attr-defined]
+    return out
+
+
+@pytest.mark.parametrize("name", ["phantom", "folder", "polyp"])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_every_dataset_opens_what_it_makes_up(tmp_path: Path, name: str, labelled: bool) -> None:
+    root = None if name == "phantom" else synth(name, tmp_path)
+    dataset = opened(name, root, labelled)
+    assert len({case.id for case in dataset.cases}) == len(dataset.cases) > 0
+    sample = dataset.read(dataset.cases[0])
+    assert sample.image.shape[0] == dataset.task.channels
+    assert (sample.mask is not None) == labelled
+    if sample.mask is not None:
+        assert sample.mask.shape == sample.image.shape[1:]
+        assert set(np.unique(sample.mask)) <= set(range(len(dataset.task.classes)))
+
+
+def test_phantoms_follow_their_options() -> None:
+    dataset = opened("phantom", cases=9, size=40, classes=3, colour="false", empty=1 / 3)
+    assert dataset.task.classes == ("background", "target-1", "target-2", "target-3")
+    assert (dataset.task.mode, dataset.task.channels) == ("multiclass", 1)
+    samples = [dataset.read(case) for case in dataset.cases]
+    assert all(sample.image.shape == (1, 40, 40) and sample.image.dtype == np.uint8 for sample in samples)
+    assert sum(not sample.mask.any() for sample in samples) == 3  # type: ignore[union-attr]
+    assert set(np.unique(samples[0].mask)) <= {0, 1, 2, 3}
+
+
+def test_a_phantom_depends_on_the_seed_and_its_number_alone() -> None:
+    few, many = opened("phantom", cases=3), opened("phantom", cases=30)
+    assert np.array_equal(few.read(few.cases[2]).image, many.read(many.cases[2]).image)
+    other = opened("phantom", cases=3, seed=1)
+    assert not np.array_equal(few.read(few.cases[2]).image, other.read(other.cases[2]).image)
+
+
+# folder
+
+
+def write(root: Path, masks: dict[str, np.ndarray], suffix: str = ".png") -> Path:  # type: ignore[type-arg]
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for name, mask in masks.items():
+        Image.fromarray(np.full((*mask.shape, 3), 90, np.uint8)).save(root / "images" / f"{name}.png")
+        Image.fromarray(mask.astype(np.uint8)).save(
+            root / "masks" / f"{name}{suffix}", **({"quality": 60} if suffix == ".jpg" else {})
+        )
+    return root
+
+
+BOX = np.zeros((32, 32), np.uint8)
+BOX[8:24, 8:24] = 1
+
+
+@pytest.mark.parametrize("high", [1, 255])
+def test_a_binary_mask_is_known_by_its_two_values(tmp_path: Path, high: int) -> None:
+    dataset = opened("folder", write(tmp_path, {"a": BOX * high, "b": BOX * 0}))
+    assert (dataset.task.mode, dataset.task.classes) == ("binary", ("background", "foreground"))
+    assert np.array_equal(dataset.read(dataset.cases[0]).mask, BOX)
+    assert dataset.options.values == (0, high)
+    assert any(f"{high} = foreground" in note for note in dataset.notes)
+
+
+def test_a_jpeg_masks_noise_is_rounded_away(tmp_path: Path) -> None:
+    odd = np.roll(BOX, 3, axis=(0, 1))  # off the grid of JPEG's 8x8 blocks
+    root = write(tmp_path, {"a": odd * 255}, ".jpg")
+    assert len(np.unique(cv2.imread(str(root / "masks" / "a.jpg"), 0))) > 2
+    dataset = opened("folder", root)
+    assert np.array_equal(dataset.read(dataset.cases[0]).mask, odd)
+
+
+def test_soft_edges_are_rounded(tmp_path: Path) -> None:
+    soft = BOX * 255
+    soft[7, 8:24], soft[24, 8:24] = 90, 200
+    dataset = opened("folder", write(tmp_path, {"a": soft}))
+    assert dataset.task.mode == "binary"
+    assert dataset.read(dataset.cases[0]).mask.sum() == 16 * 17  # type: ignore[union-attr]
+
+
+def test_label_values_are_classes_and_a_strange_one_later_is_named(tmp_path: Path) -> None:
+    labels = BOX.copy()
+    labels[0, 0] = 3
+    dataset = opened("folder", write(tmp_path, {"a": labels}))
+    assert dataset.task.classes == ("background", "class-1", "class-2", "class-3")
+    again = opened("folder", tmp_path, values="0,1", classes="background,organ")
+    assert again.task.mode == "binary"
+    named = opened("folder", tmp_path, values="0,3,9", classes="background,spot,rest")
+    with pytest.raises(SegkitError, match=r"a.png holds \[1\]"):
+        named.read(named.cases[0])
+
+
+def test_gray_levels_that_could_mean_anything_are_asked_for(tmp_path: Path) -> None:
+    levels = np.repeat(np.array([0, 100, 200, 255], np.uint8), 256).reshape(32, 32)
+    with pytest.raises(UsageError, match="cannot be inferred: 0, 100, 200, 255"):
+        opened("folder", write(tmp_path, {"a": levels}))
+    given = opened("folder", tmp_path, classes="background,a,b,c", values="0,100,200,255")
+    assert np.array_equal(given.read(given.cases[0]).mask, np.repeat([0, 1, 2, 3], 256).reshape(32, 32))
+
+
+def test_classes_and_values_must_agree(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"names 3 classes .* the masks hold 2 values"):
+        opened("folder", write(tmp_path, {"a": BOX}), classes="a,b,c")
+
+
+def test_patients_are_read_from_names(tmp_path: Path) -> None:
+    root = write(tmp_path, {"p01_1": BOX, "p01_2": BOX, "p02_1": BOX})
+    assert [case.group for case in opened("folder", root).cases] == ["p01_1", "p01_2", "p02_1"]
+    assert [case.group for case in opened("folder", root, group=r"^(p\d+)").cases] == ["p01", "p01", "p02"]
+    with pytest.raises(UsageError, match="matches nothing in the name 'p01_1'"):
+        opened("folder", root, group=r"q\d+")
+    with pytest.raises(UsageError, match="no regular expression"):
+        opened("folder", root, group="(")
+
+
+def test_an_image_without_mask_is_left_out_and_told(tmp_path: Path) -> None:
+    root = write(tmp_path, {"a": BOX, "b": BOX})
+    (root / "masks" / "b.png").unlink()
+    dataset = opened("folder", root)
+    assert [case.id for case in dataset.cases] == ["a"]
+    assert any("1 image(s) without a mask" in note and "b.png" in note for note in dataset.notes)
+    assert [case.id for case in opened("folder", root, labelled=False).cases] == ["a", "b"]
+
+
+def test_absent_folders_are_told_with_what_was_found(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(UsageError) as error:
+        opened("folder", tmp_path)
+    for words in ("images", "pictures/", "Expected tree", "--dataset phantom"):
+        assert words in str(error.value)
+    (tmp_path / "truth").mkdir()
+    with pytest.raises(UsageError, match="An image with a mask was not found"):
+        opened("folder", tmp_path, images="pictures", masks="truth")
+
+
+def test_gray_images_among_colour_ones_are_repeated(tmp_path: Path) -> None:
+    root = write(tmp_path, {"a": BOX, "b": BOX})
+    Image.fromarray(BOX).save(root / "images" / "b.png")
+    dataset = opened("folder", root)
+    assert [dataset.read(case).image.shape[0] for case in dataset.cases] == [3, 3]
+
+
+# polyp
+
+
+@pytest.mark.parametrize(
+    ("frame", "sequence"), [(1, 1), (25, 1), (26, 2), (205, 10), (206, 11), (591, 28), (592, 29), (612, 29)]
+)
+def test_frames_belong_to_their_sequences(tmp_path: Path, frame: int, sequence: int) -> None:
+    # the table in the dataset's README
+    for folder in ("Original", "Ground Truth"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(BOX * 255).save(tmp_path / folder / f"{frame}.png")
+    assert opened("polyp", tmp_path).cases[0].group == f"sequence-{sequence:02d}"
+
+
+def test_polyp_tiffs_come_in_colour_whatever_their_tags_say(tmp_path: Path) -> None:
+    root = synth("polyp", tmp_path, cases=3)
+    first = next((root / "CVC-ClinicDB" / "Original").iterdir())
+    with tifffile.TiffFile(first) as file:
+        assert file.pages[0].photometric == tifffile.PHOTOMETRIC.MINISBLACK
+    dataset = opened("polyp", root)
+    image = dataset.read(dataset.cases[0]).image
+    assert image.shape[0] == 3 and not np.array_equal(image[0], image[2])
+
+
+@pytest.mark.parametrize("folder", [".", "CVC-ClinicDB", "CVC-ClinicDB/PNG", "PNG"])
+@pytest.mark.parametrize("masks", ["Ground Truth", "ground_truth"])
+def test_polyp_copies_are_found_where_people_unpack_them(tmp_path: Path, folder: str, masks: str) -> None:
+    for name in ("Original", masks):
+        (tmp_path / folder / name).mkdir(parents=True)
+        Image.fromarray(BOX * 255).save(tmp_path / folder / name / "7.png")
+    assert [case.id for case in opened("polyp", tmp_path).cases] == ["7"]
+
+
+def test_grey_values_of_polyp_masks_are_rounded(tmp_path: Path) -> None:
+    for name in ("Original", "Ground Truth"):
+        (tmp_path / name).mkdir()
+    Image.fromarray(np.zeros((1, 4, 3), np.uint8)).save(tmp_path / "Original" / "7.png")
+    Image.fromarray(np.array([[0, 127, 128, 255]], np.uint8)).save(tmp_path / "Ground Truth" / "7.png")
+    dataset = opened("polyp", tmp_path)
+    assert dataset.read(dataset.cases[0]).mask.tolist() == [[0, 0, 1, 1]]  # type: ignore[union-attr]
+
+
+def test_a_frame_that_cannot_be_one_is_named(tmp_path: Path) -> None:
+    for name in ("Original", "Ground Truth"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(BOX).save(tmp_path / name / "613.png")
+    with pytest.raises(SegkitError, match=r"613.png: a frame of CVC-ClinicDB is called 1 to 612"):
+        opened("polyp", tmp_path)

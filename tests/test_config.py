@@ -1,0 +1,169 @@
+"""One record from a starting point, flags and -o; complete only when the data is known."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segkit import plugins
+from segkit.config import Config, complete, gather, resolve, to_toml
+from segkit.errors import UsageError
+from segkit.task import Dataset, Task
+
+
+def record(*assignments: str, base: dict | None = None, **flags: object) -> Config:  # type: ignore[type-arg]
+    """The complete record of a command line."""
+    catalogue = plugins.load()
+    flags = {"dataset": "phantom", "model": "unet", **flags} if base is None else flags
+    config = resolve(gather(base or {}, flags, assignments), catalogue)
+    dataset = config.dataset.spec.load()(config.root, config.dataset.options)
+    return complete(config, dataset, catalogue)
+
+
+def test_flags_are_short_for_keys() -> None:
+    config = record(loss="focal", epochs="7", augment="none", split="case", metric=["dice"])
+    assert config.loss is not None and config.loss.name == "losses/focal"
+    assert (config.train.epochs, config.augment.policy, config.split.by) == (7, "none", "case")
+
+
+def test_the_last_word_on_the_command_line_wins() -> None:
+    assert record("train.epochs=9", epochs="7").train.epochs == 9
+
+
+def test_what_is_not_typed_is_filled_in_from_the_data() -> None:
+    config = record()
+    assert config.preprocess.size == (128, 128)  # the phantom's own
+    assert config.loss is not None and config.loss.name == "losses/dice-focal"
+    assert [metric.spec.name for metric in config.metrics][:2] == ["dice", "iou"]
+    assert (config.augment.flip, config.augment.rotate) == (0.5, 15.0)
+    assert record(seed="5").split.seed == 5
+
+
+def test_one_size_fits_all_axes_and_a_wrong_number_of_axes_is_refused() -> None:
+    assert record("preprocess.size=64").preprocess.size == (64, 64)
+    assert record("preprocess.size=64,32").preprocess.size == (64, 32)
+    with pytest.raises(UsageError, match="has 3 numbers, the data 2 axes"):
+        record("preprocess.size=64,64,64")
+
+
+@given(
+    width=st.integers(1, 64),
+    size=st.tuples(st.integers(1, 512), st.integers(1, 512)),
+    lr=st.floats(1e-8, 1),
+    loss=st.sampled_from(["bce", "focal", "dice", "dice-focal"]),
+    allow_leak=st.booleans(),
+    rotate=st.none() | st.floats(0, 180),
+)
+def test_run_toml_gives_the_same_record_again(
+    width: int, size: tuple[int, int], lr: float, loss: str, allow_leak: bool, rotate: float | None
+) -> None:
+    words = [
+        f"model.width={width}",
+        f"preprocess.size={size[0]},{size[1]}",
+        f"train.lr={lr!r}",
+        f"split.allow_leak={allow_leak}",
+    ]
+    words += [f"augment.rotate={rotate!r}"] if rotate is not None else []
+    first = record(*words, loss=loss)
+    assert record(base=tomllib.loads(tomli_w.dumps(to_toml(first)))) == first
+
+
+def test_what_is_typed_wins_over_the_configuration_and_another_model_takes_none_of_its_options() -> None:
+    base = {"dataset": {"name": "phantom", "size": 64}, "model": {"name": "unet", "width": 8}, "train": {"epochs": 3}}
+    assert record(base=base, epochs="5").train.epochs == 5
+    assert record(base=base).model.options.width == 8
+    assert record(base=base, model="resunet").model.options.width == 64
+
+
+def test_a_3d_model_on_2d_data_is_refused_in_words(install) -> None:  # type: ignore[no-untyped-def]
+    install("acme", "from segkit.api import ModelSpec, hookimpl\n@hookimpl\ndef segkit_models():\n"
+            "    return [ModelSpec('cube-net', 'a 3D model', 'nowhere:build', dims=(3,))]")  # fmt: skip
+    with pytest.raises(UsageError, match="'cube-net' takes 3D images; the dataset 'phantom' has 2D ones"):
+        record(model="cube-net")
+
+
+GRID_NET = """
+from dataclasses import dataclass
+from segkit.api import ModelSpec, hookimpl, option
+
+@dataclass(frozen=True)
+class Options:
+    size: tuple[int, ...] | None = option(None, "grid")
+
+@hookimpl
+def segkit_models():
+    return [ModelSpec("grid-net", "a model", "nowhere:build", Options)]
+"""
+
+
+def test_a_model_option_called_size_is_filled_from_the_preprocessing(install) -> None:  # type: ignore[no-untyped-def]
+    install("acme", GRID_NET)
+    assert record("preprocess.size=48", model="grid-net").model.options.size == (48, 48)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("width=3", "SECTION.KEY=VALUE|no section"),
+        ("model.width", "not SECTION.KEY=VALUE"),
+        ("modle.width=3", "no section 'modle'"),
+        ("metrics.dice=3", "metrics.NAME.KEY=VALUE"),
+    ],
+)
+def test_a_wrong_assignment_is_told(assignment: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        record(assignment)
+
+
+def test_an_unknown_section_in_a_file_is_told() -> None:
+    with pytest.raises(UsageError, match="unknown section 'trian'"):
+        record(base={"trian": {}})
+
+
+def test_a_loss_that_does_not_take_the_masks_is_refused() -> None:
+    with pytest.raises(UsageError, match="'cross-entropy' does not take binary masks"):
+        record(loss="cross-entropy")
+
+
+def test_a_dataset_without_its_folder_says_what_is_expected() -> None:
+    with pytest.raises(UsageError) as error:
+        record(dataset="polyp")
+    for words in ("--data-dir", "Ground Truth/", "https://", "--dataset phantom"):
+        assert words in str(error.value)
+
+
+def test_multiclass_masks_get_a_loss_that_takes_them() -> None:
+    catalogue = plugins.load()
+    config = resolve(gather({}, {"dataset": "phantom", "model": "unet"}, []), catalogue)
+    dataset = Dataset(Task(3, ("background", "a", "b"), mode="multiclass"), (), read=lambda case: None)  # type: ignore[arg-type, return-value]
+    loss = complete(config, dataset, catalogue).loss
+    assert loss is not None and "multiclass" in loss.spec.modes
+
+
+def test_a_recipe_is_a_starting_point(install, segkit, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    install("acme", "from segkit.api import RecipeSpec, hookimpl\n@hookimpl\ndef segkit_recipes():\n"
+            "    return [RecipeSpec('quick', 'a quick look', 'acme_recipes:quick.toml')]")  # fmt: skip
+    package = tmp_path / "site" / "acme_recipes"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    recipe = [
+        "[dataset]",
+        'name = "phantom"',
+        "cases = 6",
+        "size = 16",
+        "[model]",
+        'name = "unet"',
+        "width = 2",
+        "depth = 1",
+    ]
+    (package / "quick.toml").write_text("\n".join([*recipe, "[train]", "epochs = 9"]))
+    assert "quick" in segkit("recipes").out
+    done = segkit("train", "--recipe", "quick", "--epochs", "1", "--out", tmp_path / "run")
+    assert done.code == 0
+    written = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
+    assert (written["model"]["width"], written["train"]["epochs"], written["dataset"]["cases"]) == (2, 1, 6)

@@ -1,0 +1,159 @@
+"""No plugin can break the tool or another plugin: each kind of failure, with invented distributions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from conftest import Command
+from segkit import plugins
+from segkit.errors import SegkitError, UsageError
+
+GOOD = """
+from segkit.api import ModelSpec, hookimpl
+
+@hookimpl
+def segkit_models():
+    return [ModelSpec("{name}", "a good model", "nowhere.at_all:build")]
+"""
+
+HALF_WAY = """
+from segkit.api import ModelSpec, hookimpl
+
+@hookimpl
+def segkit_models():
+    yield ModelSpec("early-bird", "a good model", "nowhere.at_all:build")
+    raise RuntimeError("half-way")
+"""
+
+BROKEN = {
+    "import error": ("import a_package_that_does_not_exist", "failed", "ModuleNotFoundError"),
+    "exit at import": ("import sys; sys.exit('goodbye')", "failed", "SystemExit: goodbye"),
+    "syntax error": ("def segkit_models(:", "failed", "SyntaxError"),
+    "misspelt hook": (
+        "from segkit.api import hookimpl\n@hookimpl\ndef segkit_modles(): return []",
+        "failed",
+        "segkit_modles is no hook of segkit. Did you mean 'segkit_models'",
+    ),
+    "wrong signature": (
+        "from segkit.api import hookimpl\n@hookimpl\ndef segkit_models(config): return []",
+        "failed",
+        "config",
+    ),
+    "hook raises half-way": (HALF_WAY, "partial", "RuntimeError: half-way"),
+    "bad spec among good ones": (
+        GOOD.format(name="early-bird").replace("return [", 'return [ModelSpec("Not Kebab", "bad", "x"), 17, '),
+        "partial",
+        "kebab-case",
+    ),
+    "not a list": (
+        "from segkit.api import hookimpl\n@hookimpl\ndef segkit_models(): return None",
+        "failed",
+        "must return a list of specs, not NoneType",
+    ),
+    "unmarked hook": ("def segkit_models(): return []", "failed", "marked @segkit.api.hookimpl"),
+    "options without default": (
+        "from dataclasses import dataclass\n"
+        + GOOD.format(name="bare").replace("@hookimpl", "@dataclass\nclass Options:\n    width: int\n\n@hookimpl")
+        .replace('build")', 'build", Options)'),
+        "failed",
+        "'width' of Options has no default",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_plugin_is_named_with_its_reason_and_the_others_work(
+    kind: str, install: Callable[..., None], segkit: Command
+) -> None:
+    source, state, reason = BROKEN[kind]
+    install("acme-broken", source)
+    install("zeta-good", GOOD.format(name="zeta-net"))
+    listed = json.loads(segkit("plugins", "--json").out)
+    broken = next(plugin for plugin in listed if plugin["distribution"] == "acme-broken")
+    assert (broken["version"], broken["state"]) == ("1.2.3", state)
+    assert reason in "; ".join(broken["reasons"])
+    assert all(plugin["state"] == "ok" for plugin in listed if plugin["distribution"] != "acme-broken")
+    names = {model["name"] for model in json.loads(segkit("models", "--json").out)}
+    assert {"unet", "resunet", "zeta-net"} <= names
+    assert ("early-bird" in names) == (state == "partial")
+    assert segkit("plugins").code == 0
+    assert segkit("plugins", "--check").code == 1
+
+
+def test_healthy_plugins_pass_the_check(segkit: Command, install: Callable[..., None]) -> None:
+    install("zeta-good", GOOD.format(name="zeta-net"))
+    assert segkit("plugins", "--check").code == 0
+
+
+def test_a_slow_plugin_is_told_as_slow(
+    install: Callable[..., None], segkit: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins, "SLOW_SECONDS", 0.05)
+    install("acme-slow", "import time; time.sleep(0.1)\n" + GOOD.format(name="slow-net"))
+    listed = {plugin["name"]: plugin for plugin in json.loads(segkit("plugins", "--json").out)}
+    assert listed["acme-slow"]["slow"] and listed["acme-slow"]["state"] == "ok"
+    assert "(slow)" in segkit("plugins").out
+
+
+def test_a_plugin_that_prints_at_import_does_not_spoil_json(install: Callable[..., None], segkit: Command) -> None:
+    install("acme-chatty", "print('hello from acme')\n" + GOOD.format(name="chatty-net"))
+    assert "chatty-net" in {model["name"] for model in json.loads(segkit("models", "--json").out)}
+
+
+def test_two_plugins_of_one_name_the_second_is_refused(install: Callable[..., None]) -> None:
+    install("acme-one", GOOD.format(name="first-net"), name="twin")
+    install("acme-two", GOOD.format(name="second-net"), name="twin")
+    states = {plugin.distribution: plugin for plugin in plugins.load().plugins}
+    assert states["acme-one"].state == "ok"
+    assert states["acme-two"].reasons == ["the plugin name 'twin' is already taken by acme-one 1.2.3"]
+
+
+def test_two_third_parties_with_one_model_name_clash_only_when_it_is_asked_for(install: Callable[..., None]) -> None:
+    install("acme", GOOD.format(name="shared-net"))
+    install("zeta", GOOD.format(name="shared-net"))
+    catalogue = plugins.load()
+    assert catalogue.find("models", "unet").full_name == "unets/unet"
+    with pytest.raises(UsageError, match=r"offered twice: acme/shared-net \(acme 1.2.3\) and zeta/shared-net"):
+        catalogue.find("models", "shared-net")
+    assert catalogue.find("models", "zeta/shared-net").plugin.distribution == "zeta"
+
+
+def test_a_shadowed_built_in_wins_and_training_says_so(install: Callable[..., None], segkit: Command) -> None:
+    install("acme", GOOD.format(name="unet"))
+    catalogue = plugins.load()
+    found = catalogue.find("models", "unet")
+    assert found.full_name == "unets/unet"
+    assert [hidden.full_name for hidden in catalogue.shadowed("models", found)] == ["acme/unet"]
+    assert catalogue.find("models", "acme/unet").plugin.distribution == "acme"
+    told = segkit("train", "--dataset", "phantom", "--model", "unet", "--device", "nonsense")
+    assert "unets/unet is meant, not acme/unet (acme)" in told.err
+
+
+def test_an_unknown_name_shows_the_closest_and_the_broken_plugins(install: Callable[..., None], segkit: Command) -> None:
+    install("acme-broken", "import a_package_that_does_not_exist")
+    told = segkit("models", "resnuet")
+    assert told.code == 2
+    assert "'resunet'" in told.err and "acme-broken (acme-broken 1.2.3)" in told.err
+
+
+def test_segkit_plugins_restricts(install: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGKIT_PLUGINS", "losses, metrics")
+    plugins.load.cache_clear()
+    assert [plugin.name for plugin in plugins.load().plugins] == ["losses", "metrics"]
+
+
+def test_segkit_strict_raises(install: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGKIT_STRICT", "1")
+    install("acme-broken", "import a_package_that_does_not_exist")
+    with pytest.raises(SegkitError, match="a_package_that_does_not_exist"):
+        plugins.load()
+
+
+def test_a_spec_whose_code_is_missing_fails_only_when_used(install: Callable[..., None], segkit: Command) -> None:
+    install("zeta-good", GOOD.format(name="zeta-net"))
+    assert segkit("models", "zeta-net").code == 0
+    told = segkit("models", "zeta-net", "--channels", "3")
+    assert told.code == 1 and "nowhere.at_all:build" in told.err

@@ -1,0 +1,56 @@
+"""The template is a real third-party package: built as a wheel, installed, used by name, uninstalled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TEMPLATE = Path(__file__).parents[1] / "examples" / "segkit-plugin-template"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the template's wheel installed, seen only by who puts it on PYTHONPATH."""
+    folder = tmp_path_factory.mktemp("template")
+    source = shutil.copytree(TEMPLATE, folder / "source", ignore=shutil.ignore_patterns("*.egg-info", "build", "dist"))
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source],
+        check=True,
+        capture_output=True,
+    )
+    wheel = next(folder.glob("*.whl"))
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", folder / "site", wheel]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "site"
+
+
+def segkit(*words: object, site: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(site) if site else ""}
+    command = [sys.executable, "-m", "segkit", *map(str, words)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_template_lists_trains_predicts_and_is_missed_when_it_is_gone(site: Path, tmp_path: Path) -> None:
+    listed = segkit("models", "tiny-net", site=site)
+    assert listed.returncode == 0 and "segkit-plugin-template 0.1.0" in listed.stdout
+    assert segkit("plugins", "--check", site=site).returncode == 0
+
+    options = ["-o", "dataset.cases=8", "-o", "dataset.size=33", "-o", "preprocess.size=33", "-o", "model.width=4"]
+    words = ["train", "--dataset", "phantom", "--model", "tiny-net", "--epochs", "1", "--out", tmp_path / "run", *options]
+    trained = segkit(*words, site=site)
+    assert trained.returncode == 0, trained.stderr
+
+    assert segkit("data", "synth", "phantom", "--cases", 2, "--out", tmp_path / "new").returncode == 0
+    predict = ["predict", tmp_path / "run", tmp_path / "new" / "images", "--out", tmp_path / "masks"]
+    assert segkit(*predict, site=site).returncode == 0
+    assert len(list((tmp_path / "masks").glob("*.png"))) == 2
+
+    gone = segkit(*predict, "--overwrite")
+    assert gone.returncode == 1
+    assert "segkit-plugin-template 0.1.0" in gone.stderr and "pip install segkit-plugin-template" in gone.stderr
+    assert "Traceback" not in gone.stderr
