@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from segkit import __version__, terminal
-from segkit.cli import catalogue, data, evaluate, info, plugins, predict, train
+from segkit.cli import catalogue, data, evaluate, info, plugins, predict, settings, train
 from segkit.errors import SegkitError
 
 EVERYWHERE = ("--debug", "-q", "--quiet")  # typed before or after the command
@@ -30,6 +30,7 @@ app.command("datasets")(catalogue.datasets)
 app.command("losses")(catalogue.losses)
 app.command("metrics")(catalogue.metrics)
 app.command("recipes")(catalogue.recipes)
+app.command("settings")(settings.settings)
 app.command("info")(info.info)
 app.command("plugins")(plugins.plugins)
 app.add_typer(data.app, name="data")

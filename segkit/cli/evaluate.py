@@ -17,7 +17,7 @@ def evaluate(
     aggregate: Annotated[str, typer.Option(help="What the table shows: per_case, per_group or pooled.")] = "per_case",
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
-    out: Annotated[Path | None, typer.Option(help="Folder for cases.csv and metrics.json. [RUN/SUBSET]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for cases.csv and metrics.json (default: RUN/SUBSET).")] = None,
     option: Annotated[
         list[str] | None, typer.Option("-o", metavar="SECTION.KEY=VALUE", help="A setting of dataset or metrics.")
     ] = None,

@@ -7,38 +7,45 @@ from typing import Annotated, Any
 
 import typer
 
+from segkit.options import fields_of, in_words
+from segkit.settings import SECTIONS
+
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
+METAVARS = {"whole number": "N", "number": "X", "text": "TEXT"}
+
+
+def _setting(key: str, panel: str) -> Any:
+    """A flag for a setting, with the help, the allowed values and the default that the setting itself states."""
+    section, _, name = key.partition(".")
+    field = next(field for field in fields_of(SECTIONS[section]) if field.name == name)
+    default = f" (default: {in_words(field.default)})"
+    metavar = METAVARS.get(field.type, field.type.replace(" | ", "|"))
+    return typer.Option(help=field.help + default, metavar=metavar, rich_help_panel=panel)
 
 
 def train(
     dataset: Annotated[str | None, typer.Option(help="'segkit datasets' lists them.", rich_help_panel=DATA)] = None,
     data_dir: Annotated[str | None, typer.Option(help="Where the data lies.", rich_help_panel=DATA)] = None,
-    split: Annotated[str | None, typer.Option(help="auto, group, case or official.", rich_help_panel=DATA)] = None,
+    split: Annotated[str | None, _setting("split.by", DATA)] = None,
     allow_leak: Annotated[
-        bool | None,
-        typer.Option("--allow-leak", help="Accept a patient in two subsets; recorded.", rich_help_panel=DATA),
+        bool | None, typer.Option("--allow-leak", help="Accept a patient in two subsets.", rich_help_panel=DATA)
     ] = None,
-    augment: Annotated[str | None, typer.Option(help="none, light or standard.", rich_help_panel=DATA)] = None,
+    augment: Annotated[str | None, _setting("augment.policy", DATA)] = None,
     model: Annotated[str | None, typer.Option(help="'segkit models' lists them.", rich_help_panel=MODEL)] = None,
     loss: Annotated[str | None, typer.Option(help="'segkit losses' lists them.", rich_help_panel=MODEL)] = None,
-    metric: Annotated[
-        list[str] | None, typer.Option(help="One more metric; may be repeated.", rich_help_panel=MODEL)
+    metric: Annotated[list[str] | None, typer.Option(help="One more; may be repeated.", rich_help_panel=MODEL)] = None,
+    epochs: Annotated[str | None, _setting("train.epochs", TRAINING)] = None,
+    batch_size: Annotated[str | None, _setting("train.batch_size", TRAINING)] = None,
+    lr: Annotated[str | None, _setting("train.lr", TRAINING)] = None,
+    optimizer: Annotated[str | None, _setting("train.optimizer", TRAINING)] = None,
+    patience: Annotated[str | None, _setting("train.patience", TRAINING)] = None,
+    seed: Annotated[str | None, _setting("train.seed", TRAINING)] = None,
+    device: Annotated[str | None, _setting("train.device", TRAINING)] = None,
+    precision: Annotated[str | None, _setting("train.precision", TRAINING)] = None,
+    workers: Annotated[str | None, _setting("train.workers", TRAINING)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder to make (default: runs/DATASET-MODEL-N).", rich_help_panel=RUN)
     ] = None,
-    epochs: Annotated[str | None, typer.Option(help="Passes over the data. [100]", rich_help_panel=TRAINING)] = None,
-    batch_size: Annotated[str | None, typer.Option(help="Cases per step. [8]", rich_help_panel=TRAINING)] = None,
-    lr: Annotated[str | None, typer.Option(help="Learning rate. [0.001]", rich_help_panel=TRAINING)] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam or adamw. [adamw]", rich_help_panel=TRAINING)] = None,
-    patience: Annotated[
-        str | None,
-        typer.Option(help="Epochs without improvement before it stops; 0: never. [30]", rich_help_panel=TRAINING),
-    ] = None,
-    seed: Annotated[
-        str | None, typer.Option(help="Of split, weights, order, augmentation. [0]", rich_help_panel=TRAINING)
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.", rich_help_panel=TRAINING)] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.", rich_help_panel=TRAINING)] = None,
-    workers: Annotated[str | None, typer.Option(help="Processes that read data. [0]", rich_help_panel=TRAINING)] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to make. [runs/DATASET-MODEL-N]", rich_help_panel=RUN)] = None,
     config: Annotated[
         Path | None, typer.Option(help="Start from this run.toml; what is typed wins.", rich_help_panel=RUN)
     ] = None,
@@ -53,8 +60,8 @@ def train(
 ) -> None:
     """Train a model on a dataset.
 
-    Sections for -o: dataset, model, loss, metrics, preprocess, augment, split, train. For instance
-    -o model.width=32 -o preprocess.size=256,192 -o train.weight_decay=0.
+    -o sets anything else, for instance -o model.width=32 -o preprocess.size=256,192 -o train.weight_decay=0;
+    'segkit settings', 'segkit models NAME', 'segkit losses NAME' and 'segkit datasets NAME' list what there is.
     """
     flags = {key: value for key, value in locals().items() if key not in ("out", "config", "recipe", "option", "json")}
     start(flags, option or [], out, config, recipe, json)

@@ -65,7 +65,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Job:
+class Parts:
     """The pieces of a training, assembled."""
 
     config: Config
@@ -98,9 +98,9 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
     run = runs.create(out, config.dataset.spec.name, config.model.spec.name)
     subsets = _prepare(config, dataset, ids, run, str(device))
     set_seed(settings.seed)
-    job = _assemble(config, dataset.task, device, accelerator)
+    parts = _assemble(config, dataset.task, device, accelerator)
     validated = bool(subsets["val"]) and settings.validate
-    schedule = _schedule(job.optimizer, settings) if validated else None
+    schedule = _schedule(parts.optimizer, settings) if validated else None
     order = Order(len(subsets["train"]), settings.batch_size, settings.seed)
     batches = loader(subsets["train"], order, settings.workers, pin=device.type == "cuda")
     progress, started, interrupted = Progress([]), time.perf_counter(), False
@@ -108,10 +108,10 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
         with terminal.progress("training", settings.epochs * len(order)) as bar:
             for epoch in range(1, settings.epochs + 1):
                 order.epoch = epoch
-                row: dict[str, Any] = {"epoch": epoch, "lr": job.optimizer.param_groups[0]["lr"]}
-                row |= _train_epoch(job, batches, epoch, bar)
-                row |= _validate(job, subsets["val"]) if validated else {}
-                improved = _keep_best(row, progress, job, run)
+                row: dict[str, Any] = {"epoch": epoch, "lr": parts.optimizer.param_groups[0]["lr"]}
+                row |= _train_epoch(parts, batches, epoch, bar)
+                row |= _validate(parts, subsets["val"]) if validated else {}
+                improved = _keep_best(row, progress, parts, run)
                 runs.write_history(run, progress.history)
                 terminal.say(_epoch_line(row, settings.epochs, improved))
                 if schedule is not None:
@@ -122,28 +122,28 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
     except KeyboardInterrupt:
         interrupted = True
         if progress.best is None:
-            _save(job, {}, run)
+            _save(parts, {}, run)
             terminal.notice("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
     seconds = time.perf_counter() - started
     return Outcome(run.path, len(progress.history), progress.best_epoch, progress.best or {}, interrupted, seconds)
 
 
-def _train_epoch(job: Job, batches: Iterable[Batch], epoch: int, bar: terminal.Bar) -> dict[str, float]:
+def _train_epoch(parts: Parts, batches: Iterable[Batch], epoch: int, bar: terminal.Bar) -> dict[str, float]:
     """One pass over the training cases; returns the epoch's loss, Dice and seconds."""
-    settings, started = job.config.train, time.perf_counter()
-    total, seen, dice = 0.0, 0, RunningDice(job.task)
-    job.model.train()
+    settings, started = parts.config.train, time.perf_counter()
+    total, seen, dice = 0.0, 0, RunningDice(parts.task)
+    parts.model.train()
     for batch in batches:
-        images = batch.images.to(job.device, non_blocking=True)
-        masks = batch.masks.to(job.device, non_blocking=True)
-        images, masks = augment(images, masks, job.config.augment, settings.seed, epoch, batch.ids)
-        with job.accelerator.autocast():
-            logits = job.logits(images)
-        loss = job.criterion(logits, masks)
+        images = batch.images.to(parts.device, non_blocking=True)
+        masks = batch.masks.to(parts.device, non_blocking=True)
+        images, masks = augment(images, masks, parts.config.augment, settings.seed, epoch, batch.ids)
+        with parts.accelerator.autocast():
+            logits = parts.logits(images)
+        loss = parts.criterion(logits, masks)
         value = _finite(loss, epoch, batch)
-        job.accelerator.backward(loss)
-        job.optimizer.step()
-        job.optimizer.zero_grad(set_to_none=True)
+        parts.accelerator.backward(loss)
+        parts.optimizer.step()
+        parts.optimizer.zero_grad(set_to_none=True)
         total, seen = total + value * len(batch.ids), seen + len(batch.ids)
         dice.add(logits.detach(), masks)
         if bar.advance():
@@ -151,13 +151,13 @@ def _train_epoch(job: Job, batches: Iterable[Batch], epoch: int, bar: terminal.B
     return {"train_loss": total / seen, "train_dice": dice.value(), "train_seconds": time.perf_counter() - started}
 
 
-def _assemble(config: Config, task: Task, device: torch.device, accelerator: Accelerator) -> Job:
+def _assemble(config: Config, task: Task, device: torch.device, accelerator: Accelerator) -> Parts:
     assert config.loss is not None, "config.complete() comes first"
     model = to_device(build_model(config.model.spec, task, config.model.options), device, task.dims)
     criterion = config.loss.spec.load()(task, config.loss.options).to(device)
     metrics = build_metrics(config.metrics, task)
     model, optimizer = accelerator.prepare(model, _optimizer(model, config.train))
-    return Job(config, task, device, accelerator, model, criterion, metrics, optimizer)
+    return Parts(config, task, device, accelerator, model, criterion, metrics, optimizer)
 
 
 class RunningDice:
@@ -221,22 +221,22 @@ def _schedule(optimizer: Any, settings: Train) -> torch.optim.lr_scheduler.Reduc
     )
 
 
-def _validate(job: Job, cases: Sequence[Cached]) -> dict[str, float]:
+def _validate(parts: Parts, cases: Sequence[Cached]) -> dict[str, float]:
     """Loss and per-case figures of the validation subset, on the network's grid (evaluate scores on the data's own)."""
     started, total, scores = time.perf_counter(), 0.0, list[CaseScore]()
     groups = {cached.case.id: cached.case.group for cached in cases}
-    order = Order(len(cases), job.config.train.batch_size, seed=None)
-    job.model.eval()
+    order = Order(len(cases), parts.config.train.batch_size, seed=None)
+    parts.model.eval()
     with torch.inference_mode():
         for batch in loader(cases, order, workers=0, pin=False):
-            with job.accelerator.autocast():
-                logits = job.logits(batch.images.to(job.device))
-            total += float(job.criterion(logits, batch.masks.to(job.device))) * len(batch.ids)
-            probabilities = probabilities_of(logits.cpu().numpy(), job.task)
+            with parts.accelerator.autocast():
+                logits = parts.logits(batch.images.to(parts.device))
+            total += float(parts.criterion(logits, batch.masks.to(parts.device))) * len(batch.ids)
+            probabilities = probabilities_of(logits.cpu().numpy(), parts.task)
             for id, values, truth in zip(batch.ids, probabilities, batch.masks.numpy(), strict=True):
-                result = CaseResult(values, labels_of(values, job.task), truth, job.task)
-                scores.append(score_case(job.metrics, id, groups[id], result))
-    figures = aggregate(job.metrics, scores, "per_case", job.task)
+                result = CaseResult(values, labels_of(values, parts.task), truth, parts.task)
+                scores.append(score_case(parts.metrics, id, groups[id], result))
+    figures = aggregate(parts.metrics, scores, "per_case", parts.task)
     means = {f"val_{key}": figure.mean for key, figure in figures.items() if not is_detail(key)}
     return {"val_loss": total / len(cases), **means, "val_seconds": time.perf_counter() - started}
 
@@ -247,23 +247,23 @@ def _monitored(row: Mapping[str, Any], settings: Train) -> float:
     return math.inf if math.isnan(value) else float(value)
 
 
-def _keep_best(row: dict[str, Any], progress: Progress, job: Job, run: RunFolder) -> bool:
+def _keep_best(row: dict[str, Any], progress: Progress, parts: Parts, run: RunFolder) -> bool:
     """Add the row to the history; save the weights where they are the best so far (or the last, without validation)."""
     progress.history.append(row)
     validated = "val_loss" in row
-    value = _monitored(row, job.config.train) if validated else -math.inf
+    value = _monitored(row, parts.config.train) if validated else -math.inf
     if validated and progress.best is not None and value >= progress.best_value:
         return False
     names = [key for key in row if key.startswith("val_") and key != "val_seconds" and not math.isnan(row[key])]
     best = {key: row[key] for key in names}
-    _save(job, best, run)
+    _save(parts, best, run)
     progress.best_value, progress.best_epoch, progress.best = value, row["epoch"], best
     return validated
 
 
-def _save(job: Job, values: Mapping[str, float], run: RunFolder) -> None:
-    header = weights.header_of(job.config.model, job.task, job.config.preprocess, values)
-    weights.save(run.weights, job.accelerator.unwrap_model(job.model).state_dict(), header)
+def _save(parts: Parts, values: Mapping[str, float], run: RunFolder) -> None:
+    header = weights.header_of(parts.config.model, parts.task, parts.config.preprocess, values)
+    weights.save(run.weights, parts.accelerator.unwrap_model(parts.model).state_dict(), header)
 
 
 def _finite(loss: Tensor, epoch: int, batch: Batch) -> float:

@@ -25,6 +25,7 @@ from segkit import __version__
         "losses",
         "metrics",
         "recipes",
+        "settings",
         "info",
         "plugins",
         "data",
@@ -35,6 +36,16 @@ def test_every_command_has_help(segkit: Command, command: str) -> None:
     for flag in ("--help", "-h"):
         done = segkit(*command.split(), flag)
         assert done.code == 0 and "Usage" in done.out
+
+
+def test_every_setting_is_listed_and_can_be_typed(segkit: Command) -> None:
+    listed = json.loads(segkit("settings", "--json").out)
+    assert {"preprocess.size", "augment.rotate", "split.val", "train.lr"} <= {row["key"] for row in listed}
+    words = [word for row in listed if row["default"] != "auto" for word in ("-o", f"{row['key']}={row['default']}")]
+    told = segkit("train", "--dataset", "phantom", "--model", "unet", *words, "-o", "train.device=nonsense")
+    assert "--device nonsense" in told.err  # all others were taken
+    assert "split.val" not in segkit("settings", "train").out
+    assert segkit("settings", "trian").code == 2
 
 
 def test_the_version(segkit: Command) -> None:
