@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit.errors import UsageError, did_you_mean
+from segkit.errors import SegkitError, UsageError, did_you_mean
 from segkit.options import build, in_words, plain
 from segkit.plugins import Catalogue, Found
 from segkit.settings import AUGMENT_POLICIES, SECTIONS, Augment, Preprocess, Split, Train
@@ -50,6 +50,24 @@ class Choice:
     @property
     def spec(self) -> Any:
         return self.found.spec
+
+    def make(self, *arguments: Any, **more: Any) -> Any:
+        """Call the spec's target with these arguments and the options.
+
+        Raises:
+            SegkitError: whatever the plugin's code raises, with the plugin named.
+        """
+        build = self.spec.load()
+        try:
+            return build(*arguments, self.options, **more)
+        except SegkitError:
+            raise
+        except Exception as error:
+            plugin = self.found.plugin
+            raise SegkitError(
+                f"{self.name} of {plugin.distribution} {plugin.version} failed: {type(error).__name__}: {error}",
+                "Add --debug for the traceback.",
+            ) from error
 
 
 @dataclass(frozen=True)

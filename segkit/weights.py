@@ -90,9 +90,10 @@ def save(path: Path, tensors: Mapping[str, Any], header: Header) -> None:
     """Write weights (name -> torch tensor) and header, atomically."""
     from safetensors.torch import save_file
 
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # clone: models may share a tensor under two names, which the format does not know
+    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, metadata={KEY: json.dumps(header.to_dict())})
+        save_file(copies, temporary, metadata={KEY: json.dumps(header.to_dict())})
 
 
 def read_header(path: Path) -> Header:

@@ -36,7 +36,7 @@ LIGHT = ["segkit"] + [
 ]
 COMMANDS = [f"segkit.cli.{path.stem}" for path in (ROOT / "segkit/cli").glob("*.py") if path.stem != "__init__"]
 SPECS = [f"{path.parent.name}.plugin" for path in (ROOT / "plugins").glob("segkit_*/plugin.py")]
-ARRAYS = [f"segkit.data.{name}" for name in ["images", "pairing", "preprocess", "split", "overlay", "cache"]] + [
+ARRAYS = [f"segkit.data.{name}" for name in ["images", "pairing", "preprocess", "split", "overlay", "cache", "reading"]] + [
     f"segkit.engine.{name}" for name in ["infer", "predict", "evaluate", "stats", "holdout"]
 ]
 

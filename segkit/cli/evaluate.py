@@ -38,7 +38,7 @@ def evaluate(
     header = weights.read_header(path)
     flags = {"dataset": dataset, "data_dir": data_dir, "metric": metric}
     holdout = choose(path, flags, option or [], catalogue)
-    opened = holdout.dataset.spec.load()(holdout.root, holdout.dataset.options)
+    opened = holdout.dataset.make(holdout.root)
     check_task(header.task, opened.task)
     chosen = complete_metrics(holdout.metrics, opened.task, catalogue)
     cases, about = select(holdout, opened, subset)

@@ -80,7 +80,7 @@ def start(
     for choice in (config.dataset, config.model):
         for hidden in catalogue.shadowed(choice.spec.group, choice.found):
             terminal.notice(f"{choice.name} is meant, not {hidden.full_name} ({hidden.plugin.distribution}).")
-    dataset = config.dataset.spec.load()(config.root, config.dataset.options)
+    dataset = config.dataset.make(config.root)
     config = configs.complete(config, dataset, catalogue)
 
     from segkit.engine.train import train as run_training

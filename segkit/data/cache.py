@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from segkit import terminal
 from segkit.config import Config
 from segkit.data.preprocess import forward_image, forward_mask
+from segkit.data.reading import read_case
 from segkit.errors import SegkitError
 from segkit.files import replacing
 from segkit.options import plain
 from segkit.settings import Preprocess
-from segkit.task import Case, Dataset, Task
+from segkit.task import Case, Dataset
 
 LAYOUT = 1  # of the cached arrays; raised when preprocessing itself changes
 
@@ -79,28 +80,8 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     return {"cases": len(dataset.cases), "sha256": digest.hexdigest(), "of": "ids, groups, file names and sizes"}
 
 
-def check_sample(image: NDArray[Any], mask: NDArray[Any] | None, case: Case, task: Task) -> None:
-    """Refuse a case whose arrays contradict each other or the task.
-
-    Raises:
-        SegkitError: naming the case and both sides of the contradiction.
-    """
-    where = f"case {case.id!r}" + (f" ({case.files['image']})" if "image" in case.files else "")
-    if image.ndim != task.dims + 1 or image.shape[0] != task.channels:
-        raise SegkitError(f"{where}: image of shape {image.shape}; the task has {task.channels} channels in {task.dims}D.")
-    if mask is None:
-        raise SegkitError(f"{where} has no mask.")
-    if mask.shape[-task.dims :] != image.shape[1:]:
-        raise SegkitError(f"{where}: the mask's size {mask.shape[-task.dims :]} is not the image's {image.shape[1:]}.")
-    allowed = {0, 1} if task.mode == "multilabel" else set(range(len(task.classes)))
-    strange = set(np.unique(mask).tolist()) - allowed - {task.ignore_index}
-    if strange:
-        raise SegkitError(f"{where}: its mask holds {sorted(strange)[:8]}, which are none of the labels {sorted(allowed)}.")
-
-
 def _make(dataset: Dataset, case: Case, settings: Preprocess, image_file: Path, mask_file: Path) -> None:
-    sample = dataset.read(case)
-    check_sample(sample.image, sample.mask, case, dataset.task)
+    sample = read_case(dataset, case)
     assert sample.mask is not None
     _save(mask_file, forward_mask(sample.mask.astype(np.int32), settings))
     _save(image_file, forward_image(sample.image, settings))

@@ -42,6 +42,8 @@ def read_image(path: Path) -> Array:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[-1] not in (1, 2, 3, 4):
         raise SegkitError(f"{path} holds an array of shape {pixels.shape}; an image is (H, W) or (H, W, 3).")
+    if pixels.dtype.kind not in "buif" or not np.isfinite(pixels).all():
+        raise SegkitError(f"{path} holds values that are not finite numbers ({pixels.dtype}).")
     color = pixels.shape[-1] - (pixels.shape[-1] % 2 == 0)  # gray + alpha -> gray, RGB + alpha -> RGB
     return np.ascontiguousarray(np.moveaxis(pixels[..., :color], -1, 0))
 

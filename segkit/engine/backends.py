@@ -13,33 +13,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segkit import plugins
+from segkit.config import Choice
 from segkit.errors import SegkitError, UsageError
 from segkit.options import build
-from segkit.specs import ModelSpec
 from segkit.task import Task
 from segkit.weights import Header, load_tensors, read_header
 
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def build_model(spec: ModelSpec, task: Task, options: Any) -> nn.Module:
-    """Make the module of a spec.
+def build_model(choice: Choice, task: Task) -> nn.Module:
+    """Make the module of a chosen model.
 
     Raises:
         SegkitError: the plugin's own code fails, or returns something else.
     """
-    builder = spec.load()
-    try:
-        model = builder(task, options)
-    except SegkitError:
-        raise
-    except Exception as error:
-        raise SegkitError(
-            f"The model {spec.name!r} cannot be built with {options}: {type(error).__name__}: {error}",
-            "Add --debug for the traceback.",
-        ) from error
+    model = choice.make(task)
     if not isinstance(model, nn.Module):
-        raise SegkitError(f"The model {spec.name!r} is no torch.nn.Module but {type(model).__name__}.")
+        raise SegkitError(f"The model {choice.name} is no torch.nn.Module but {type(model).__name__}.")
     return model
 
 
@@ -56,8 +47,8 @@ def load_model(path: Path) -> tuple[Header, nn.Module]:
     owned = [item for item in owned if item.plugin.distribution == header.distribution]
     if not owned:
         raise SegkitError(_missing(path, header, catalogue), f"pip install {header.distribution}")
-    spec: Any = owned[0].spec
-    model = build_model(spec, header.task, build(spec.options, header.options, f"model ({name})"))
+    options: Any = build(owned[0].spec.options, header.options, f"model ({name})")
+    model = build_model(Choice(owned[0], options), header.task)
     try:
         model.load_state_dict(load_tensors(path), strict=True)
     except RuntimeError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from segkit.config import gather
+from segkit.config import Choice, gather
 from segkit.engine.backends import build_model
 from segkit.options import build, plain
 from segkit.plugins import Found
@@ -28,7 +28,7 @@ def count_parameters(found: Found, channels: int, outputs: int, assignments: Seq
     mode = "binary" if outputs == 1 else "multiclass"
     task = Task(channels, ("background", *classes[1:]), dims=spec.dims[0], mode=mode, kind=spec.kind)  # type: ignore[arg-type]
     with torch.device("meta"):
-        model = build_model(spec, task, options)
+        model = build_model(Choice(found, options), task)
     return {
         "channels": channels,
         "outputs": outputs,

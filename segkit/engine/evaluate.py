@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segkit import terminal
 from segkit.config import Choice
-from segkit.data.cache import check_sample
+from segkit.data.reading import read_case
 from segkit.engine.infer import labels_of, predict_images
 from segkit.engine.stats import AGGREGATIONS, CaseScore, Figure, add, aggregate, score_case
 from segkit.errors import SegkitError
@@ -34,7 +34,7 @@ class Evaluation:
 
 def build_metrics(choices: Sequence[Choice], task: Task) -> dict[str, Metric]:
     """The metrics by spec name."""
-    return {choice.spec.name: choice.spec.load()(task, choice.options) for choice in choices}
+    return {choice.spec.name: choice.make(task) for choice in choices}
 
 
 def evaluate(
@@ -51,8 +51,7 @@ def evaluate(
     def read() -> Iterator[tuple[tuple[Case, Sample], NDArray[Any]]]:
         for case in cases:
             try:
-                sample = dataset.read(case)
-                check_sample(sample.image, sample.mask, case, task)
+                sample = read_case(dataset, case)
             except SegkitError as error:
                 failed[case.id] = error.message
                 terminal.notice(f"{case.id}: {error.message}")

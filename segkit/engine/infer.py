@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.data.preprocess import forward_image, geometry_of, inverse
+from segkit.errors import SegkitError
 from segkit.settings import Preprocess
 from segkit.task import Task
 
@@ -55,10 +56,10 @@ def probabilities_of(logits: Floats, task: Task) -> Floats:
         return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
-def labels_of(probabilities: NDArray[Any], task: Task) -> NDArray[np.uint8]:
+def labels_of(probabilities: NDArray[Any], task: Task) -> NDArray[np.unsignedinteger[Any]]:
     """(K, *S) probabilities -> (*S) labels, or (K, *S) of 0 and 1 for multilabel."""
     if task.mode == "multiclass":
-        return np.asarray(probabilities.argmax(axis=0), np.uint8)
+        return np.asarray(probabilities.argmax(axis=0), np.uint8 if len(probabilities) <= 256 else np.uint16)
     above: NDArray[np.uint8] = (probabilities > THRESHOLD).astype(np.uint8)
     return above[0] if task.mode == "binary" else above
 
@@ -70,6 +71,8 @@ def _finish(
     task: Task,
 ) -> Iterator[tuple[Item, Floats]]:
     logits = forward(np.stack([array for _, _, array in pending]))
+    if not np.isfinite(logits).all():
+        raise SegkitError("The network gave values that are not finite: these weights are unusable.", "Train again.")
     background = np.zeros(task.outputs, np.float32)
     if task.mode == "multiclass":
         background[0] = 1

@@ -255,7 +255,7 @@ def _fit_channels(image: NDArray[Any], channels: int, path: Path) -> NDArray[Any
     raise SegkitError(f"{path} has {len(image)} channels; the model takes {channels}.")
 
 
-def _write(job: Job, out: Path, image: NDArray[Any], labels: NDArray[np.uint8], task: Task) -> None:
+def _write(job: Job, out: Path, image: NDArray[Any], labels: NDArray[Any], task: Task) -> None:
     write_image(out / job.mask, labels * 255 if task.mode == "binary" else labels)
     if job.overlay is not None:
         write_image(out / job.overlay, overlay(image, labels, task.classes))

@@ -137,8 +137,7 @@ def _train_epoch(parts: Parts, batches: Iterable[Batch], epoch: int, bar: termin
         images = batch.images.to(parts.device, non_blocking=True)
         masks = batch.masks.to(parts.device, non_blocking=True)
         images, masks = augment(images, masks, parts.config.augment, settings.seed, epoch, batch.ids)
-        with parts.accelerator.autocast():
-            logits = parts.logits(images)
+        logits = parts.logits(images)
         loss = parts.criterion(logits, masks)
         value = _finite(loss, epoch, batch)
         parts.accelerator.backward(loss)
@@ -153,8 +152,8 @@ def _train_epoch(parts: Parts, batches: Iterable[Batch], epoch: int, bar: termin
 
 def _assemble(config: Config, task: Task, device: torch.device, accelerator: Accelerator) -> Parts:
     assert config.loss is not None, "config.complete() comes first"
-    model = to_device(build_model(config.model.spec, task, config.model.options), device, task.dims)
-    criterion = config.loss.spec.load()(task, config.loss.options).to(device)
+    model = to_device(build_model(config.model, task), device, task.dims)
+    criterion = config.loss.make(task).to(device)
     metrics = build_metrics(config.metrics, task)
     model, optimizer = accelerator.prepare(model, _optimizer(model, config.train))
     return Parts(config, task, device, accelerator, model, criterion, metrics, optimizer)
@@ -229,8 +228,7 @@ def _validate(parts: Parts, cases: Sequence[Cached]) -> dict[str, float]:
     parts.model.eval()
     with torch.inference_mode():
         for batch in loader(cases, order, workers=0, pin=False):
-            with parts.accelerator.autocast():
-                logits = parts.logits(batch.images.to(parts.device))
+            logits = parts.logits(batch.images.to(parts.device))
             total += float(parts.criterion(logits, batch.masks.to(parts.device))) * len(batch.ids)
             probabilities = probabilities_of(logits.cpu().numpy(), parts.task)
             for id, values, truth in zip(batch.ids, probabilities, batch.masks.numpy(), strict=True):

@@ -22,6 +22,7 @@ import torch
 
 from segkit import plugins
 from segkit.cli.app import run
+from segkit.config import Choice
 from segkit.data.preprocess import forward_image
 from segkit.engine.backends import build_model, layout, to_device
 from segkit.options import build
@@ -38,8 +39,9 @@ def bare_loop(arguments: argparse.Namespace) -> float:
     images = torch.from_numpy(np.stack([forward_image(sample.image, settings) for sample in samples]))
     masks = torch.from_numpy(np.stack([sample.mask for sample in samples]))
     torch.manual_seed(0)
-    spec = catalogue.find("models", arguments.model).spec
-    model = to_device(build_model(spec, opened.task, build(spec.options, {"width": arguments.width}, "model")), "cpu", 2)
+    found = catalogue.find("models", arguments.model)
+    choice = Choice(found, build(found.spec.options, {"width": arguments.width}, "model"))
+    model = to_device(build_model(choice, opened.task), torch.device("cpu"), 2)
     loss = catalogue.find("losses", "dice-focal").spec
     criterion = loss.load()(opened.task, loss.options())
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segkit.engine.infer import labels_of, predict_images, probabilities_of
+from segkit.errors import SegkitError
 from segkit.settings import Preprocess
 from segkit.task import Task
 
@@ -61,3 +62,11 @@ def test_a_model_that_copies_its_input_marks_the_right_pixels(fit: str, size: tu
 
     ((_, probabilities),) = predict_images(copy, [(0, image)], Preprocess(fit, (64, 64), "scale255"), BINARY)  # type: ignore[arg-type]
     assert (labels_of(probabilities, BINARY) != (image[0] > 0)).mean() < 0.03
+
+
+def test_logits_that_are_not_finite_are_never_a_mask() -> None:
+    def broken(images: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        return np.full_like(images, np.nan)
+
+    with pytest.raises(SegkitError, match="not finite"):
+        list(predict_images(broken, [(0, np.zeros((1, 4, 4), np.uint8))], Preprocess("stretch", (4, 4), "none"), BINARY))

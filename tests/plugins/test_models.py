@@ -9,6 +9,7 @@ import torch
 
 from conftest import Command
 from segkit import plugins
+from segkit.config import Choice
 from segkit.engine.backends import build_model, padded
 from segkit.options import build
 from segkit.task import Task
@@ -19,8 +20,8 @@ NAMES = ("unet", "resunet")
 
 
 def make(name: str, task: Task, **options: object) -> torch.nn.Module:
-    spec = plugins.load().find("models", name).spec
-    return build_model(spec, task, build(spec.options, options, "model"))  # type: ignore[arg-type]
+    found = plugins.load().find("models", name)
+    return build_model(Choice(found, build(found.spec.options, options, "model")), task)
 
 
 # Ehab & Li: 31,402,501 and 31,401,556, 33,157,140 are the totals their Keras printed for 3->1 and 1->4.

@@ -1,0 +1,45 @@
+"""Reading a labelled case, so that nothing wrong goes any further: whatever fails becomes one error that names the case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.errors import SegkitError
+from segkit.task import Case, Dataset, Sample, Task
+
+
+def read_case(dataset: Dataset, case: Case) -> Sample:
+    """Image and mask of a case, checked against each other and the task.
+
+    Raises:
+        SegkitError: it cannot be read, or its arrays contradict each other or the task.
+    """
+    try:
+        sample = dataset.read(case)
+    except SegkitError:
+        raise
+    except Exception as error:
+        raise SegkitError(f"{_where(case)} cannot be read: {type(error).__name__}: {error}") from error
+    _check(sample.image, sample.mask, case, dataset.task)
+    return sample
+
+
+def _check(image: NDArray[Any], mask: NDArray[Any] | None, case: Case, task: Task) -> None:
+    where = _where(case)
+    if image.ndim != task.dims + 1 or image.shape[0] != task.channels:
+        raise SegkitError(f"{where}: image of shape {image.shape}; the task has {task.channels} channels in {task.dims}D.")
+    if mask is None:
+        raise SegkitError(f"{where} has no mask.")
+    if mask.shape[-task.dims :] != image.shape[1:]:
+        raise SegkitError(f"{where}: the mask's size {mask.shape[-task.dims :]} is not the image's {image.shape[1:]}.")
+    allowed = {0, 1} if task.mode == "multilabel" else set(range(len(task.classes)))
+    strange = set(np.unique(mask).tolist()) - allowed - {task.ignore_index}
+    if strange:
+        raise SegkitError(f"{where}: its mask holds {sorted(strange)[:8]}, which are none of the labels {sorted(allowed)}.")
+
+
+def _where(case: Case) -> str:
+    return f"case {case.id!r}" + (f" ({case.files['image']})" if "image" in case.files else "")

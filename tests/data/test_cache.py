@@ -1,0 +1,113 @@
+"""The cache spares decoding, notices change, and refuses what is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segkit import plugins
+from segkit.config import Config, complete, gather, resolve
+from segkit.data.cache import cache_folder, fill, fingerprint
+from segkit.data.images import write_image
+from segkit.errors import SegkitError
+from segkit.task import Case, Dataset, Sample, Task
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
+    for name in "ab":
+        write_image(tmp_path / "data" / "images" / f"{name}.png", np.full((8, 8, 3), 50, np.uint8))
+        write_image(tmp_path / "data" / "masks" / f"{name}.png", np.eye(8, dtype=np.uint8) * 255)
+    return tmp_path / "data"
+
+
+def record(folder: Path, *assignments: str) -> tuple[Config, Dataset]:
+    catalogue = plugins.load()
+    values = gather({}, {"dataset": "folder", "data_dir": str(folder), "model": "unet"}, assignments)
+    config = resolve(values, catalogue)
+    dataset = config.dataset.make(config.root)
+    return complete(config, dataset, catalogue), dataset
+
+
+def files() -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in cache_folder().rglob("*.npy")}
+
+
+def test_a_second_fill_makes_nothing_and_gives_the_same_arrays(folder: Path) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+    first = fill(dataset, dataset.cases, config)
+    made = files()
+    second = fill(dataset, dataset.cases, config)
+    assert len(made) == 4 and files() == made
+    for one, other in zip(first, second, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one.load(), other.load(), strict=True))
+    image, mask = first[0].load()
+    assert (image.shape, image.dtype, mask.shape) == ((3, 4, 4), np.float32, (4, 4))
+    assert image.max() == pytest.approx(50 / 255)
+
+
+def test_another_preprocessing_or_a_changed_file_is_made_anew(folder: Path) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+    fill(dataset, dataset.cases, config)
+    fill(dataset, dataset.cases, record(folder, "preprocess.size=6")[0])
+    assert len(files()) == 8
+    write_image(folder / "images" / "a.png", np.full((8, 8, 3), 200, np.uint8))
+    again = fill(dataset, dataset.cases, config)
+    assert again[0].load()[0].max() == pytest.approx(200 / 255)
+
+
+def test_a_half_written_file_is_never_seen(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(np, "save", killed)
+        fill(dataset, dataset.cases, config)
+    assert [path for path in cache_folder().rglob("*") if path.is_file()] == []
+    assert len(fill(dataset, dataset.cases, config)) == 2
+
+
+def test_the_fingerprint_knows_the_copy_and_not_the_machine(folder: Path, tmp_path: Path) -> None:
+    before = fingerprint(record(folder)[1])
+    os.rename(folder, tmp_path / "elsewhere")
+    moved = fingerprint(record(tmp_path / "elsewhere")[1])
+    assert before == moved and before["cases"] == 2
+    write_image(tmp_path / "elsewhere" / "images" / "a.png", np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8))
+    assert fingerprint(record(tmp_path / "elsewhere")[1])["sha256"] != before["sha256"]
+
+
+def broken(image: np.ndarray, mask: np.ndarray | None) -> Dataset:  # type: ignore[type-arg]
+    return Dataset(Task(3, ("background", "polyp")), (Case("7", "7", files={}),), lambda case: Sample(image, mask))
+
+
+OK = np.zeros((3, 8, 8), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "words"),
+    [
+        (OK[:1], np.zeros((8, 8)), r"'7'.*shape \(1, 8, 8\); the task has 3 channels in 2D"),
+        (OK, None, "'7' has no mask"),
+        (OK, np.zeros((8, 9)), r"the mask's size \(8, 9\) is not the image's \(8, 8\)"),
+        (OK, np.full((8, 8), 5), r"its mask holds \[5\], which are none of the labels \[0, 1\]"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_with_the_case_named(folder: Path, image, mask, words: str) -> None:  # type: ignore[no-untyped-def]
+    dataset = broken(image, mask)
+    with pytest.raises(SegkitError, match=words):
+        fill(dataset, dataset.cases, record(folder)[0])
+
+
+def test_a_reader_that_fails_in_its_own_way_is_one_clear_error(folder: Path) -> None:
+    def read(case: Case) -> Sample:
+        raise IndexError("list index out of range")
+
+    dataset = Dataset(Task(3, ("background", "polyp")), (Case("7", "7"),), read)
+    with pytest.raises(SegkitError, match="case '7' cannot be read: IndexError: list index out of range"):
+        fill(dataset, dataset.cases, record(folder)[0])
