@@ -6,9 +6,12 @@ import sys
 
 
 def main() -> None:
-    from segkit.cli.app import run
+    try:
+        from segkit.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while still importing
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,9 @@ def run(arguments: Sequence[str]) -> int:
         app(args=_hoist(arguments), prog_name="segkit", standalone_mode=True)
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    except KeyboardInterrupt:
+        terminal.notice("interrupted.")
+        return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; nobody is left to tell
         return 1

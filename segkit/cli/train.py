@@ -86,7 +86,11 @@ def start(
     from segkit.engine.train import train as run_training
 
     terminal.say(configs.summary(config))
-    outcome = run_training(config, dataset, out)
+    try:
+        outcome = run_training(config, dataset, out)
+    except KeyboardInterrupt:
+        terminal.notice("interrupted before the first step; what was prepared stays in the cache.")
+        raise typer.Exit(130) from None
     shown = _shown(outcome.run)
     if json:
         print_json({**vars(outcome), "run": str(outcome.run)})

@@ -117,7 +117,7 @@ def test_what_is_no_image_is_named(tmp_path: Path, content: bytes, words: str) -
 
 def test_an_image_of_nan_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "x.tif", np.full((4, 5), np.nan, np.float32), photometric="minisblack")
-    with pytest.raises(SegkitError, match="x.tif holds values that are not finite"):
+    with pytest.raises(SegkitError, match=r"x.tif holds values that are not finite"):
         read_image(tmp_path / "x.tif")
 
 

@@ -190,7 +190,7 @@ PLUGIN = """
 from segkit.api import ModelSpec, hookimpl
 @hookimpl
 def segkit_models():
-    return [ModelSpec("tied-net", "two names for one weight", "acme_module:tied"), ModelSpec("crash", "fails", "acme_module:crash")]
+    return [ModelSpec("tied-net", "one weight twice", "acme_module:tied"), ModelSpec("crash", "fails", "acme_module:crash")]
 
 def tied(task, options):
     import torch
