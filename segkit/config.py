@@ -18,7 +18,7 @@ from segkit.errors import SegkitError, UsageError, did_you_mean
 from segkit.options import build, in_words, plain
 from segkit.plugins import Catalogue, Found
 from segkit.settings import AUGMENT_POLICIES, SECTIONS, Augment, Preprocess, Split, Train
-from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
+from segkit.specs import DatasetSpec, ModelSpec
 from segkit.task import Dataset, Task
 
 Values = dict[str, dict[str, Any]]
@@ -264,18 +264,14 @@ def _check_model(model: Choice, dataset: str, task: Task) -> None:
         raise UsageError(f"The model {spec.name!r} is for {spec.kind}; the dataset {dataset!r} is for {task.kind}.")
 
 
-def _suits(spec: LossSpec | MetricSpec, task: Task) -> bool:
-    return task.mode in spec.modes and task.kind in spec.kinds
-
-
 def _complete_loss(config: Config, task: Task, catalogue: Catalogue) -> Choice:
-    offered = [item for item in catalogue.all("losses") if _suits(item.spec, task)]  # type: ignore[arg-type]
+    offered = [item for item in catalogue.all("losses") if item.spec.suits(task)]
     if config.loss is None:
-        defaults = [item for item in offered if item.spec.default]  # type: ignore[attr-defined]
+        defaults = [item for item in offered if item.spec.default]
         if not defaults:
             raise UsageError("No loss was chosen.", "Type --loss NAME; 'segkit losses' lists them.")
         return Choice(defaults[0], defaults[0].spec.options())
-    if not _suits(config.loss.spec, task):
+    if not config.loss.spec.suits(task):
         names = ", ".join(item.spec.name for item in offered)
         raise UsageError(f"The loss {config.loss.spec.name!r} does not take {task.mode} masks.", f"These do: {names}.")
     return config.loss
@@ -284,13 +280,13 @@ def _complete_loss(config: Config, task: Task, catalogue: Catalogue) -> Choice:
 def complete_metrics(named: tuple[Choice, ...], task: Task, catalogue: Catalogue) -> tuple[Choice, ...]:
     """The default metrics that suit the task, and those that were named. Raises UsageError if one of these does not."""
     for metric in named:
-        if not _suits(metric.spec, task):
+        if not metric.spec.suits(task):
             raise UsageError(f"The metric {metric.spec.name!r} does not take {task.mode} masks.", "See 'segkit metrics'.")
     names = {metric.name for metric in named}
     defaults = [
         Choice(item, item.spec.options())
         for item in catalogue.all("metrics")
-        if item.spec.default and _suits(item.spec, task) and item.full_name not in names  # type: ignore[attr-defined, arg-type]
+        if item.spec.default and item.spec.suits(task) and item.full_name not in names
     ]
     return (*defaults, *named)
 

@@ -66,9 +66,9 @@ class PluginStatus:
 
 @dataclass(frozen=True)
 class Found:
-    """A spec with the plugin it comes from."""
+    """A spec (of its group's kind) with the plugin it comes from."""
 
-    spec: Spec
+    spec: Any
     plugin: PluginStatus
 
     @property

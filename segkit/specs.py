@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from segkit.errors import SegkitError
 from segkit.options import NoOptions, fields_of
+from segkit.task import Task
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -145,37 +146,34 @@ class DatasetSpec(Spec):
 
 
 @dataclass(frozen=True)
-class LossSpec(Spec):
-    """`target(task, options) -> torch.nn.Module`, (logits, target) -> scalar; the target is the mask, see segkit.api.
+class _TaskSpec(Spec):
+    """What losses and metrics share.
 
     Args:
-        modes: the task modes it takes.
-        kinds: the task kinds it takes.
-        default: trained on when the user names no loss.
+        modes, kinds: the task modes and kinds it takes.
+        default: used when the user names none.
     """
-
-    group: ClassVar[str] = "losses"
 
     modes: tuple[str, ...] = ("binary", "multiclass", "multilabel")
     kinds: tuple[str, ...] = ("segmentation",)
     default: bool = False
+
+    def suits(self, task: Task) -> bool:
+        return task.mode in self.modes and task.kind in self.kinds
 
 
 @dataclass(frozen=True)
-class MetricSpec(Spec):
-    """`target(task, options) -> Metric`.
+class LossSpec(_TaskSpec):
+    """`target(task, options) -> torch.nn.Module`, (logits, target) -> scalar; the target is the mask, see segkit.api."""
 
-    Args:
-        modes: the task modes it takes.
-        kinds: the task kinds it takes.
-        default: measured when the user names no metric.
-    """
+    group: ClassVar[str] = "losses"
+
+
+@dataclass(frozen=True)
+class MetricSpec(_TaskSpec):
+    """`target(task, options) -> Metric`."""
 
     group: ClassVar[str] = "metrics"
-
-    modes: tuple[str, ...] = ("binary", "multiclass", "multilabel")
-    kinds: tuple[str, ...] = ("segmentation",)
-    default: bool = False
 
 
 @dataclass(frozen=True)

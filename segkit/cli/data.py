@@ -27,7 +27,7 @@ def synth(
 ) -> None:
     """Write made-up cases in a dataset's own on-disk layout: for tests, tutorials, and while waiting for access."""
     found = plugins.load().find("datasets", name)
-    target = getattr(found.spec, "synthesize", None)
+    target = found.spec.synthesize
     if target is None:
         raise UsageError(f"The dataset {name!r} cannot be made up.", "'segkit data synth phantom' can.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +46,7 @@ def load_model(path: Path) -> tuple[Header, nn.Module]:
     owned = [item for item in owned if item.plugin.distribution == header.distribution]
     if not owned:
         raise SegkitError(_missing(path, header, catalogue), f"pip install {header.distribution}")
-    options: Any = build(owned[0].spec.options, header.options, f"model ({name})")
+    options = build(owned[0].spec.options, header.options, f"model ({name})")
     model = build_model(Choice(owned[0], options), header.task)
     try:
         model.load_state_dict(load_tensors(path), strict=True)

@@ -21,7 +21,7 @@ def count_parameters(found: Found, channels: int, outputs: int, assignments: Seq
         outputs: channels of the logits; 1 means a binary task.
         assignments: `model.KEY=VALUE` texts.
     """
-    spec: Any = found.spec
+    spec = found.spec
     values = gather({}, {}, assignments).get("model", {})
     options = build(spec.options, values, "model")
     classes = tuple(f"class-{index}" for index in range(max(2, outputs)))
