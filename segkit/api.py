@@ -27,7 +27,7 @@ from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
 
 if TYPE_CHECKING:
     from segkit.data.images import read_image, read_mask, write_image
-    from segkit.data.pairing import Pairs, find_folder, missing_data, pair_files
+    from segkit.data.pairing import Pairs, find_folder, list_images, missing_data, natural_order, pair_files
 
 _LAZY = {
     "read_image": "segkit.data.images",
@@ -35,6 +35,8 @@ _LAZY = {
     "write_image": "segkit.data.images",
     "Pairs": "segkit.data.pairing",
     "find_folder": "segkit.data.pairing",
+    "list_images": "segkit.data.pairing",
+    "natural_order": "segkit.data.pairing",
     "pair_files": "segkit.data.pairing",
     "missing_data": "segkit.data.pairing",
 }
@@ -57,7 +59,9 @@ __all__ = [
     "UsageError",
     "find_folder",
     "hookimpl",
+    "list_images",
     "missing_data",
+    "natural_order",
     "option",
     "pair_files",
     "read_image",

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -79,3 +80,81 @@ def test_the_main_job_on_real_frames(segkit: Command, tmp_path: Path) -> None:
     for image in photographs.iterdir():
         with Image.open(tmp_path / "masks" / f"{image.stem}.png") as mask, Image.open(image) as photograph:
             assert mask.size == photograph.size
+
+
+def few_steps(segkit: Command, run: Path, dataset: str, root: Path, *options: str) -> dict:  # type: ignore[type-arg]
+    """Train a small model for two epochs; returns the split."""
+    small = "-o model.width=2 -o model.depth=2 -o preprocess.size=32 --batch-size 8 --epochs 2".split()
+    words = ["train", "--dataset", dataset, "--data-dir", root, "--model", "unet", *small, *options, "--out", run]
+    done = segkit(*words)
+    assert done.code == 0, done.err
+    return json.loads((run / "split.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_lgg_slices(segkit: Command, tmp_path: Path) -> None:
+    root = real("lgg")
+    dataset = opened("lgg", root)
+    masks = sorted(root.rglob("*_mask.tif"))
+    assert len(dataset.cases) == len(masks) and {case.group for case in dataset.cases} == {"TCGA_CS_4942", "TCGA_CS_4943"}
+    share = np.mean([(tifffile.imread(path) > 127).mean() for path in masks])
+    assert np.mean([dataset.read(case).mask.mean() for case in dataset.cases]) == pytest.approx(share)  # type: ignore[union-attr]
+    case = dataset.cases[9]
+    assert np.array_equal(np.moveaxis(dataset.read(case).image, 0, -1), tifffile.imread(case.files["image"]))
+    with_tumour = sum(bool((tifffile.imread(path) > 127).any()) for path in masks)
+    assert len(opened("lgg", root, only_tumour="true").cases) == with_tumour < len(masks)
+    assert dataset.cases[0].metadata["age_at_initial_pathologic"] == "44"  # the row of TCGA_CS_4942 in data.csv
+    split = few_steps(segkit, tmp_path / "run", "lgg", root)
+    assert len(split["train"]) == len(split["test"]) == 20 and split["val"] == []
+
+
+def test_figshare_mat_and_png(segkit: Command, tmp_path: Path) -> None:
+    root = real("figshare")
+    mats, pngs = opened("figshare", root / "mat-reconstructed"), opened("figshare", root / "png")
+    for case in mats.cases:
+        with h5py.File(case.files["image"]) as file:
+            image, mask = file["cjdata/image"][()], file["cjdata/tumorMask"][()]
+            patient = "".join(map(chr, file["cjdata/PID"][()].ravel()))
+        sample = mats.read(case)
+        assert sample.mask is not None and sample.mask.sum() == (mask > 0).sum() and sample.image.max() == image.max()
+        assert case.group == patient
+    # K = mat number - 1: slice 257 is in both copies; upright, both show the same picture
+    mat = mats.read(next(case for case in mats.cases if case.id == "257"))
+    png = pngs.read(next(case for case in pngs.cases if case.id == "256"))
+    assert np.corrcoef(mat.image.ravel(), png.image.ravel())[0, 1] > 0.999
+    assert mat.mask is not None and png.mask is not None and (mat.mask != png.mask).mean() < 0.001
+    assert {pngs.read(case).image.shape for case in pngs.cases} == {(1, 512, 512), (1, 256, 256)}
+    few_steps(segkit, tmp_path / "mat", "figshare", root / "mat-reconstructed")
+    few_steps(segkit, tmp_path / "png", "figshare", root / "png")
+    assert "lost the patients" in (tmp_path / "png" / "manifest.json").read_text()
+
+
+def test_the_authors_own_folds_are_read() -> None:
+    path = real("figshare") / "cvind5fold.mat"
+    with h5py.File(path) as file:
+        folds = file["cvind"][()].ravel()
+    from segkit_datasets.figshare import _read_folds
+
+    read = _read_folds([path])
+    assert read is not None and read.tolist() == folds.tolist() and len(read) == 3064
+
+
+def test_brain_coco(segkit: Command, tmp_path: Path) -> None:
+    root = real("brain-coco")
+    dataset = opened("brain-coco", root)
+    documents = {
+        name: json.loads((root / name / "_annotations.coco.json").read_text()) for name in ("train", "valid", "test")
+    }
+    assert len(dataset.cases) == sum(len(document["images"]) for document in documents.values())
+    boxes: dict[str, list[float]] = {}
+    for document in documents.values():
+        names = {image["id"]: Path(image["file_name"]).stem for image in document["images"]}
+        for annotation in document["annotations"]:
+            boxes.setdefault(names[annotation["image_id"]], []).append(annotation["bbox"][2] * annotation["bbox"][3])
+    for case in dataset.cases:
+        mask = dataset.read(case).mask
+        assert mask is not None and mask.sum() == pytest.approx(sum(boxes.get(case.id, [])), rel=0.02, abs=1)
+    polygons = opened("brain-coco", root, mask="polygon")
+    both = [(dataset.read(a).mask, polygons.read(b).mask) for a, b in zip(dataset.cases, polygons.cases, strict=True)]
+    assert np.mean([(one != other).mean() for one, other in both]) < 0.002  # every polygon is its box  # type: ignore[attr-defined]
+    split = few_steps(segkit, tmp_path / "run", "brain-coco", root)
+    assert [len(split[name]) for name in ("train", "val", "test")] == [12, 6, 4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from segkit.api import DatasetSpec, hookimpl, option
 
@@ -16,6 +17,26 @@ POLYP_LAYOUT = """\
   DATA_DIR/            (or DATA_DIR/CVC-ClinicDB, with PNG/ or TIF/ between)
     Original/          1.tif ... 612.tif, or .png
     Ground Truth/      the same names
+"""
+
+LGG_LAYOUT = """\
+  DATA_DIR/                      (or up to three folders deeper, as kaggle_3m)
+    data.csv                     optional: facts by patient
+    TCGA_XX_NNNN_YYYYMMDD/       one folder a patient
+      TCGA_XX_NNNN_YYYYMMDD_1.tif, TCGA_XX_NNNN_YYYYMMDD_1_mask.tif, ...
+"""
+
+FIGSHARE_LAYOUT = """\
+  DATA_DIR/                      any tree below it
+    1.mat ... 3064.mat           MATLAB v7.3; cvind.mat or cvind5fold.mat beside them for dataset.fold
+  or, the PNG copy, which has lost the patients:
+    0.png, 0_mask.png, 1.png, ...
+"""
+
+COCO_LAYOUT = """\
+  DATA_DIR/
+    train/ valid/ test/          each with its images and
+      _annotations.coco.json
 """
 
 
@@ -39,6 +60,23 @@ class FolderOptions:
     group: str | None = option(
         None, "regular expression on the image's name; what it matches names the patient, whom no split tears"
     )
+
+
+@dataclass(frozen=True)
+class LggOptions:
+    only_tumour: bool = option(False, "leave out slices without tumour (Ehab & Li); all masks are read for it")
+
+
+@dataclass(frozen=True)
+class FigshareOptions:
+    target: Literal["binary", "type"] = option("binary", "type: meningioma, glioma and pituitary as classes (.mat only)")
+    fold: int | None = option(None, "this fold of cvind.mat is the official test subset", minimum=1, maximum=5)
+
+
+@dataclass(frozen=True)
+class BrainCocoOptions:
+    mask: Literal["bbox", "polygon"] = option("bbox", "bbox: filled boxes, as Mueller & Wolf; polygon: outlines and RLE")
+    target: Literal["tumour", "category"] = option("tumour", 'category: the categories "0" and "1" as classes')
 
 
 @hookimpl
@@ -71,5 +109,37 @@ def segkit_datasets() -> list[DatasetSpec]:
             licence="research and education only, no commercial use (README of the dataset)",
             layout=POLYP_LAYOUT,
             synthesize="segkit_datasets.polyp:synthesize",
+        ),
+        DatasetSpec(
+            "lgg",
+            "TCGA-LGG: brain MR slices of 110 patients with lower-grade glioma, tumour masks",
+            "segkit_datasets.lgg:open_lgg",
+            LggOptions,
+            homepage="https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
+            licence="CC BY-NC-SA 4.0, as far as known (Kaggle page)",
+            layout=LGG_LAYOUT,
+            preprocess={"intensity": "zscore"},
+            synthesize="segkit_datasets.lgg:synthesize",
+        ),
+        DatasetSpec(
+            "figshare",
+            "Cheng's brain tumours: 3,064 T1-CE slices of 233 patients, three tumour types",
+            "segkit_datasets.figshare:open_figshare",
+            FigshareOptions,
+            homepage="https://doi.org/10.6084/m9.figshare.1512427",
+            licence="CC BY 4.0 (Figshare page)",
+            layout=FIGSHARE_LAYOUT,
+            preprocess={"intensity": "minmax"},
+            synthesize="segkit_datasets.figshare:synthesize",
+        ),
+        DatasetSpec(
+            "brain-coco",
+            "Kaggle's 2,146 brain tumour images with COCO boxes, official split",
+            "segkit_datasets.brain_coco:open_brain_coco",
+            BrainCocoOptions,
+            homepage="https://www.kaggle.com/datasets/pkdarabi/brain-tumor-image-dataset-semantic-segmentation",
+            licence="CC BY 4.0 (README of the dataset)",
+            layout=COCO_LAYOUT,
+            synthesize="segkit_datasets.brain_coco:synthesize",
         ),
     ]

@@ -61,7 +61,7 @@ def test_python_dash_m_is_the_same_command() -> None:
     ("group", "names"),
     [
         ("models", {"unet", "resunet"}),
-        ("datasets", {"phantom", "folder", "polyp"}),
+        ("datasets", {"phantom", "folder", "polyp", "lgg", "figshare", "brain-coco"}),
         ("losses", {"bce", "cross-entropy", "focal", "dice", "dice-focal"}),
         ("metrics", {"dice", "iou", "precision", "recall", "specificity", "accuracy", "confusion"}),
     ],

@@ -1,0 +1,199 @@
+"""LGG, Figshare and the COCO set: the traps of their layouts, on files that we write ourselves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+from test_datasets import opened, synth
+
+from segkit.errors import SegkitError, UsageError
+
+# lgg
+
+
+def test_lgg_slices_belong_to_patients_and_are_in_natural_order(tmp_path: Path) -> None:
+    dataset = opened("lgg", synth("lgg", tmp_path, cases=12))
+    assert [case.group for case in dataset.cases[:5]] == ["TCGA_ZZ_0000"] * 4 + ["TCGA_ZZ_0001"]
+    folder = tmp_path / "kaggle_3m" / "TCGA_ZZ_0000_20000101"
+    for end in (".tif", "_mask.tif"):
+        shutil.copy(folder / f"TCGA_ZZ_0000_20000101_2{end}", folder / f"TCGA_ZZ_0000_20000101_10{end}")
+    ids = [case.id.rpartition("_")[2] for case in opened("lgg", tmp_path).cases if case.group == "TCGA_ZZ_0000"]
+    assert ids == ["1", "2", "3", "4", "10"]
+
+
+def test_the_second_copy_in_the_lgg_archive_is_not_counted(tmp_path: Path) -> None:
+    synth("lgg", tmp_path)
+    shutil.copytree(tmp_path / "kaggle_3m", tmp_path / "lgg-mri-segmentation" / "kaggle_3m")
+    assert len(opened("lgg", tmp_path).cases) == 6
+    assert len(opened("lgg", tmp_path / "lgg-mri-segmentation").cases) == 6
+
+
+def test_only_tumour_leaves_empty_slices_out(tmp_path: Path) -> None:
+    root = synth("lgg", tmp_path, cases=8)
+    whole, filtered = opened("lgg", root), opened("lgg", root, only_tumour="true")
+    assert (len(whole.cases), len(filtered.cases)) == (8, 6)
+    assert all(filtered.read(case).mask.any() for case in filtered.cases)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_lgg_facts_are_joined_though_their_keys_lack_the_date(tmp_path: Path, delimiter: str) -> None:
+    root = synth("lgg", tmp_path)
+    table = root / "kaggle_3m" / "data.csv"
+    table.write_text(table.read_text().replace(",", delimiter))
+    assert opened("lgg", root).cases[4].metadata == {"neoplasm_histologic_grade": "2"}
+
+
+# figshare
+
+
+def test_mat_slices_are_upright_with_patient_type_and_fold(tmp_path: Path) -> None:
+    root = synth("figshare", tmp_path)
+    dataset = opened("figshare", root, target="type", fold=1)
+    third = dataset.cases[2]
+    with h5py.File(root / "3.mat") as file:
+        stored, label = file["cjdata/image"][()], file["cjdata/label"][0, 0]
+    sample = dataset.read(third)
+    assert np.array_equal(sample.image[0], stored.T)  # as MATLAB shows it
+    assert (third.group, third.metadata["tumour"], label) == ("P00001", "glioma", 2)
+    assert set(np.unique(sample.mask)) == {0, 2}
+    assert [case.subset for case in dataset.cases] == ["test", "test", "train", "train", "train", "train"]
+    assert dataset.notes == ()
+
+
+def test_mat_files_in_several_folders_are_one_set(tmp_path: Path) -> None:
+    root = synth("figshare", tmp_path)
+    (root / "brainTumorDataPublic_1-766").mkdir()
+    shutil.move(root / "2.mat", root / "brainTumorDataPublic_1-766" / "2.mat")
+    assert [case.id for case in opened("figshare", root).cases] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_the_png_copy_is_turned_upright_and_says_that_it_lost_the_patients(tmp_path: Path) -> None:
+    picture = np.zeros((5, 7, 4), np.uint8)
+    picture[1, 2] = picture[..., 3] = 255
+    picture[1, 2] = 255
+    mask = np.zeros((5, 7, 4), np.uint8)
+    mask[..., 3], mask[4, 6, :3] = 255, 255
+    Image.fromarray(picture).save(tmp_path / "0.png")
+    Image.fromarray(mask).save(tmp_path / "0_mask.png")
+    dataset = opened("figshare", tmp_path)
+    sample = dataset.read(dataset.cases[0])
+    assert sample.image.shape == (1, 7, 5) and sample.image[0, 2, 1] == 255
+    assert sample.mask is not None and sample.mask[6, 4] == 1 and sample.mask.sum() == 1
+    assert "lost the patients" in dataset.notes[0]
+    with pytest.raises(UsageError, match="the PNG copy has lost the tumour type"):
+        opened("figshare", tmp_path, target="type")
+
+
+def test_a_fold_without_its_file_is_told(tmp_path: Path) -> None:
+    root = synth("figshare", tmp_path)
+    (root / "cvind.mat").unlink()
+    with pytest.raises(UsageError, match=r"dataset.fold = 2 needs cvind.mat"):
+        opened("figshare", root, fold=2)
+
+
+def test_damaged_mat_files_are_named(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "1.mat", {"cjdata": {"label": 1}})
+    with pytest.raises(SegkitError, match=r"1.mat cannot be read: it is of version 5"):
+        opened("figshare", tmp_path)
+    (tmp_path / "1.mat").write_bytes(b"not a mat file")
+    with pytest.raises(SegkitError, match=r"1.mat cannot be read: it is no HDF5 file"):
+        opened("figshare", tmp_path)
+    with h5py.File(tmp_path / "1.mat", "w") as file:
+        file["cjdata/PID"] = [1]
+    with pytest.raises(SegkitError, match="cjdata holds no label"):
+        opened("figshare", tmp_path)
+
+
+# brain-coco
+
+
+def annotate(root: Path, annotations: list[dict], file_name: str = "1.png") -> Path:  # type: ignore[type-arg]
+    (root / "train").mkdir()
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / "train" / "1.png")
+    document = {
+        "images": [{"id": 7, "file_name": file_name, "height": 20, "width": 30}],
+        "annotations": [{"id": number, "image_id": 7, **annotation} for number, annotation in enumerate(annotations)],
+        "categories": [{"id": 0, "name": "Tumor"}, {"id": 1, "name": "0"}, {"id": 2, "name": "1"}],
+    }
+    (root / "train" / "_annotations.coco.json").write_text(json.dumps(document))
+    return root
+
+
+BOX = {"category_id": 1, "bbox": [3, 5, 10, 4], "segmentation": [[3, 5, 13, 5, 13, 9, 3, 9]]}
+TRIANGLE = {"category_id": 2, "bbox": [20, 10, 8, 8], "segmentation": [[20, 10, 28, 10, 20, 18]]}
+
+
+def mask_of(root: Path, **options: object) -> np.ndarray:  # type: ignore[type-arg]
+    dataset = opened("brain-coco", root, **options)
+    mask = dataset.read(dataset.cases[0]).mask
+    assert mask is not None
+    return mask
+
+
+def test_boxes_are_filled_and_several_add_up(tmp_path: Path) -> None:
+    expected = np.zeros((20, 30), int)
+    expected[5:9, 3:13] = expected[10:18, 20:28] = 1
+    assert np.array_equal(mask_of(annotate(tmp_path, [BOX, TRIANGLE])), expected)
+
+
+def test_outlines_are_drawn_where_asked(tmp_path: Path) -> None:
+    mask = mask_of(annotate(tmp_path, [TRIANGLE]), mask="polygon")
+    assert mask[10, 20] and not mask[17, 27]
+    assert mask.sum() == pytest.approx(32, abs=8)  # half of the 8 x 8 box
+
+
+@pytest.mark.parametrize("counts", [[0, 20, 580], "plain list of runs"])
+def test_run_lengths_are_decoded(tmp_path: Path, counts: object) -> None:
+    from pycocotools import mask as coco
+
+    code = coco.frPyObjects({"counts": [0, 20, 580], "size": [20, 30]}, 20, 30)
+    packed = {"counts": code["counts"].decode(), "size": [20, 30]}
+    outline = {"counts": [0, 20, 580], "size": [20, 30]} if isinstance(counts, list) else packed
+    mask = mask_of(annotate(tmp_path, [{**BOX, "segmentation": outline}]), mask="polygon")
+    assert mask[:, 0].all() and mask.sum() == 20  # runs go down the columns
+
+
+def test_an_image_without_annotation_is_empty(tmp_path: Path) -> None:
+    assert not mask_of(annotate(tmp_path, [])).any()
+
+
+def test_the_categories_are_called_0_and_1_and_the_placeholder_drops_out(tmp_path: Path) -> None:
+    dataset = opened("brain-coco", annotate(tmp_path, [BOX, TRIANGLE]), target="category")
+    assert dataset.task.classes == ("background", "0", "1") and dataset.task.mode == "multiclass"
+    assert set(np.unique(dataset.read(dataset.cases[0]).mask)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(("name", "words"), [("../../secret.png", "leads out of its folder"), ("gone.png", "names no file")])
+def test_a_file_name_that_is_none_is_one_cases_error(tmp_path: Path, name: str, words: str) -> None:
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "secret.png")
+    root = tmp_path / "deep" / "er"
+    root.mkdir(parents=True)
+    dataset = opened("brain-coco", annotate(root, [BOX], file_name=name))
+    with pytest.raises(SegkitError, match=words):
+        dataset.read(dataset.cases[0])
+
+
+def test_an_outline_that_cannot_be_drawn_names_its_annotation(tmp_path: Path) -> None:
+    root = annotate(tmp_path, [{**BOX, "segmentation": "nonsense"}])
+    with pytest.raises(SegkitError, match=r"annotation 0 of .*1.png cannot be drawn"):
+        mask_of(root, mask="polygon")
+
+
+def test_damaged_annotations_are_named(tmp_path: Path) -> None:
+    root = annotate(tmp_path, [])
+    (root / "train" / "_annotations.coco.json").write_text("{}")
+    with pytest.raises(SegkitError, match=r"_annotations.coco.json is no COCO annotation file"):
+        opened("brain-coco", root)
+
+
+def test_roboflows_exports_of_one_image_are_one_group(tmp_path: Path) -> None:
+    dataset = opened("brain-coco", synth("brain-coco", tmp_path))
+    assert {case.subset for case in dataset.cases} == {"train", "val", "test"}
+    assert dataset.cases[0].group == "0_png"

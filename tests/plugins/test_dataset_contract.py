@@ -1,0 +1,44 @@
+"""Every built-in dataset keeps the public contract."""
+
+from __future__ import annotations
+
+from segkit.testing import DatasetContract
+
+
+class TestPhantom(DatasetContract):
+    name = "phantom"
+
+
+class TestFolder(DatasetContract):
+    name = "folder"
+
+
+class TestPolyp(DatasetContract):
+    name = "polyp"
+
+
+class TestLgg(DatasetContract):
+    name = "lgg"
+
+
+class TestLggWithTumour(DatasetContract):
+    name = "lgg"
+    options = {"only_tumour": True}  # noqa: RUF012
+
+
+class TestFigshare(DatasetContract):
+    name = "figshare"
+
+
+class TestFigshareTypes(DatasetContract):
+    name = "figshare"
+    options = {"target": "type", "fold": 2}  # noqa: RUF012
+
+
+class TestBrainCoco(DatasetContract):
+    name = "brain-coco"
+
+
+class TestBrainCocoCategories(DatasetContract):
+    name = "brain-coco"
+    options = {"target": "category", "mask": "polygon"}  # noqa: RUF012
