@@ -31,6 +31,8 @@ FLAG_KEYS = {
     "loss": "loss.name",
     "augment": "augment.policy",
     "split": "split.by",
+    "folds": "split.folds",
+    "fold": "split.fold",
     "allow_leak": "split.allow_leak",
 }
 PREPROCESS_DEFAULTS: Mapping[str, Any] = {"fit": "stretch", "size": 256, "intensity": "scale255"}

@@ -43,11 +43,17 @@ class Split:
     val: float = option(0.15, "share of the cases for validation", minimum=0, maximum=0.9)
     test: float = option(0.15, "share of the cases for the test", minimum=0, maximum=0.9)
     seed: int | None = option(None, "of the shuffle (default: train.seed)", minimum=0)
+    folds: int | None = option(None, "cross-validation: this many parts, one of which is the test subset", minimum=2)
+    fold: int = option(0, "which part, counted from 0", minimum=0)
     allow_leak: bool = option(False, "accept that a group is in two subsets; written into the run")
 
     def __post_init__(self) -> None:
         if self.val + self.test >= 1:
             raise ValueError(f"val {self.val:g} and test {self.test:g} leave nothing to train on")
+        if self.fold >= (self.folds or self.fold + 1) or (self.fold and not self.folds):
+            raise ValueError(f"fold {self.fold} of {self.folds or 'no'} folds; they are counted from 0")
+        if self.folds and self.by == "official":
+            raise ValueError("folds and an official split exclude each other")
 
 
 @dataclass(frozen=True)

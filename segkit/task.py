@@ -110,6 +110,7 @@ class Case:
         id: unique in the dataset; file names and tables use it.
         group: patient or sequence, what a split must not tear.
         subset: the dataset's own "train", "val" or "test", where it states one.
+        label: a case-level class (diagnosis, tumour type) by which splits are stratified, where there is one.
         files: what `read` opens, by role, e.g. {"image": ..., "mask": ...}: the fingerprint of the data is taken of them.
         metadata: anything else worth keeping (diagnosis, frame number).
     """
@@ -117,6 +118,7 @@ class Case:
     id: str
     group: str
     subset: str | None = None
+    label: str | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 

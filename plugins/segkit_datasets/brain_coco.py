@@ -37,7 +37,7 @@ def open_brain_coco(root: Path, options: BrainCocoOptions, labelled: bool = True
     folders = {name: root / name for name in SUBSETS if (root / name).is_dir()} or {"": root}
     if not labelled:
         images = [(SUBSETS.get(name), path) for name, folder in folders.items() for path in list_images(folder)]
-        cases = [Case(path.stem, _original(path.name), subset, {"image": path}) for subset, path in images]
+        cases = [Case(path.stem, _original(path.name), subset, files={"image": path}) for subset, path in images]
         categories: dict[int, str] = {}
     else:
         files = {name: folder / FILE for name, folder in folders.items() if (folder / FILE).exists()}
@@ -110,7 +110,7 @@ def _cases(folder: Path, subset: str | None, document: Mapping[str, Any]) -> lis
         if not files:
             problem = "names no file" if inside else "leads out of its folder"
             metadata["problem"] = f"{folder / FILE}: the file_name {name!r} {problem}."
-        cases.append(Case(Path(name).stem, _original(name), subset, files, metadata))
+        cases.append(Case(Path(name).stem, _original(name), subset, files=files, metadata=metadata))
     return cases
 
 

@@ -102,7 +102,7 @@ def _mat_cases(files: Sequence[Path], folds: NDArray[Any] | None, fold: int | No
             if folds is None or number > len(folds):
                 raise UsageError(f"dataset.fold = {fold} needs cvind.mat beside the .mat files.", "Leave dataset.fold out.")
             subset = "test" if folds[number - 1] == fold else "train"
-        cases.append(Case(path.stem, patient, subset, {"image": path}, {"type": label, "tumour": TYPES[label - 1]}))
+        cases.append(Case(path.stem, patient, subset, TYPES[label - 1], {"image": path}, {"type": label}))
     return cases
 
 

@@ -27,6 +27,8 @@ def train(
     dataset: Annotated[str | None, typer.Option(help="'segkit datasets' lists them.", rich_help_panel=DATA)] = None,
     data_dir: Annotated[str | None, typer.Option(help="Where the data lies.", rich_help_panel=DATA)] = None,
     split: Annotated[str | None, _setting("split.by", DATA)] = None,
+    folds: Annotated[str | None, _setting("split.folds", DATA)] = None,
+    fold: Annotated[str | None, _setting("split.fold", DATA)] = None,
     allow_leak: Annotated[
         bool | None, typer.Option("--allow-leak", help="Accept a patient in two subsets.", rich_help_panel=DATA)
     ] = None,

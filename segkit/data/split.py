@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from segkit.errors import UsageError
 from segkit.settings import Split
@@ -13,7 +15,7 @@ SUBSETS = ("train", "val", "test")
 
 
 def split_cases(cases: Sequence[Case], settings: Split) -> dict[str, list[str]]:
-    """Case ids by subset.
+    """Case ids by subset, stratified by the cases' labels where the dataset states them.
 
     With fewer groups than subsets, train is filled first, then test, then val.
 
@@ -29,7 +31,7 @@ def split_cases(cases: Sequence[Case], settings: Split) -> dict[str, list[str]]:
     official = all(case.subset for case in cases)
     if settings.by == "official" and not official:
         raise UsageError("--split official: this dataset states no subsets.", "Type --split group.")
-    if settings.by == "official" or (settings.by == "auto" and official):
+    if settings.by == "official" or (settings.by == "auto" and official and not settings.folds):
         subsets = {name: [case.id for case in cases if case.subset == name] for name in SUBSETS}
     else:
         subsets = _shuffled(cases, settings, by_case=settings.by == "case")
@@ -56,23 +58,57 @@ def find_leaks(cases: Sequence[Case], subsets: Mapping[str, Sequence[str]]) -> d
 
 
 def _shuffled(cases: Sequence[Case], settings: Split, by_case: bool) -> dict[str, list[str]]:
-    """Groups in random order: the first to train, then each to the subset that lacks most cases of its share."""
-    groups: dict[str, list[str]] = {}
+    """Groups in random order, those of one label together, dealt so that each subset comes to its share of every label."""
+    groups: dict[str, list[Case]] = {}
     for case in cases:
-        groups.setdefault(case.id if by_case else case.group, []).append(case.id)
+        groups.setdefault(case.id if by_case else case.group, []).append(case)
     order = sorted(groups)
     random.Random(settings.seed).shuffle(order)
-    shares = {"train": 1 - settings.val - settings.test, "test": settings.test, "val": settings.val}
-    lacking = {name: share * len(cases) for name, share in shares.items() if share > 0}
-    members: dict[str, list[str]] = {name: [] for name in shares}
-    for group in order:
-        subset = max(lacking, key=lambda name: lacking[name]) if members["train"] else "train"
-        members[subset].append(group)
-        lacking[subset] -= len(groups[group])
-    for subset in ("test", "val"):  # small data: an empty subset takes the last group of train, which keeps one
-        if subset in lacking and not members[subset] and len(members["train"]) > 1:
-            members[subset].append(members["train"].pop())
+    order.sort(key=lambda group: _label(groups[group]))
+    sizes = {group: len(groups[group]) for group in order}
+    members = _deal_folds(sizes, settings) if settings.folds else _deal_shares(sizes, settings)
     position = {case.id: index for index, case in enumerate(cases)}
     return {
-        name: sorted((id for group in members[name] for id in groups[group]), key=position.__getitem__) for name in SUBSETS
+        name: sorted((case.id for group in members[name] for case in groups[group]), key=position.__getitem__)
+        for name in SUBSETS
     }
+
+
+def _deal_shares(sizes: Mapping[str, int], settings: Split) -> dict[str, list[str]]:
+    shares = {"train": 1 - settings.val - settings.test, "test": settings.test, "val": settings.val}
+    members = _deal(sizes, shares)
+    for subset in ("test", "val"):  # small data: an empty subset takes the last group of train, which keeps one
+        if shares[subset] and not members[subset] and len(members["train"]) > 1:
+            members[subset].append(members["train"].pop())
+    return members
+
+
+def _deal_folds(sizes: Mapping[str, int], settings: Split) -> dict[str, list[str]]:
+    """One of `folds` equal parts is the test subset; of the rest, val takes its share."""
+    assert settings.folds is not None
+    if len(sizes) < settings.folds:
+        raise UsageError(f"split.folds = {settings.folds}, but there are only {len(sizes)} groups.", "Lower --folds.")
+    parts = _deal(sizes, {str(fold): 1.0 for fold in range(settings.folds)})
+    test = parts[str(settings.fold)]
+    rest = {group: size for group, size in sizes.items() if group not in set(test)}
+    return {**_deal_shares(rest, replace(settings, test=0.0)), "test": test}
+
+
+def _deal(sizes: Mapping[str, int], shares: Mapping[str, float]) -> dict[str, list[str]]:
+    """Give each group in turn to the part whose share is met least (Sainte-Lague's rule, so that a part of a small share
+    gets no huge group); the first one to the first part."""
+    members: dict[str, list[str]] = {name: [] for name in shares}
+    filled = dict.fromkeys(shares, 0.0)
+    first = next(iter(shares))
+    for group, size in sizes.items():
+        wanting = {name: share / (filled[name] + size / 2) for name, share in shares.items()}
+        name = max(wanting, key=wanting.__getitem__) if members[first] else first
+        members[name].append(group)
+        filled[name] += size
+    return members
+
+
+def _label(cases: Sequence[Case]) -> str:
+    """The commonest label of a group, empty where there is none."""
+    labels = Counter(case.label or "" for case in cases)
+    return max(sorted(labels), key=labels.__getitem__)

@@ -83,3 +83,44 @@ def test_no_cases_and_no_training_cases_are_told() -> None:
         split_cases([], SPLIT)
     with pytest.raises(UsageError, match="nothing to train on"):
         split_cases([Case("1", "1", "test")], SPLIT)
+
+
+@given(st.lists(st.integers(1, 5), min_size=5, max_size=30), st.integers(2, 5), st.integers(0, 50))
+def test_folds_test_every_case_once_and_tear_no_group(sizes: list[int], folds: int, seed: int) -> None:
+    cases = cases_of(sizes)
+    tested = []
+    for fold in range(folds):
+        subsets = split_cases(cases, Split(seed=seed, folds=folds, fold=fold))
+        assert find_leaks(cases, subsets) == {}
+        assert sorted(id for ids in subsets.values() for id in ids) == sorted(case.id for case in cases)
+        tested += subsets["test"]
+    assert sorted(tested) == sorted(case.id for case in cases)
+
+
+@given(st.integers(10, 60), st.integers(10, 60), st.integers(0, 50))
+def test_a_label_has_its_share_in_every_subset(common: int, rare: int, seed: int) -> None:
+    cases = [Case(f"c{n}", f"c{n}", label="common") for n in range(common)]
+    cases += [Case(f"r{n}", f"r{n}", label="rare") for n in range(rare)]
+    for settings in (Split(seed=seed), Split(seed=seed, folds=5, fold=seed % 5)):
+        test = split_cases(cases, settings)["test"]
+        share = 0.2 if settings.folds else 0.15
+        assert abs(sum(id.startswith("r") for id in test) - share * rare) <= 1.5
+
+
+def test_a_small_subset_gets_no_huge_group() -> None:
+    for seed in range(20):
+        subsets = split_cases(cases_of([50, 2, 2, 2, 2, 2, 2, 2]), dataclasses.replace(SPLIT, seed=seed))
+        assert len(subsets["train"]) >= 50
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--folds", "3", "--fold", "3"], "fold 3 of 3 folds"),
+        (["--fold", "1"], "no folds"),
+        (["--folds", "99"], "only 64 groups"),
+    ],
+)
+def test_wrong_folds_are_told(segkit, words: list[str], told: str) -> None:  # type: ignore[no-untyped-def]
+    done = segkit("train", "--dataset", "phantom", "--model", "unet", *words)
+    assert done.code == 2 and told in done.err

@@ -61,7 +61,7 @@ def test_mat_slices_are_upright_with_patient_type_and_fold(tmp_path: Path) -> No
         stored, label = file["cjdata/image"][()], file["cjdata/label"][0, 0]
     sample = dataset.read(third)
     assert np.array_equal(sample.image[0], stored.T)  # as MATLAB shows it
-    assert (third.group, third.metadata["tumour"], label) == ("P00001", "glioma", 2)
+    assert (third.group, third.label, label) == ("P00001", "glioma", 2)
     assert set(np.unique(sample.mask)) == {0, 2}
     assert [case.subset for case in dataset.cases] == ["test", "test", "train", "train", "train", "train"]
     assert dataset.notes == ()
