@@ -63,6 +63,27 @@ def test_folders_of_other_people_are_paired_and_binary(folder: str) -> None:
         assert sample.mask.mean() == pytest.approx((stored > 127).mean())
 
 
+def test_drive_takes_the_vessels_not_the_field_of_view(segkit: Command, tmp_path: Path) -> None:
+    root = real("folder/drive")
+    dataset = opened("folder", root)
+    assert [case.id for case in dataset.cases] == ["21_training", "22_training", "23_training"]
+    for case in dataset.cases:
+        with Image.open(root / "training" / "1st_manual" / f"{case.id[:2]}_manual1.gif") as file:
+            vessels = np.asarray(file.convert("L")) > 127
+        with Image.open(root / "training" / "mask" / f"{case.id}_mask.gif") as file:
+            field = np.asarray(file.convert("L")) > 127
+        mask = dataset.read(case).mask
+        assert np.array_equal(mask, vessels) and vessels.mean() < 0.2 < field.mean()
+        pixels = tifffile.imread(root / "training" / "images" / f"{case.id}.tif")
+        assert np.array_equal(np.moveaxis(dataset.read(case).image, 0, -1), pixels)
+    few_steps(segkit, tmp_path / "run", "folder", root)
+
+
+@pytest.mark.parametrize("folder", ["kvasir-seg", "isic"])
+def test_folders_of_other_people_train(segkit: Command, tmp_path: Path, folder: str) -> None:
+    few_steps(segkit, tmp_path / "run", "folder", real(f"folder/{folder}"))
+
+
 def test_the_main_job_on_real_frames(segkit: Command, tmp_path: Path) -> None:
     root, photographs = real("polyp"), real("folder/kvasir-seg") / "images"
     small = "-o model.width=4 -o preprocess.size=64 --batch-size 4 --epochs 6 --seed 0 --loss dice-focal --lr 1e-3".split()

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,41 +25,68 @@ from segkit.api import (
     read_image,
     read_mask,
 )
+from segkit_datasets.mask_values import infer_values, value_of
 from segkit_datasets.plugin import FOLDER_LAYOUT, FolderOptions
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "frames")
-MASK_FOLDERS = ("masks", "mask", "labels", "label", "annotations", "ground truth", "ground_truth", "groundtruth", "gt")
+MASK_FOLDERS = (
+    *(
+        "masks",
+        "labels",
+        "label",
+        "annotations",
+        "ground truth",
+        "ground_truth",
+        "groundtruth",
+        "gt",
+        "1st_manual",
+        "manual",
+    ),
+    "mask",  # last: beside 1st_manual (DRIVE) it is the field of view
+)
+SUBSETS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 LOOKED_AT = 200  # masks that classes are inferred from, evenly spaced
-LARGEST_LABEL = 63  # above, mask values are taken for gray levels
-SOFT_EDGES = 0.05  # share of pixels between two values up to which they are soft edges of a binary mask
+
+Pair = tuple[str, Path, Path | None]
 
 
 def open_folder(root: Path, options: FolderOptions, labelled: bool = True) -> Dataset:
-    """Open images/ and masks/ below root.
+    """Open images/ and masks/ below root, or below train, val and test.
 
     Raises:
         UsageError: the folders are not there, nothing pairs, or the masks' meaning cannot be inferred.
     """
-    images = _find(root, options.images, IMAGE_FOLDERS, "images")
-    masks = _find(root, options.masks, MASK_FOLDERS, "masks") if labelled else None
-    found = pair_files(images, masks)
-    pairs = [pair for pair in found.pairs if pair[2] is not None or not labelled]
-    if not pairs:
+    found = _pair_subsets(root, options, labelled)
+    pairs = {subset: [pair for pair in part.pairs if pair[2] or not labelled] for subset, part in found.items()}
+    everything = [pair for part in pairs.values() for pair in part]
+    if not everything:
         what = "An image with a mask" if labelled else "An image"
-        raise missing_data(what, root, [f"{images}/NAME.*", f"{masks}/NAME.*"], FOLDER_LAYOUT)
-    options, inferred = _infer(options, pairs, labelled)
+        raise missing_data(what, root, ["images/NAME.*", "masks/NAME.*"], FOLDER_LAYOUT)
+    options, inferred = _infer(options, everything, labelled)
     task = _task(options)
-    cases = tuple(
-        Case(key, _group(key, options.group), files={"image": image} | ({"mask": mask} if mask else {}))
-        for key, image, mask in pairs
-    )
+    cases = tuple(_case(pair, subset, options.group) for subset, part in pairs.items() for pair in part)
 
     def read(case: Case) -> Sample:
         image = _with_channels(read_image(case.files["image"]), task.channels, case.files["image"])
-        mask = _to_labels(case.files["mask"], options.values or ()) if labelled and "mask" in case.files else None
-        return Sample(image, mask)
+        return Sample(image, _to_labels(case.files["mask"], options) if "mask" in case.files else None)
 
-    return Dataset(task, cases, read, options, notes=(*inferred, *_unpaired(found, labelled)))
+    return Dataset(task, cases, read, options, notes=(*inferred, *_unpaired(found.values(), labelled)))
+
+
+def _pair_subsets(root: Path, options: FolderOptions, labelled: bool) -> dict[str | None, Pairs]:
+    """Pairs by official subset where root holds at least two of train, val and test; else all under None."""
+    subsets = {name: find_folder(root, names) for name, names in SUBSETS.items()}
+    there: dict[str | None, Path] = {name: folder for name, folder in subsets.items() if folder is not None}
+    if find_folder(root, IMAGE_FOLDERS) or options.images or not there:
+        there = {None: root}
+    elif len(there) == 1:
+        there = {None: next(iter(there.values()))}
+    found: dict[str | None, Pairs] = {}
+    for name, folder in there.items():
+        images = _find(folder, options.images, IMAGE_FOLDERS, "images")
+        masks = _find(folder, options.masks, MASK_FOLDERS, "masks") if labelled else None
+        found[name] = pair_files(images, masks)
+    return found
 
 
 def _find(root: Path, given: str | None, names: Sequence[str], what: str) -> Path:
@@ -69,80 +97,80 @@ def _find(root: Path, given: str | None, names: Sequence[str], what: str) -> Pat
     return folder
 
 
-def _infer(
-    options: FolderOptions, pairs: Sequence[tuple[str, Path, Path | None]], labelled: bool
-) -> tuple[FolderOptions, list[str]]:
+def _case(pair: Pair, subset: str | None, group: str | None) -> Case:
+    key, image, mask = pair
+    id = f"{subset}/{key}" if subset else key
+    return Case(id, _group(key, group), subset, files={"image": image} | ({"mask": mask} if mask else {}))
+
+
+def _infer(options: FolderOptions, pairs: Sequence[Pair], labelled: bool) -> tuple[FolderOptions, list[str]]:
     """Options with channels, classes and values filled in, and what to tell the user about it."""
-    notes = []
+    looked_at = [mask for _, _, mask in _spaced(pairs, LOOKED_AT) if mask is not None]
+    ours: dict[str, Any] = {}
     if options.channels is None:
-        sizes = {len(read_image(image)) for _, image, _ in _spaced(pairs, 20)}
-        options = dataclasses.replace(options, channels=max(sizes))
+        ours["channels"] = max(len(read_image(image)) for _, image, _ in _spaced(pairs, 20))
     if options.values is None and labelled:
-        looked_at = [mask for _, _, mask in _spaced(pairs, LOOKED_AT) if mask is not None]
-        options = dataclasses.replace(options, values=_infer_values(looked_at))
-        notes.append(f"mask values, inferred from {len(looked_at)} masks: ")
-    values = options.values or (0, 255)
+        ours["values"], ignored = infer_values(looked_at, options.ignore)
+        ours["ignore"] = options.ignore if ignored is None else ignored
+    inferred = "values" in ours
+    options = dataclasses.replace(options, **ours)
+    values = options.values or ("0", "255")
     if options.classes is None:
-        names = ["foreground"] if len(values) == 2 else [f"class-{value}" for value in values[1:]]
+        names = ["foreground"] if len(values) == 2 else [f"class-{value.removeprefix('#')}" for value in values[1:]]
         options = dataclasses.replace(options, classes=("background", *names))
     assert options.classes is not None
     if len(options.classes) != len(values):
         raise UsageError(
             f"dataset.classes names {len(options.classes)} classes ({', '.join(options.classes)}), "
-            f"but the masks hold {len(values)} values ({', '.join(map(str, values))}).",
+            f"but the masks hold {len(values)} values ({', '.join(values)}).",
             "Give both: -o dataset.classes=background,tumour -o dataset.values=0,255",
         )
-    if notes:
-        meaning = ", ".join(f"{value} = {name}" for value, name in zip(values, options.classes, strict=True))
-        rounding = "; values between are rounded to the nearer one" if len(values) == 2 else ""
-        notes = [f"{notes[0]}{meaning}{rounding}. To change: -o dataset.classes=... -o dataset.values=..."]
-    return dataclasses.replace(options, values=values), notes
+    options = dataclasses.replace(options, values=values)
+    return options, [_meaning(options, len(looked_at))] if inferred else []
 
 
-def _infer_values(masks: Sequence[Path]) -> tuple[int, ...]:
-    counts: dict[int, int] = {}
-    for mask in masks:
-        for value, number in zip(*np.unique(read_mask(mask), return_counts=True), strict=True):
-            counts[int(value)] = counts.get(int(value), 0) + int(number)
-    values = sorted(counts)
-    if len(values) == 1:
-        return (0, 255) if values[0] in (0, 255) else (0, 1)
-    low, high = values[0], values[-1]
-    between = sum(counts.values()) - counts[low] - counts[high]
-    lossy = any(mask.suffix.lower() in (".jpg", ".jpeg") for mask in masks)
-    if len(values) == 2 or lossy or (high > LARGEST_LABEL and between <= SOFT_EDGES * sum(counts.values())):
-        return (0, 255) if high > LARGEST_LABEL else (low, high)
-    if low == 0 and high <= LARGEST_LABEL:
-        return tuple(range(high + 1))
-    shown = ", ".join(map(str, values[:12])) + (", ..." if len(values) > 12 else "")
-    raise UsageError(
-        f"What the mask values mean cannot be inferred: {shown}.",
-        "Say it: -o dataset.classes=background,tumour,organ -o dataset.values=0,128,255",
-    )
+def _meaning(options: FolderOptions, looked_at: int) -> str:
+    assert options.values is not None and options.classes is not None
+    words = ", ".join(f"{value} = {name}" for value, name in zip(options.values, options.classes, strict=True))
+    words += "; values between are rounded to the nearer one" if _is_threshold(options) else ""
+    words += f"; {options.ignore} is ignored" if options.ignore is not None else ""
+    return f"mask values, inferred from {looked_at} masks: {words}. To change: -o dataset.classes=... -o dataset.values=..."
+
+
+def _is_threshold(options: FolderOptions) -> bool:
+    """Two gray values: what lies between them is a soft edge or the noise of JPEG, and is rounded."""
+    values = options.values or ()
+    return len(values) == 2 and options.ignore is None and not any(value.startswith("#") for value in values)
 
 
 def _task(options: FolderOptions) -> Task:
     classes = options.classes or ()
     try:
-        return Task(options.channels or 1, classes, mode="binary" if len(classes) == 2 else "multiclass")
+        mode = "binary" if len(classes) == 2 else "multiclass"
+        return Task(options.channels or 1, classes, mode=mode, ignore_index=None if options.ignore is None else 255)  # type: ignore[arg-type]
     except ValueError as error:
         raise UsageError(f"dataset.classes: {error}.") from None
 
 
-def _to_labels(path: Path, values: Sequence[int]) -> NDArray[np.int32]:
-    stored = read_mask(path)
-    if len(values) == 2:
+def _to_labels(path: Path, options: FolderOptions) -> NDArray[np.int32]:
+    stored = read_mask(path, colours=True)
+    values = [value_of(value) for value in options.values or ()]
+    if _is_threshold(options):
         return (stored * 2 > values[0] + values[1]).astype(np.int32)
-    strange = sorted(set(np.unique(stored).tolist()) - set(values))
-    if strange:
-        raise SegkitError(f"{path} holds {strange[:8]}, which are none of dataset.values ({', '.join(map(str, values))}).")
-    labels = np.zeros_like(stored)
+    labels = np.full_like(stored, -1)
+    if options.ignore is not None:
+        labels[stored == options.ignore] = 255
     for label, value in enumerate(values):
         labels[stored == value] = label
+    strange = sorted(set(stored[labels < 0].tolist()))
+    if strange:
+        coloured = any(value.startswith("#") for value in options.values or ())
+        shown = ", ".join(f"#{value:06x}" if coloured else str(value) for value in strange[:8])
+        raise SegkitError(f"{path} holds {shown}, which are none of dataset.values ({', '.join(options.values or ())}).")
     return labels
 
 
-def _with_channels(image: NDArray, channels: int, path: Path) -> NDArray:  # type: ignore[type-arg]
+def _with_channels(image: NDArray[Any], channels: int, path: Path) -> NDArray[Any]:
     if len(image) == channels:
         return image
     if len(image) == 1:
@@ -162,17 +190,16 @@ def _group(key: str, pattern: str | None) -> str:
     return match.group(1) if match.groups() else match.group(0)
 
 
-def _unpaired(found: Pairs, labelled: bool) -> list[str]:
-    notes = []
-    if labelled and found.unpaired_images:
-        names = ", ".join(path.name for path in found.unpaired_images[:5])
-        notes.append(f"{len(found.unpaired_images)} image(s) without a mask are left out: {names}")
-    if found.unpaired_masks:
-        names = ", ".join(path.name for path in found.unpaired_masks[:5])
-        notes.append(f"{len(found.unpaired_masks)} mask(s) without an image are left out: {names}")
-    return notes
+def _unpaired(found: Any, labelled: bool) -> list[str]:
+    images = [path for part in found for path in part.unpaired_images] if labelled else []
+    masks = [path for part in found for path in part.unpaired_masks]
+    return [
+        f"{len(paths)} {what} are left out: {', '.join(path.name for path in paths[:5])}"
+        for paths, what in ((images, "image(s) without a mask"), (masks, "mask(s) without an image"))
+        if paths
+    ]
 
 
-def _spaced(items: Sequence, most: int) -> list:  # type: ignore[type-arg]
+def _spaced(items: Sequence[Pair], most: int) -> list[Pair]:
     step = max(1, -(-len(items) // most))
     return list(items[::step])

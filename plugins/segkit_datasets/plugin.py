@@ -11,6 +11,7 @@ FOLDER_LAYOUT = """\
   DATA_DIR/
     images/   any tree of PNG, JPEG, BMP, GIF, WebP, TIFF
     masks/    the same names; also NAME_mask, NAME_gt, NAME_segmentation, ...; the extension may differ
+  or an official split: DATA_DIR/train, val and test, each with images/ and masks/
 """
 
 POLYP_LAYOUT = """\
@@ -55,7 +56,10 @@ class FolderOptions:
     images: str | None = option(None, "folder of the images below DATA_DIR, if it is not called images")
     masks: str | None = option(None, "folder of the masks below DATA_DIR, if it is not called masks")
     classes: tuple[str, ...] | None = option(None, "class names, background first; inferred if not given")
-    values: tuple[int, ...] | None = option(None, "mask value of each class; inferred if not given")
+    values: tuple[str, ...] | None = option(
+        None, "mask value of each class, a number or a colour like #ff0000; inferred if not given"
+    )
+    ignore: int | None = option(None, "mask value that is not looked at", minimum=0)
     channels: int | None = option(None, "image channels, 1 or 3; inferred if not given", minimum=1, maximum=3)
     group: str | None = option(
         None, "regular expression on the image's name; what it matches names the patient, whom no split tears"

@@ -48,21 +48,26 @@ def read_image(path: Path) -> Array:
     return np.ascontiguousarray(np.moveaxis(pixels[..., :color], -1, 0))
 
 
-def read_mask(path: Path) -> Array:
+def read_mask(path: Path, colours: bool = False) -> Array:
     """Read a label image: (H, W) integers as stored; palette images give their indices.
 
+    Args:
+        path: of the mask.
+        colours: accept a coloured mask; its pixels come as 0xRRGGBB.
+
     Raises:
-        SegkitError: unreadable, or coloured (three channels that differ).
+        SegkitError: unreadable, or coloured (three channels that differ) and `colours` is not set.
     """
     pixels = _decode(path, labels=True)
     if pixels.ndim == 3:
         color = pixels[..., : 1 if pixels.shape[-1] <= 2 else 3]
-        if not (color == color[..., :1]).all():
-            raise SegkitError(
-                f"{path} is a coloured mask; a mask holds one number per pixel.",
-                "Save it as a gray or palette PNG.",
-            )
-        pixels = color[..., 0]
+        if (color == color[..., :1]).all():
+            pixels = color[..., 0]
+        elif colours and pixels.dtype == np.uint8:
+            pixels = color.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        else:
+            words = "is a coloured mask; a mask holds one number per pixel"
+            raise SegkitError(f"{path} {words}.", "Save it as a gray or palette PNG.")
     if pixels.ndim != 2 or pixels.dtype.kind not in "buif":
         raise SegkitError(f"{path} holds an array of shape {pixels.shape}; a mask is (H, W).")
     if pixels.dtype.kind == "f" and not np.array_equal(pixels, np.round(pixels)):

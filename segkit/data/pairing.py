@@ -11,6 +11,7 @@ from segkit.data.images import is_image
 from segkit.errors import UsageError
 
 MASK_SUFFIX = re.compile(r"[_-](mask|masks|gt|label|labels|seg|segmentation|manual\d*|groundtruth|annotation)$", re.I)
+IMAGE_SUFFIX = re.compile(r"[_-](image|img|training|test)$", re.I)  # DRIVE calls them 21_training and 21_manual1
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def pair_files(images: Path, masks: Path | None) -> Pairs:
     """
     by_stem = _by_key({path: _key(path, images) for path in list_images(images)})
     mask_keys = {path: _key(path, masks) for path in list_images(masks)} if masks is not None else {}
-    masks_by_stem = _by_key({path: key if key in by_stem else MASK_SUFFIX.sub("", key) for path, key in mask_keys.items()})
+    plain = {IMAGE_SUFFIX.sub("", key): key for key in by_stem}  # what an image is called without its own suffix
+    masks_by_stem = _by_key({path: _partner(key, by_stem, plain) for path, key in mask_keys.items()})
     pairs = tuple((stem, path, masks_by_stem.get(stem)) for stem, path in by_stem.items())
     return Pairs(
         pairs,
@@ -78,6 +80,14 @@ def missing_data(what: str, root: Path, looked_for: Sequence[str], layout: str, 
     return UsageError(
         f"{what} was not found in {root}.\nLooked for: {', '.join(looked_for)}. Found there: {found}.", "\n".join(lines)
     )
+
+
+def _partner(key: str, images: Mapping[str, Path], plain: Mapping[str, str]) -> str:
+    """The key of the image that a mask belongs to: its own, else without the mask's suffix, else without the image's."""
+    if key in images:
+        return key
+    stripped = MASK_SUFFIX.sub("", key)
+    return stripped if stripped in images else plain.get(stripped, stripped)
 
 
 def _key(path: Path, folder: Path) -> str:

@@ -81,7 +81,7 @@ def test_a_binary_mask_is_known_by_its_two_values(tmp_path: Path, high: int) -> 
     dataset = opened("folder", write(tmp_path, {"a": BOX * high, "b": BOX * 0}))
     assert (dataset.task.mode, dataset.task.classes) == ("binary", ("background", "foreground"))
     assert np.array_equal(dataset.read(dataset.cases[0]).mask, BOX)
-    assert dataset.options.values == (0, high)
+    assert dataset.options.values == ("0", str(high))
     assert any(f"{high} = foreground" in note for note in dataset.notes)
 
 
@@ -109,8 +109,78 @@ def test_label_values_are_classes_and_a_strange_one_later_is_named(tmp_path: Pat
     again = opened("folder", tmp_path, values="0,1", classes="background,organ")
     assert again.task.mode == "binary"
     named = opened("folder", tmp_path, values="0,3,9", classes="background,spot,rest")
-    with pytest.raises(SegkitError, match=r"a.png holds \[1\]"):
+    with pytest.raises(SegkitError, match=r"a.png holds 1, which are none of dataset.values \(0, 3, 9\)"):
         named.read(named.cases[0])
+
+
+def test_two_labels_without_a_zero_are_background_and_foreground(tmp_path: Path) -> None:
+    dataset = opened("folder", write(tmp_path, {"a": BOX + 1}))
+    assert dataset.options.values == ("1", "2")
+    assert np.array_equal(dataset.read(dataset.cases[0]).mask, BOX)
+
+
+def test_a_palette_mask_gives_its_indices_not_its_colours(tmp_path: Path) -> None:
+    root = write(tmp_path, {"a": BOX})
+    palette = Image.fromarray(BOX * 2 + np.eye(32, dtype=np.uint8)[::-1] * (1 - BOX)).convert("L").convert("P")
+    palette.putdata((BOX * 2).ravel().tolist())
+    palette.putpalette([0, 0, 0, 0, 255, 0, 128, 0, 0])
+    palette.save(root / "masks" / "a.png")
+    dataset = opened("folder", root, classes="background,a,b", values="0,1,2")
+    assert np.array_equal(dataset.read(dataset.cases[0]).mask, BOX * 2)
+
+
+def test_a_border_of_255_beside_small_labels_is_ignored(tmp_path: Path) -> None:
+    labels = BOX * 2
+    labels[0, :], labels[7, 8:24] = 1, 255
+    dataset = opened("folder", write(tmp_path, {"a": labels}))
+    assert (dataset.task.classes, dataset.task.ignore_index) == (("background", "class-1", "class-2"), 255)
+    assert any("255 is ignored" in note for note in dataset.notes)
+    assert np.array_equal(dataset.read(dataset.cases[0]).mask, labels)
+
+
+def test_colours_are_classes_black_first(tmp_path: Path) -> None:
+    root = write(tmp_path, {"a": BOX})
+    painted = np.zeros((32, 32, 3), np.uint8)
+    painted[8:24, 8:24], painted[0, 0:3] = (255, 0, 0), (0, 0, 255)
+    Image.fromarray(painted).save(root / "masks" / "a.png")
+    dataset = opened("folder", root)
+    assert dataset.options.values == ("#000000", "#ff0000", "#0000ff")
+    assert dataset.task.classes == ("background", "class-ff0000", "class-0000ff")
+    mask = dataset.read(dataset.cases[0]).mask
+    assert mask is not None and mask[10, 10] == 1 and mask[0, 0] == 2 and mask[31, 31] == 0
+    named = opened("folder", root, classes="background,tumour", values="#000000,#ff0000")
+    with pytest.raises(SegkitError, match=r"a.png holds #0000ff"):
+        named.read(named.cases[0])
+
+
+def test_photographs_taken_for_masks_are_refused(tmp_path: Path) -> None:
+    root = write(tmp_path, {"a": BOX})
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(root / "masks" / "a.png")
+    with pytest.raises(UsageError, match="look like photographs"):
+        opened("folder", root)
+
+
+def test_a_value_that_is_none_is_told(tmp_path: Path) -> None:
+    dataset = opened("folder", write(tmp_path, {"a": BOX}), classes="a,b,c", values="0,1,red")
+    with pytest.raises(UsageError, match="'red' is neither a number nor a colour"):
+        dataset.read(dataset.cases[0])
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("training", "valid", "testing"), ("train", "validation", "test")]
+)
+def test_official_subsets_are_kept(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        write(tmp_path / name, {"a": BOX, "b": BOX})
+    dataset = opened("folder", tmp_path)
+    assert [(case.id, case.subset) for case in dataset.cases][::2] == [(f"{n}/a", n) for n in ("train", "val", "test")]
+    assert len({case.id for case in dataset.cases}) == 6
+
+
+def test_a_single_subset_folder_is_no_split(tmp_path: Path) -> None:
+    write(tmp_path / "training", {"a": BOX, "b": BOX})
+    assert {case.subset for case in opened("folder", tmp_path).cases} == {None}
 
 
 def test_gray_levels_that_could_mean_anything_are_asked_for(tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""What the values in a user's masks mean, as far as it can be inferred."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segkit.api import UsageError, read_mask
+
+LARGEST_LABEL = 63  # above, mask values are taken for gray levels
+SOFT_EDGES = 0.05  # share of pixels between two values up to which they are soft edges of a binary mask
+MOST_COLOURS = 64  # more, and the mask is a photograph
+BORDER = 255  # beside small labels: the border that PASCAL VOC leaves out
+
+
+def value_of(text: str) -> int:
+    """A mask value as typed: a number, or a colour #rrggbb as 0xRRGGBB.
+
+    >>> value_of("7"), value_of("#0000ff")
+    (7, 255)
+    """
+    if re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        return int(text[1:], 16)
+    if text.isdecimal():
+        return int(text)
+    raise UsageError(f"dataset.values: {text!r} is neither a number nor a colour like #ff0000.")
+
+
+def infer_values(masks: Sequence[Path], ignore: int | None) -> tuple[tuple[str, ...], int | None]:
+    """The value of each class, background first, and the value to ignore, from looking at masks.
+
+    Raises:
+        UsageError: the values could mean anything.
+    """
+    counts: Counter[int] = Counter()
+    for mask in masks:
+        values, numbers = np.unique(read_mask(mask, colours=True), return_counts=True)
+        counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+    counts.pop(ignore, None) if ignore is not None else None
+    found = sorted(counts)
+    if found[-1] > 255:
+        return _colours(counts, masks), None
+    lossy = any(mask.suffix.lower() in (".jpg", ".jpeg") for mask in masks)
+    if _is_binary(counts, lossy):
+        low, high = (found[0] if len(found) > 1 and not lossy else 0), found[-1] or 255
+        return (str(low), str(255 if high > LARGEST_LABEL else high)), None
+    if BORDER in counts and found[-2] <= LARGEST_LABEL and ignore is None:
+        return tuple(str(value) for value in range(found[-2] + 1)), BORDER
+    if found[-1] <= LARGEST_LABEL:
+        return tuple(str(value) for value in range(found[-1] + 1)), None
+    shown = ", ".join(map(str, found[:12])) + (", ..." if len(found) > 12 else "")
+    raise UsageError(
+        f"What the mask values mean cannot be inferred: {shown}.",
+        "Say it: -o dataset.classes=background,tumour,organ -o dataset.values=0,128,255",
+    )
+
+
+def _is_binary(counts: Counter[int], lossy: bool) -> bool:
+    """At most two values, or two with few pixels between them (soft edges), or whatever JPEG made of two."""
+    found = sorted(counts)
+    between = counts.total() - counts[found[0]] - counts[found[-1]]
+    soft = found[-1] > LARGEST_LABEL and between <= SOFT_EDGES * counts.total()
+    labels_and_border = found[-1] == BORDER and len(found) > 2 and found[-2] <= LARGEST_LABEL and not lossy
+    return len(found) <= 2 or lossy or (soft and not labels_and_border)
+
+
+def _colours(counts: Counter[int], masks: Sequence[Path]) -> tuple[str, ...]:
+    if len(counts) > MOST_COLOURS or any(mask.suffix.lower() in (".jpg", ".jpeg") for mask in masks):
+        raise UsageError(
+            f"The masks hold {len(counts)} colours; they look like photographs, or were saved as JPEG.",
+            "Is dataset.masks the right folder? Masks with colour codes must be PNG.",
+        )
+    ordered = sorted(counts, key=lambda value: (value != 0, -counts[value]))  # black first, else the commonest
+    return tuple(f"#{value:06x}" for value in ordered)
