@@ -74,7 +74,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Config:
-    """The whole record. Until `complete`, `loss` may be None and `metrics` holds only those that were named."""
+    """The whole record. Until `complete`, `loss` may be None and `metrics` holds only those that were named.
+
+    `dims` are the network's: a 2D network on volumes sees slices. It follows from the model and the data.
+    """
 
     dataset: Choice
     root: Path | None
@@ -85,6 +88,7 @@ class Config:
     augment: Augment
     split: Split
     train: Train
+    dims: int = 2
 
 
 def gather(base: Mapping[str, Any], flags: Mapping[str, Any], assignments: Iterable[str]) -> Values:
@@ -147,8 +151,8 @@ def complete(config: Config, dataset: Dataset, catalogue: Catalogue) -> Config:
         UsageError: a model, loss or metric that cannot take this task.
     """
     task = dataset.task
-    _check_model(config.model, config.dataset.spec.name, task)
-    preprocess = _complete_preprocess(config, task)
+    dims = _check_model(config.model, config.dataset.spec.name, task)
+    preprocess = _complete_preprocess(config, dims)
     options = config.model.options
     if getattr(options, "size", 0) is None:
         options = dataclasses.replace(options, size=preprocess.size)
@@ -164,6 +168,7 @@ def complete(config: Config, dataset: Dataset, catalogue: Catalogue) -> Config:
         preprocess=preprocess,
         augment=augment,
         split=dataclasses.replace(config.split, seed=seed),
+        dims=dims,
     )
 
 
@@ -245,18 +250,22 @@ def _unset(settings: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in defaults.items() if getattr(settings, key) is None}
 
 
-def _complete_preprocess(config: Config, task: Task) -> Preprocess:
+def _complete_preprocess(config: Config, dims: int) -> Preprocess:
     defaults = {**PREPROCESS_DEFAULTS, **config.dataset.spec.preprocess}
     preprocess = dataclasses.replace(config.preprocess, **_unset(config.preprocess, defaults))
-    size = (preprocess.size,) * task.dims if isinstance(preprocess.size, int) else tuple(preprocess.size or ())
-    if len(size) != task.dims:
-        raise UsageError(f"preprocess.size has {len(size)} numbers, the data {task.dims} axes.", "One number fits all.")
+    if preprocess.fit == "native":
+        return dataclasses.replace(preprocess, size=None)
+    size = (preprocess.size,) * dims if isinstance(preprocess.size, int) else tuple(preprocess.size or ())
+    if len(size) != dims:
+        raise UsageError(f"preprocess.size has {len(size)} numbers, the network {dims} axes.", "One number fits all.")
     return dataclasses.replace(preprocess, size=size)
 
 
-def _check_model(model: Choice, dataset: str, task: Task) -> None:
+def _check_model(model: Choice, dataset: str, task: Task) -> int:
+    """The network's spatial dimensions: the data's, or 2 for slices of volumes."""
     spec: ModelSpec = model.spec
-    if task.dims not in spec.dims:
+    dims = task.dims if task.dims in spec.dims else 2
+    if dims not in spec.dims:
         takes = " or ".join(f"{dims}D" for dims in spec.dims)
         raise UsageError(
             f"The model {spec.name!r} takes {takes} images; the dataset {dataset!r} has {task.dims}D ones.",
@@ -264,6 +273,7 @@ def _check_model(model: Choice, dataset: str, task: Task) -> None:
         )
     if spec.kind != task.kind:
         raise UsageError(f"The model {spec.name!r} is for {spec.kind}; the dataset {dataset!r} is for {task.kind}.")
+    return dims
 
 
 def _complete_loss(config: Config, task: Task, catalogue: Catalogue) -> Choice:
@@ -295,13 +305,13 @@ def complete_metrics(named: tuple[Choice, ...], task: Task, catalogue: Catalogue
 
 def summary(config: Config) -> str:
     """What was chosen, for the user, before the training begins."""
-    assert config.loss is not None and isinstance(config.preprocess.size, tuple), "complete() comes first"
+    assert config.loss is not None, "complete() comes first"
 
     def words(choice: Choice) -> str:
         options = ", ".join(f"{key} {in_words(value)}" for key, value in plain(choice.options).items())
         return f"{choice.spec.name} ({options})" if options else choice.spec.name
 
-    size = " x ".join(map(str, config.preprocess.size))
+    size = " x ".join(map(str, config.preprocess.size)) if isinstance(config.preprocess.size, tuple) else "its own size"
     train, augment = config.train, config.augment
     schedule = (
         f"plateau x {train.plateau_factor:g} after {train.plateau_patience}" if train.schedule == "plateau" else "none"

@@ -15,13 +15,22 @@ from segkit.options import option
 class Preprocess:
     """From a stored image to what the network sees, as data: travels in the weights file, undone after prediction."""
 
-    fit: Literal["stretch", "pad", "crop"] | None = option(
-        None, "stretch to size; pad: scale keeping the aspect, then pad; crop: cut or pad the centre, no scaling"
+    fit: Literal["stretch", "pad", "crop", "native", "patch"] | None = option(
+        None,
+        "stretch to size; pad: scale keeping the aspect, then pad; crop: cut or pad the centre; native: as it is; "
+        "patch: as it is, seen through windows of size",
     )
-    size: int | tuple[int, ...] | None = option(None, "pixels along each axis (height,width)", minimum=1)
-    intensity: Literal["scale255", "zscore", "minmax", "imagenet", "none"] | None = option(
-        None, "scale255: / 255 (16 bit: / 65535); zscore, minmax: per image and channel; imagenet: its mean and std"
+    size: int | tuple[int, ...] | None = option(None, "pixels along each axis the network sees (height,width)", minimum=1)
+    spacing: float | tuple[float, ...] | None = option(None, "mm along each axis: resample to it first", minimum=0.001)
+    slice_axis: Literal[0, 1, 2] | None = option(
+        None, "which axis of a volume 2D models take slices along; auto: the one of largest spacing, else the last"
     )
+    intensity: Literal["scale255", "zscore", "minmax", "percentile", "max", "imagenet", "none"] | None = option(
+        None,
+        "scale255: / 255 (16 bit: / 65535); zscore, minmax, max: by the image's own values, per channel; "
+        "percentile: clip to the 0.5th and 99.5th, then minmax; imagenet: its mean and std",
+    )
+    intensity_per: Literal["case", "slice"] = option("case", "slice: volumes are normalised slice by slice")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,11 @@ class Header:
     minimum: int = 1
     segkit: str = __version__
 
+    @property
+    def dims(self) -> int:
+        """Spatial dimensions of the network; one less than the task's where it sees slices of volumes."""
+        return len(self.stride)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
@@ -70,8 +75,8 @@ class Header:
         }
 
 
-def header_of(model: Choice, task: Task, preprocess: Preprocess, metrics: Mapping[str, float]) -> Header:
-    """The header for weights of a chosen model."""
+def header_of(model: Choice, dims: int, task: Task, preprocess: Preprocess, metrics: Mapping[str, float]) -> Header:
+    """The header for weights of a chosen model; `dims` are the network's."""
     plugin = model.found.plugin
     return Header(
         model.name,
@@ -81,7 +86,7 @@ def header_of(model: Choice, task: Task, preprocess: Preprocess, metrics: Mappin
         task,
         preprocess,
         metrics,
-        stride=model.spec.strides(model.options, task.dims),
+        stride=model.spec.strides(model.options, dims),
         minimum=model.spec.minimum,
     )
 

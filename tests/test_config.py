@@ -47,7 +47,7 @@ def test_what_is_not_typed_is_filled_in_from_the_data() -> None:
 def test_one_size_fits_all_axes_and_a_wrong_number_of_axes_is_refused() -> None:
     assert record("preprocess.size=64").preprocess.size == (64, 64)
     assert record("preprocess.size=64,32").preprocess.size == (64, 32)
-    with pytest.raises(UsageError, match="has 3 numbers, the data 2 axes"):
+    with pytest.raises(UsageError, match="has 3 numbers, the network 2 axes"):
         record("preprocess.size=64,64,64")
 
 

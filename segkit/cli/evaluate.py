@@ -47,10 +47,8 @@ def evaluate(
     from segkit.engine.evaluate import build_metrics, document_of, write_evaluation
     from segkit.engine.evaluate import evaluate as run_evaluation
 
-    header, model = backends.load_model(path)
-    forward = backends.torch_forward(model, backends.choose_device(device), header.stride, header.minimum)
-    metrics = build_metrics(chosen, opened.task)
-    scored = run_evaluation(forward, opened, cases, header.preprocess, metrics, batch_size)
+    network = backends.load_network(path, device, batch_size)
+    scored = run_evaluation(network, opened, cases, build_metrics(chosen, opened.task))
     folder = out or (holdout.run.path / subset if holdout.run else None)
     about = {"weights": str(path), **about}
     document = write_evaluation(scored, folder, about) if folder else document_of(scored, about)

@@ -36,12 +36,11 @@ def predict(
 
     from segkit.engine import backends
 
-    header, model = backends.load_model(path)
-    forward = backends.torch_forward(model, backends.choose_device(device), header.stride, header.minimum)
+    network = backends.load_network(path, device, batch_size)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     try:
-        result = run_prediction(forward, jobs, out, header.task, header.preprocess, digest, overwrite, batch_size)
+        result = run_prediction(network, jobs, out, digest, overwrite)
     except KeyboardInterrupt:
         terminal.notice("interrupted; the same command does the rest.")
         raise typer.Exit(130) from None

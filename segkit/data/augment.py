@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,8 +25,8 @@ def augment(
     """Transform each case of a batch at random.
 
     Args:
-        images: (B, C, H, W) float.
-        masks: (B, H, W) or (B, K, H, W) integers.
+        images: (B, C, *S) float, two or three spatial axes.
+        masks: (B, *S) or (B, K, *S) integers.
         settings: complete (policy resolved into numbers).
         seed, epoch, ids: what the drawing depends on.
 
@@ -34,30 +35,38 @@ def augment(
     """
     if not settings.flip and not settings.rotate:
         return images, masks
-    draws = [_draw(settings, f"{seed}/{epoch}/{id}") for id in ids]
-    height, width = images.shape[-2:]
-    maps = torch.tensor([_matrix(*draw, height, width) for draw in draws], device=images.device, dtype=torch.float32)
-    layers = masks if masks.ndim == 4 else masks[:, None]
-    grid = functional.affine_grid(maps, [len(images), 1, height, width], align_corners=False)
+    size = tuple(images.shape[2:])
+    maps = np.stack([_matrix(*_draw(settings, f"{seed}/{epoch}/{id}", len(size)), size) for id in ids])
+    layers = masks if masks.ndim == images.ndim else masks[:, None]
+    theta = torch.from_numpy(maps).to(images.device, torch.float32)
+    grid = functional.affine_grid(theta, [len(images), 1, *size], align_corners=False)
     moved = functional.grid_sample(images, grid.to(images.dtype), mode="bilinear", align_corners=False)
     labels = functional.grid_sample(layers.float(), grid, mode="nearest", align_corners=False).to(masks.dtype)
-    return moved, labels if masks.ndim == 4 else labels[:, 0]
+    return moved, labels if masks.ndim == images.ndim else labels[:, 0]
 
 
-def _draw(settings: Augment, key: str) -> tuple[float, float, float]:
-    """(flip of rows, flip of columns, angle in radians); a flip is 1 or -1."""
+def _draw(settings: Augment, key: str, dims: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Flips (1 or -1 for each axis) and angles in radians (one in 2D; three in 3D, about each axis)."""
     seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
     generator = np.random.Generator(np.random.PCG64(seed))
-    rows, columns, angle = generator.random(3)
-    flip, largest = settings.flip or 0.0, math.radians(settings.rotate or 0.0)
-    return -1.0 if rows < flip else 1.0, -1.0 if columns < flip else 1.0, (2 * angle - 1) * largest
+    flips = np.where(generator.random(dims) < (settings.flip or 0.0), -1.0, 1.0)
+    angles = (2 * generator.random(1 if dims == 2 else 3) - 1) * math.radians(settings.rotate or 0.0)
+    return flips, angles
 
 
-def _matrix(rows: float, columns: float, angle: float, height: int, width: int) -> list[list[float]]:
-    """Output to input in torch's normalised (x, y); the aspect keeps a rotation a rotation on oblong images."""
-    aspect = height / width
-    cosine, sine = math.cos(angle), math.sin(angle)
-    return [
-        [columns * cosine, -columns * sine * aspect, 0.0],
-        [rows * sine / aspect, rows * cosine, 0.0],
-    ]
+def _matrix(flips: NDArray[np.float64], angles: NDArray[np.float64], size: tuple[int, ...]) -> NDArray[np.float64]:
+    """Output to input as affine_grid wants it: axes in reverse order, each from -1 to 1, (dims, dims + 1).
+
+    Rotations are of voxels: what is drawn in their own units is scaled to the sides, so that a square stays one.
+    """
+    dims = len(size)
+    rotation = np.eye(dims)
+    planes = [(0, 1)] if dims == 2 else [(1, 2), (0, 2), (0, 1)]
+    for (first, second), angle in zip(planes, angles, strict=True):
+        turn = np.eye(dims)
+        turn[first, first] = turn[second, second] = math.cos(angle)
+        turn[first, second], turn[second, first] = math.sin(angle), -math.sin(angle)
+        rotation = rotation @ turn
+    half = np.asarray(size, float)
+    linear = (flips[:, None] * rotation) * half[None, :] / half[:, None]
+    return np.concatenate([linear[::-1, ::-1], np.zeros((dims, 1))], axis=1)

@@ -1,6 +1,6 @@
 """Preprocessed cases on disk, read back memory-mapped, so that decoding and resizing happen once.
 
-One pair of .npy files per case, named by a hash of everything they depend on: the dataset and its options, the case's files
+A few files per case, named by a hash of everything they depend on: the dataset and its options, the case's files
 (path, size, time of change) and the preprocessing. Files appear whole, so two processes may fill the cache at once and
 one that is killed leaves nothing half-written.
 
@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +22,34 @@ from numpy.typing import NDArray
 
 from segkit import terminal
 from segkit.config import Config
-from segkit.data.preprocess import forward_image, forward_mask
+from segkit.data.preprocess import Geometry, forward_image, forward_mask, geometry_of, to_slices
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
-from segkit.files import replacing
+from segkit.files import replacing, write_json
 from segkit.options import plain
-from segkit.settings import Preprocess
 from segkit.task import Case, Dataset
 
-LAYOUT = 1  # of the cached arrays; raised when preprocessing itself changes
+LAYOUT = 2  # of the cached arrays; raised when preprocessing itself changes
 
 
 @dataclass(frozen=True)
 class Cached:
-    """A preprocessed case: files of (C, *S) float32 and (*S) int32 (or (K, *S))."""
+    """A preprocessed case on disk.
+
+    Args:
+        case: whose it is.
+        image: file of (C, *S) float32; of (slices, C, *S) where a 2D network sees a volume.
+        mask: file of (*S) int32 or (K, *S); likewise (slices, ...).
+        geometry: where the stored image went.
+    """
 
     case: Case
     image: Path
     mask: Path
+    geometry: Geometry
 
     def load(self) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Memory-mapped: only what is looked at is read."""
         return np.load(self.image, mmap_mode="r"), np.load(self.mask, mmap_mode="r")
 
 
@@ -56,10 +64,10 @@ def fill(dataset: Dataset, cases: Sequence[Case], config: Config) -> list[Cached
     with terminal.progress("preprocessing", len(cases)) as bar:
         for case in cases:
             key = _key(case, config)
-            image, mask = folder / key[:2] / f"{key}.image.npy", folder / key[:2] / f"{key}.mask.npy"
-            if not (image.exists() and mask.exists()):
-                _make(dataset, case, config.preprocess, image, mask)
-            made.append(Cached(case, image, mask))
+            image, mask, geometry = (folder / key[:2] / f"{key}.{part}" for part in ("image.npy", "mask.npy", "json"))
+            if not geometry.exists():  # written last
+                _make(dataset, case, config, image, mask, geometry)
+            made.append(Cached(case, image, mask, _read_geometry(geometry)))
             bar.advance()
     return made
 
@@ -80,11 +88,24 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     return {"cases": len(dataset.cases), "sha256": digest.hexdigest(), "of": "ids, groups, file names and sizes"}
 
 
-def _make(dataset: Dataset, case: Case, settings: Preprocess, image_file: Path, mask_file: Path) -> None:
+def _make(dataset: Dataset, case: Case, config: Config, image_file: Path, mask_file: Path, geometry_file: Path) -> None:
     sample = read_case(dataset, case)
-    assert sample.mask is not None
-    _save(mask_file, forward_mask(sample.mask.astype(np.int32), settings))
-    _save(image_file, forward_image(sample.image, settings))
+    assert sample.mask is not None, "read_case saw to it"
+    geometry = geometry_of(sample.image.shape[1:], config.preprocess, config.dims, sample.spacing)
+    image = forward_image(sample.image, config.preprocess, geometry)
+    mask = forward_mask(sample.mask.astype(np.int32), geometry)
+    if geometry.slice_axis is not None:
+        image = to_slices(image, geometry.slice_axis, lead=1)
+        mask = to_slices(mask, geometry.slice_axis, lead=mask.ndim - 3)
+    _save(mask_file, np.ascontiguousarray(mask))
+    _save(image_file, np.ascontiguousarray(image))
+    write_json(geometry_file, asdict(geometry))
+
+
+def _read_geometry(path: Path) -> Geometry:
+    values: dict[str, Any] = json.loads(path.read_text())
+    sizes = {key: tuple(value) for key, value in values.items() if key != "slice_axis"}
+    return Geometry(**sizes, slice_axis=values["slice_axis"])
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
@@ -102,6 +123,7 @@ def _key(case: Case, config: Config) -> str:
         case.id,
         files,
         plain(config.preprocess),
+        config.dims,
     ]
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 

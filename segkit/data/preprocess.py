@@ -1,7 +1,7 @@
-"""Preprocessing as data: from a stored image to the network's grid, and probabilities exactly back.
+"""Preprocessing as data: from a stored image or volume to the network's grid, and probabilities exactly back.
 
-Every fit is one affine map per axis, `input = output * scale + offset` in pixel-edge coordinates, kept as a `Geometry`:
-forward and inverse use the same numbers, so they cannot drift apart.
+Each axis is mapped by itself: resampled to a length, then placed on the network's grid, both kept in a `Geometry`. Forward
+and inverse read the same one, so they cannot drift apart. A 2D network sees a volume slice by slice: that axis stays.
 """
 
 from __future__ import annotations
@@ -18,113 +18,194 @@ from segkit.settings import Preprocess
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
+Slices = tuple[slice, ...]
 
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+CLIP = (0.5, 99.5)  # percentiles
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the image went.
+    """Where an image of axes *S went.
 
     Args:
-        source: (H, W) of the stored image.
-        target: (H, W) of the network's grid.
-        scaled: (H, W) of the whole image after scaling; equals target for stretch.
-        offset: position of the scaled image's corner on the network's grid, negative where it is cut.
+        source: its stored size.
+        scaled: its size after resampling.
+        target: size of the network's grid.
+        offset: where the scaled image's corner lies on that grid, negative where it is cut.
+        slice_axis: the axis that a 2D network takes slices of this volume along, else None.
     """
 
-    source: tuple[int, int]
-    target: tuple[int, int]
-    scaled: tuple[int, int]
-    offset: tuple[int, int]
+    source: tuple[int, ...]
+    scaled: tuple[int, ...]
+    target: tuple[int, ...]
+    offset: tuple[int, ...]
+    slice_axis: int | None = None
 
 
-def geometry_of(source: tuple[int, ...], settings: Preprocess) -> Geometry:
-    """How an image of size (H, W) is placed on the network's grid under complete settings."""
-    if len(source) != 2 or not isinstance(settings.size, tuple):
-        raise SegkitError(f"An image of size {source} cannot be fitted to {settings.size}.")
-    height, width = source
-    target = (settings.size[0], settings.size[1])
+def geometry_of(
+    source: tuple[int, ...], settings: Preprocess, dims: int = 2, spacing: tuple[float, ...] | None = None
+) -> Geometry:
+    """How an image is placed on the network's grid.
+
+    Args:
+        source: its size.
+        settings: complete.
+        dims: of the network; one less than the image's makes it see slices.
+        spacing: mm of the image along each axis, where known.
+    """
+    axis = slice_axis_of(settings, spacing) if len(source) == dims + 1 else None
+    wanted = _along_all_axes(settings.size, len(source), axis)
+    scaled = _resampled(source, settings, spacing, axis)
+    if settings.fit in ("native", "patch"):
+        target = scaled
+    else:
+        target = tuple(own if want is None else want for own, want in zip(scaled, wanted, strict=True))
     if settings.fit == "stretch":
         scaled = target
-    elif settings.fit == "pad":
-        scale = min(target[0] / height, target[1] / width)
-        scaled = (min(target[0], max(1, round(height * scale))), min(target[1], max(1, round(width * scale))))
-    else:
-        scaled = (height, width)
-    offset = ((target[0] - scaled[0]) // 2, (target[1] - scaled[1]) // 2)
-    return Geometry((height, width), target, scaled, offset)
+    if settings.fit == "pad":
+        scale = min(want / own for own, want, ax in zip(scaled, target, range(len(source)), strict=True) if ax != axis)
+        scaled = tuple(
+            own if ax == axis else min(want, max(1, round(own * scale)))
+            for ax, (own, want) in enumerate(zip(scaled, target, strict=True))
+        )
+    offset = tuple((want - own) // 2 for own, want in zip(scaled, target, strict=True))
+    return Geometry(tuple(source), scaled, target, offset, axis)
 
 
-def forward_image(image: Array, settings: Preprocess) -> Floats:
-    """(C, H, W) in stored units -> (C, *size) float32. Outside the image is 0 after normalisation."""
-    geometry = geometry_of(image.shape[1:], settings)
-    values = np.moveaxis(_normalise(image, settings.intensity or "none"), 0, -1)
-    shrinks = geometry.scaled[0] < geometry.source[0] or geometry.scaled[1] < geometry.source[1]
-    resized = _resize(values, geometry.scaled, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    placed = np.zeros((*geometry.target, values.shape[-1]), np.float32)
+def slice_axis_of(settings: Preprocess, spacing: tuple[float, ...] | None) -> int:
+    """The axis of a volume that slices are taken along: as set, else the one of clearly largest spacing, else the last."""
+    if settings.slice_axis is not None:
+        return settings.slice_axis
+    if spacing is None or max(spacing) < 1.01 * sorted(spacing)[-2]:
+        return 2
+    return int(np.argmax(spacing))
+
+
+def forward_image(image: Array, settings: Preprocess, geometry: Geometry) -> Floats:
+    """(C, *source) in stored units -> (C, *target) float32. Outside the image is 0 after normalisation."""
+    values = _normalise(image, settings, geometry.slice_axis)
+    placed = np.zeros((len(values), *geometry.target), np.float32)
     on_target, on_scaled = _overlap(geometry)
-    placed[on_target] = resized[on_scaled]
-    return np.ascontiguousarray(np.moveaxis(placed, -1, 0))
+    placed[(slice(None), *on_target)] = _resize(values, geometry.scaled)[(slice(None), *on_scaled)]
+    return placed
 
 
-def forward_mask(mask: Array, settings: Preprocess) -> Array:
-    """(H, W) or (K, H, W) integers -> the network's grid, nearest neighbour; outside is background."""
-    geometry = geometry_of(mask.shape[-2:], settings)
-    layers = mask[None] if mask.ndim == 2 else mask
-    placed = np.zeros((len(layers), *geometry.target), mask.dtype)
+def forward_mask(mask: Array, geometry: Geometry) -> Array:
+    """(*source) or (K, *source) integers -> the network's grid, nearest neighbour; outside is background."""
+    lead = mask.ndim - len(geometry.source)
+    placed = np.zeros((*mask.shape[:lead], *geometry.target), mask.dtype)
     on_target, on_scaled = _overlap(geometry)
-    for layer, target in zip(layers, placed, strict=True):
-        target[on_target] = _resize(layer, geometry.scaled, cv2.INTER_NEAREST_EXACT)[on_scaled]
-    return placed[0] if mask.ndim == 2 else placed
+    for axis, (own, scaled) in enumerate(zip(geometry.source, geometry.scaled, strict=True), start=lead):
+        if own != scaled:
+            mask = mask.take(np.floor((np.arange(scaled) + 0.5) * own / scaled).astype(int), axis)
+    whole = (slice(None),) * lead
+    placed[whole + on_target] = mask[whole + on_scaled]
+    return placed
 
 
 def inverse(probabilities: Floats, geometry: Geometry, background: Floats) -> Floats:
     """(K, *target) -> (K, *source), linear; `background` (K,) is what the network never saw (fit = crop)."""
     on_target, on_scaled = _overlap(geometry)
-    seen = np.moveaxis(probabilities, 0, -1)[on_target]
-    whole = np.empty((*geometry.scaled, len(probabilities)), np.float32)
-    whole[:] = background
-    whole[on_scaled] = seen
-    restored = _resize(whole, geometry.source, cv2.INTER_LINEAR)
-    return np.ascontiguousarray(np.moveaxis(restored, -1, 0))
+    whole = np.empty((len(probabilities), *geometry.scaled), np.float32)
+    whole[:] = background.reshape(-1, *[1] * len(geometry.scaled))
+    whole[(slice(None), *on_scaled)] = probabilities[(slice(None), *on_target)]
+    return _resize(whole, geometry.source)
 
 
-def _overlap(geometry: Geometry) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def to_slices(array: Array, axis: int, lead: int) -> Array:
+    """(..., X, Y, Z) with `lead` axes before the spatial ones -> (slices, ..., the two others)."""
+    return np.moveaxis(array, lead + axis, 0)
+
+
+def from_slices(slices: Array, axis: int, lead: int) -> Array:
+    """The inverse of `to_slices`."""
+    return np.moveaxis(slices, 0, lead + axis)
+
+
+def _along_all_axes(size: int | tuple[int, ...] | None, axes: int, slice_axis: int | None) -> list[int | None]:
+    """The wanted size of each axis; None leaves it alone."""
+    if not isinstance(size, tuple):
+        return [size] * axes
+    wanted: list[int | None] = list(size)
+    if slice_axis is not None:
+        wanted.insert(slice_axis, None)
+    if len(wanted) != axes:
+        raise SegkitError(f"preprocess.size = {size} does not fit an image of {axes} axes.")
+    return wanted
+
+
+def _resampled(
+    source: tuple[int, ...], settings: Preprocess, spacing: tuple[float, ...] | None, slice_axis: int | None
+) -> tuple[int, ...]:
+    if settings.spacing is None:
+        return tuple(source)
+    if spacing is None:
+        raise SegkitError("preprocess.spacing is set, but this image does not say its spacing.", "Leave it out.")
+    wanted = (settings.spacing,) * len(source) if isinstance(settings.spacing, float) else settings.spacing
+    return tuple(
+        own if axis == slice_axis else max(1, round(own * mm / want))
+        for axis, (own, mm, want) in enumerate(zip(source, spacing, wanted, strict=True))
+    )
+
+
+def _overlap(geometry: Geometry) -> tuple[Slices, Slices]:
     """The part that both grids share, as slices of the target and of the scaled image."""
     target, scaled = [], []
     for size, inner, offset in zip(geometry.target, geometry.scaled, geometry.offset, strict=True):
         start, stop = max(0, offset), min(size, offset + inner)
         target.append(slice(start, stop))
         scaled.append(slice(start - offset, stop - offset))
-    return (target[0], target[1]), (scaled[0], scaled[1])
+    return tuple(target), tuple(scaled)
 
 
-def _resize(values: Array, size: tuple[int, int], interpolation: int) -> Array:
-    if values.shape[:2] == size:
-        return values
-    if values.ndim == 3 and values.shape[-1] > 4:  # cv2 resizes up to four channels at a time
-        parts = [_resize(values[..., start : start + 4], size, interpolation) for start in range(0, values.shape[-1], 4)]
-        return np.concatenate(parts, axis=-1)
-    resized: Array = cv2.resize(values, (size[1], size[0]), interpolation=interpolation)
-    return resized.reshape(*size, *values.shape[2:])
+def _resize(values: Floats, size: tuple[int, ...]) -> Floats:
+    """(C, *S) -> (C, *size), axis by axis: areas are averaged where an axis shrinks, linear where it grows.
+
+    Pixels are areas: the corners of the first and last pixel stay where they are.
+    """
+    for axis, length in enumerate(size, start=1):
+        own = values.shape[axis]
+        if own == length:
+            continue
+        lines = np.ascontiguousarray(np.moveaxis(values, axis, 0)).reshape(own, -1)
+        resized = _resize_lines(lines, length)
+        rest = [side for ax, side in enumerate(values.shape) if ax != axis]
+        values = np.moveaxis(resized.reshape(length, *rest), 0, axis)
+    return np.ascontiguousarray(values)
 
 
-def _normalise(image: Array, intensity: str) -> Floats:
-    """(C, H, W) in stored units -> float32."""
-    values = image.astype(np.float32)
+def _resize_lines(lines: Floats, length: int) -> Floats:
+    """(own, many) -> (length, many), in blocks that cv2's 16-bit sides can hold."""
+    block = 30_000
+    interpolation = cv2.INTER_AREA if length < len(lines) else cv2.INTER_LINEAR
+    parts = [lines[:, start : start + block] for start in range(0, lines.shape[1], block)]
+    resized = [cv2.resize(part, (part.shape[1], length), interpolation=interpolation) for part in parts]
+    return np.asarray(np.concatenate([part.reshape(length, -1) for part in resized], axis=1), np.float32)
+
+
+def _normalise(image: Array, settings: Preprocess, slice_axis: int | None) -> Floats:
+    """(C, *S) in stored units -> float32. Statistics are per channel, over the case or over each slice of it."""
+    values, intensity = image.astype(np.float32), settings.intensity
+    over = tuple(range(1, image.ndim))
+    if settings.intensity_per == "slice" and slice_axis is not None:
+        over = tuple(axis for axis in over if axis != slice_axis + 1)
     if intensity in ("scale255", "imagenet"):
-        full = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 255
-        values /= full
+        values /= np.iinfo(image.dtype).max if image.dtype.kind == "u" else 255
     if intensity == "imagenet":
         if len(values) != 3:
             raise SegkitError(f"intensity=imagenet needs 3 channels, not {len(values)}.", "-o preprocess.intensity=zscore")
-        values = (values - IMAGENET_MEAN[:, None, None]) / IMAGENET_STD[:, None, None]
+        shape = (3, *[1] * (image.ndim - 1))
+        values = (values - IMAGENET_MEAN.reshape(shape)) / IMAGENET_STD.reshape(shape)
     if intensity == "zscore":
-        mean, std = values.mean(axis=(1, 2), keepdims=True), values.std(axis=(1, 2), keepdims=True)
-        values = (values - mean) / np.maximum(std, 1e-6)
-    if intensity == "minmax":
-        low, high = values.min(axis=(1, 2), keepdims=True), values.max(axis=(1, 2), keepdims=True)
+        values = (values - values.mean(over, keepdims=True)) / np.maximum(values.std(over, keepdims=True), 1e-6)
+    if intensity == "percentile":
+        low, high = np.percentile(values, CLIP, axis=over, keepdims=True).astype(np.float32)
+        values = np.clip(values, low, high)
+    if intensity in ("minmax", "percentile"):
+        low, high = values.min(over, keepdims=True), values.max(over, keepdims=True)
         values = (values - low) / np.maximum(high - low, 1e-6)
+    if intensity == "max":
+        values = values / np.maximum(np.abs(values).max(over, keepdims=True), 1e-6)
     return values

@@ -1,8 +1,8 @@
-"""What runs a network: the torch module of a weights file, as `forward(batch) -> logits` in NumPy."""
+"""What runs a network: the torch module of a weights file, NumPy in and out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +13,20 @@ from torch.nn import functional
 
 from segkit import plugins
 from segkit.config import Choice
+from segkit.engine.infer import Network
 from segkit.errors import SegkitError, UsageError
 from segkit.options import build
 from segkit.task import Task
 from segkit.weights import Header, load_tensors, read_header
 
-Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-
-def build_model(choice: Choice, task: Task) -> nn.Module:
-    """Make the module of a chosen model.
+def build_model(choice: Choice, task: Task, dims: int) -> nn.Module:
+    """Make the module of a chosen model, for inputs of `dims` spatial dimensions.
 
     Raises:
         SegkitError: the plugin's own code fails, or returns something else.
     """
-    model = choice.make(task)
+    model = choice.make(replace(task, dims=dims))
     if not isinstance(model, nn.Module):
         raise SegkitError(f"The model {choice.name} is no torch.nn.Module but {type(model).__name__}.")
     return model
@@ -47,7 +46,7 @@ def load_model(path: Path) -> tuple[Header, nn.Module]:
     if not owned:
         raise SegkitError(_missing(path, header, catalogue), f"pip install {header.distribution}")
     options = build(owned[0].spec.options, header.options, f"model ({name})")
-    model = build_model(Choice(owned[0], options), header.task)
+    model = build_model(Choice(owned[0], options), header.task, header.dims)
     try:
         model.load_state_dict(load_tensors(path), strict=True)
     except RuntimeError as error:
@@ -58,16 +57,18 @@ def load_model(path: Path) -> tuple[Header, nn.Module]:
     return header, model.eval()
 
 
-def torch_forward(model: nn.Module, device: torch.device, stride: tuple[int, ...], minimum: int) -> Forward:
-    """(B, C, *S) float32 arrays -> logits (B, K, *S), in float32 on `device`."""
-    model = to_device(model, device, len(stride)).eval()
+def load_network(path: Path, device: str, batch_size: int) -> Network:
+    """The network of a weights file, ready for inference on a device."""
+    header, model = load_model(path)
+    place = choose_device(device)
+    model = to_device(model, place, header.dims)
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            logits = padded(model, layout(torch.from_numpy(batch).to(device)), stride, minimum)
+            logits = padded(model, layout(torch.from_numpy(batch).to(place)), header.stride, header.minimum)
             return logits.float().cpu().numpy()
 
-    return forward
+    return Network(forward, header.dims, header.task, header.preprocess, batch_size)
 
 
 def padded(model: nn.Module, images: Tensor, stride: tuple[int, ...], minimum: int) -> Tensor:

@@ -28,7 +28,7 @@ def count_parameters(found: Found, channels: int, outputs: int, assignments: Seq
     mode = "binary" if outputs == 1 else "multiclass"
     task = Task(channels, ("background", *classes[1:]), dims=spec.dims[0], mode=mode, kind=spec.kind)  # type: ignore[arg-type]
     with torch.device("meta"):
-        model = build_model(Choice(found, options), task)
+        model = build_model(Choice(found, options), task, task.dims)
     return {
         "channels": channels,
         "outputs": outputs,

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from segkit import terminal
 from segkit.config import Choice
 from segkit.data.reading import read_case
-from segkit.engine.infer import labels_of, predict_images
+from segkit.engine.infer import Network, labels_of, predict_images
 from segkit.engine.stats import AGGREGATIONS, CaseScore, Figure, add, aggregate, score_case
 from segkit.errors import SegkitError
 from segkit.files import write_json, write_text
-from segkit.settings import Preprocess
 from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
 
 
@@ -37,18 +35,11 @@ def build_metrics(choices: Sequence[Choice], task: Task) -> dict[str, Metric]:
     return {choice.spec.name: choice.make(task) for choice in choices}
 
 
-def evaluate(
-    forward: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    dataset: Dataset,
-    cases: Sequence[Case],
-    preprocess: Preprocess,
-    metrics: Mapping[str, Metric],
-    batch_size: int = 8,
-) -> Evaluation:
+def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics: Mapping[str, Metric]) -> Evaluation:
     """Predict and score each case; one that cannot be read is named in `failed` and the rest is done."""
     task, failed, scores = dataset.task, {}, []
 
-    def read() -> Iterator[tuple[tuple[Case, Sample], NDArray[Any]]]:
+    def read() -> Iterator[tuple[tuple[Case, Sample], NDArray[Any], tuple[float, ...] | None]]:
         for case in cases:
             try:
                 sample = read_case(dataset, case)
@@ -56,10 +47,10 @@ def evaluate(
                 failed[case.id] = error.message
                 terminal.notice(f"{case.id}: {error.message}")
                 continue
-            yield (case, sample), sample.image
+            yield (case, sample), sample.image, sample.spacing
 
     with terminal.progress("evaluating", len(cases)) as bar:
-        for (case, sample), probabilities in predict_images(forward, read(), preprocess, task, batch_size):
+        for (case, sample), probabilities in predict_images(network, read()):
             assert sample.mask is not None
             result = CaseResult(probabilities, labels_of(probabilities, task), sample.mask, task, sample.spacing)
             scores.append(score_case(metrics, case.id, case.group, result))

@@ -12,23 +12,21 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from segkit import __version__, terminal
 from segkit.data.images import SUFFIXES, is_image, read_image, write_image
 from segkit.data.overlay import overlay
 from segkit.data.pairing import natural_order
-from segkit.engine.infer import labels_of, predict_images
+from segkit.engine.infer import Network, labels_of, predict_images
 from segkit.errors import SegkitError, UsageError
 from segkit.files import write_json
 from segkit.options import plain
-from segkit.settings import Preprocess
 from segkit.task import Task
 
 RECORD = "predictions.json"
@@ -136,33 +134,25 @@ class Record:
         return there and entry.get("input_sha256") == _hash(job.source)
 
 
-def predict(
-    forward: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    jobs: Sequence[Job],
-    out: Path,
-    task: Task,
-    preprocess: Preprocess,
-    model: str,
-    overwrite: bool = False,
-    batch_size: int = 8,
-) -> Prediction:
+def predict(network: Network, jobs: Sequence[Job], out: Path, model: str, overwrite: bool = False) -> Prediction:
     """Do the jobs that are not done yet.
 
     Args:
-        forward: network on preprocessed batches.
+        network: what runs.
         jobs: from `plan`.
         model: a hash of the weights; another model makes everything new.
 
     Raises:
         UsageError: an output exists that is not one of ours, and `overwrite` is not set.
     """
+    task = network.task
     if task.mode == "multilabel":
         raise UsageError("Masks of overlapping classes (mode multilabel) cannot be written as label images.")
-    record = Record(out, {"model": model, "preprocess": plain(preprocess)})
+    record = Record(out, {"model": model, "preprocess": plain(network.preprocess)})
     todo = record.remaining(jobs, overwrite)
     record.begin(todo)
 
-    def read() -> Iterator[tuple[tuple[Job, NDArray[Any], str], NDArray[Any]]]:
+    def read() -> Iterator[tuple[tuple[Job, NDArray[Any], str], NDArray[Any], None]]:
         for job in todo:
             try:
                 image = _fit_channels(read_image(job.source), task.channels, job.source)
@@ -170,11 +160,11 @@ def predict(
                 record.failed(job, error.message)
                 bar.advance()
                 continue
-            yield (job, image, _hash(job.source)), image
+            yield (job, image, _hash(job.source)), image, None
 
     with terminal.progress("predicting", len(todo)) as bar:
         try:
-            found = predict_images(forward, read(), preprocess, task, batch_size)
+            found = predict_images(network, read())
             for count, ((job, image, digest), probabilities) in enumerate(found, start=1):
                 labels = labels_of(probabilities, task)
                 try:

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segkit import run as runs
@@ -27,16 +29,17 @@ from segkit import terminal, weights
 from segkit.config import Config, to_toml
 from segkit.data.augment import augment
 from segkit.data.cache import Cached, fill, fingerprint
-from segkit.data.loader import Batch, Order, loader
+from segkit.data.loader import Batch, Order, TrainingItems, loader
+from segkit.data.preprocess import Geometry, from_slices
 from segkit.data.split import find_leaks, split_cases
 from segkit.engine.backends import build_model, choose_device, layout, padded, to_device
 from segkit.engine.evaluate import build_metrics
-from segkit.engine.infer import labels_of, probabilities_of
+from segkit.engine.infer import Network, labels_of, logits_of, probabilities_of
 from segkit.engine.stats import CaseScore, aggregate, is_detail, score_case
 from segkit.errors import SegkitError, UsageError
 from segkit.run import RunFolder
 from segkit.settings import Train
-from segkit.task import CaseResult, Dataset, Metric, Task
+from segkit.task import Case, CaseResult, Dataset, Metric, Task
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,16 @@ class Parts:
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, *S) of any size -> (B, K, *S) in float32."""
         spec, options = self.config.model.spec, self.config.model.options
-        return padded(self.model, layout(images), spec.strides(options, self.task.dims), spec.minimum).float()
+        return padded(self.model, layout(images), spec.strides(options, self.config.dims), spec.minimum).float()
+
+    def network(self) -> Network:
+        """This model as inference sees it."""
+
+        def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+            with torch.inference_mode():
+                return self.logits(torch.from_numpy(batch).to(self.device)).cpu().numpy()
+
+        return Network(forward, self.config.dims, self.task, self.config.preprocess, self.config.train.batch_size)
 
 
 def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
@@ -101,8 +113,10 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
     parts = _assemble(config, dataset.task, device, accelerator)
     validated = bool(subsets["val"]) and settings.validate
     schedule = _schedule(parts.optimizer, settings) if validated else None
-    order = Order(len(subsets["train"]), settings.batch_size, settings.seed)
-    batches = loader(subsets["train"], order, settings.workers, pin=device.type == "cuda")
+    patch = config.preprocess.size if config.preprocess.fit == "patch" else None
+    items = TrainingItems(subsets["train"], patch, settings.seed)  # type: ignore[arg-type]
+    order = Order(len(items), settings.batch_size, settings.seed)
+    batches = loader(items, order, settings.workers, pin=device.type == "cuda")
     progress, started, interrupted = Progress([]), time.perf_counter(), False
     try:
         with terminal.progress("training", settings.epochs * len(order)) as bar:
@@ -152,7 +166,7 @@ def _train_epoch(parts: Parts, batches: Iterable[Batch], epoch: int, bar: termin
 
 def _assemble(config: Config, task: Task, device: torch.device, accelerator: Accelerator) -> Parts:
     assert config.loss is not None, "config.complete() comes first"
-    model = to_device(build_model(config.model, task), device, task.dims)
+    model = to_device(build_model(config.model, task, config.dims), device, config.dims)
     criterion = config.loss.make(task).to(device)
     metrics = build_metrics(config.metrics, task)
     model, optimizer = accelerator.prepare(model, _optimizer(model, config.train))
@@ -221,19 +235,27 @@ def _schedule(optimizer: Any, settings: Train) -> torch.optim.lr_scheduler.Reduc
 
 
 def _validate(parts: Parts, cases: Sequence[Cached]) -> dict[str, float]:
-    """Loss and per-case figures of the validation subset, on the network's grid (evaluate scores on the data's own)."""
+    """Loss and figures, case by case, on the network's grid (evaluate scores on the data's own)."""
     started, total, scores = time.perf_counter(), 0.0, list[CaseScore]()
-    groups = {cached.case.id: cached.case.group for cached in cases}
-    order = Order(len(cases), parts.config.train.batch_size, seed=None)
+
+    def images() -> Iterator[tuple[tuple[Case, NDArray[Any]], NDArray[np.float32], Geometry]]:
+        for cached in cases:
+            image, mask = cached.load()
+            axis = cached.geometry.slice_axis
+            if axis is not None:
+                image, mask = from_slices(image, axis, lead=1), from_slices(mask, axis, lead=mask.ndim - 3)
+            yield (cached.case, np.asarray(mask)), image, cached.geometry
+
     parts.model.eval()
-    with torch.inference_mode():
-        for batch in loader(cases, order, workers=0, pin=False):
-            logits = parts.logits(batch.images.to(parts.device))
-            total += float(parts.criterion(logits, batch.masks.to(parts.device))) * len(batch.ids)
-            probabilities = probabilities_of(logits.cpu().numpy(), parts.task)
-            for id, values, truth in zip(batch.ids, probabilities, batch.masks.numpy(), strict=True):
-                result = CaseResult(values, labels_of(values, parts.task), truth, parts.task)
-                scores.append(score_case(parts.metrics, id, groups[id], result))
+    for (case, truth), logits in logits_of(parts.network(), images()):
+        with torch.inference_mode():
+            loss = parts.criterion(
+                torch.from_numpy(logits)[None].to(parts.device), torch.tensor(truth)[None].to(parts.device)
+            )
+        total += float(loss)
+        probabilities = probabilities_of(logits, parts.task)
+        result = CaseResult(probabilities, labels_of(probabilities, parts.task), truth, parts.task)
+        scores.append(score_case(parts.metrics, case.id, case.group, result))
     figures = aggregate(parts.metrics, scores, "per_case", parts.task)
     means = {f"val_{key}": figure.mean for key, figure in figures.items() if not is_detail(key)}
     return {"val_loss": total / len(cases), **means, "val_seconds": time.perf_counter() - started}
@@ -260,7 +282,7 @@ def _keep_best(row: dict[str, Any], progress: Progress, parts: Parts, run: RunFo
 
 
 def _save(parts: Parts, values: Mapping[str, float], run: RunFolder) -> None:
-    header = weights.header_of(parts.config.model, parts.task, parts.config.preprocess, values)
+    header = weights.header_of(parts.config.model, parts.config.dims, parts.task, parts.config.preprocess, values)
     weights.save(run.weights, parts.accelerator.unwrap_model(parts.model).state_dict(), header)
 
 

@@ -23,7 +23,7 @@ import torch
 from segkit import plugins
 from segkit.cli.app import run
 from segkit.config import Choice
-from segkit.data.preprocess import forward_image
+from segkit.data.preprocess import forward_image, geometry_of
 from segkit.engine.backends import build_model, layout, to_device
 from segkit.options import build
 from segkit.settings import Preprocess
@@ -34,14 +34,15 @@ def bare_loop(arguments: argparse.Namespace) -> float:
     catalogue = plugins.load()
     dataset = catalogue.find("datasets", "phantom").spec
     opened = dataset.load()(None, build(dataset.options, {"cases": arguments.cases, "size": arguments.size}, "dataset"))
-    settings = Preprocess("stretch", (arguments.size, arguments.size), "scale255")
+    settings = Preprocess("stretch", (arguments.size, arguments.size), intensity="scale255")
+    geometry = geometry_of((arguments.size, arguments.size), settings)
     samples = [opened.read(case) for case in opened.cases]
-    images = torch.from_numpy(np.stack([forward_image(sample.image, settings) for sample in samples]))
+    images = torch.from_numpy(np.stack([forward_image(sample.image, settings, geometry) for sample in samples]))
     masks = torch.from_numpy(np.stack([sample.mask for sample in samples]))
     torch.manual_seed(0)
     found = catalogue.find("models", arguments.model)
     choice = Choice(found, build(found.spec.options, {"width": arguments.width}, "model"))
-    model = to_device(build_model(choice, opened.task), torch.device("cpu"), 2)
+    model = to_device(build_model(choice, opened.task, 2), torch.device("cpu"), 2)
     loss = catalogue.find("losses", "dice-focal").spec
     criterion = loss.load()(opened.task, loss.options())
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segkit.data.preprocess import forward_image, forward_mask, geometry_of, inverse
+from segkit.data import preprocess
+from segkit.data.preprocess import geometry_of, inverse
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
+
+
+def forward_image(image: np.ndarray, settings: Preprocess) -> np.ndarray:  # type: ignore[type-arg]
+    return preprocess.forward_image(image, settings, geometry_of(image.shape[1:], settings))
+
+
+def forward_mask(mask: np.ndarray, settings: Preprocess) -> np.ndarray:  # type: ignore[type-arg]
+    return preprocess.forward_mask(mask, geometry_of(mask.shape[-2:], settings))
+
 
 FITS = st.sampled_from(["stretch", "pad", "crop"])
 SIDE = st.integers(1, 70)
@@ -17,7 +28,7 @@ SIZES = st.tuples(SIDE, SIDE)
 
 
 def settings_of(fit: str, size: tuple[int, int], intensity: str = "none") -> Preprocess:
-    return Preprocess(fit, size, intensity)  # type: ignore[arg-type]
+    return Preprocess(fit, size, intensity=intensity)  # type: ignore[arg-type]
 
 
 @given(FITS, SIZES, SIZES)
@@ -116,3 +127,86 @@ def test_many_classes_are_resampled() -> None:  # cv2 takes four channels at a t
     back = inverse(probabilities, geometry_of((16, 16), settings_of("stretch", (8, 8))), np.zeros(9, np.float32))
     single = inverse(probabilities[6:7], geometry_of((16, 16), settings_of("stretch", (8, 8))), np.zeros(1, np.float32))
     assert np.allclose(back[6], single[0])
+
+
+def test_an_axis_that_shrinks_is_averaged_though_the_other_grows() -> None:
+    image = np.zeros((1, 2000, 100), np.float32)
+    image[:, ::10] = 1
+    for width in (100, 200):
+        shrunk = forward_image(image[:, :, :width], settings_of("stretch", (128, 128)))
+        assert shrunk.mean() == pytest.approx(0.1, abs=2e-3) and shrunk.max() < 0.3
+
+
+# volumes
+
+VOLUMES = st.tuples(*[st.integers(1, 24)] * 3)
+SPACINGS = st.none() | st.tuples(*[st.floats(0.3, 5)] * 3)
+
+
+@given(
+    st.sampled_from(["stretch", "pad", "crop", "native", "patch"]),
+    VOLUMES,
+    VOLUMES,
+    st.sampled_from([2, 3]),
+    st.sampled_from([None, 0, 1, 2]),
+    SPACINGS,
+    st.booleans(),
+)
+def test_volumes_go_there_and_back(fit, source, target, dims, axis, spacing, resample) -> None:  # type: ignore[no-untyped-def]
+    wanted = (1.0, 2.0, 1.5) if resample and spacing else None
+    settings = Preprocess(fit, target[:dims], wanted, axis, "none")
+    geometry = geometry_of(source, settings, dims, spacing)
+    image = preprocess.forward_image(np.ones((2, *source), np.float32), settings, geometry)
+    assert image.shape[1:] == geometry.target == preprocess.forward_mask(np.ones(source, np.int32), geometry).shape
+    if dims == 2:
+        assert geometry.slice_axis is not None and axis in (None, geometry.slice_axis)
+        assert geometry.target[geometry.slice_axis] == source[geometry.slice_axis]
+        slices = preprocess.to_slices(image, geometry.slice_axis, lead=1)
+        assert len(slices) == source[geometry.slice_axis] and slices.shape[1] == 2
+        assert np.array_equal(preprocess.from_slices(slices, geometry.slice_axis, lead=1), image)
+    back = inverse(np.ones((2, *geometry.target), np.float32), geometry, np.ones(2, np.float32))
+    assert back.shape == (2, *source) and back == pytest.approx(1, abs=1e-5)
+
+
+@given(VOLUMES)
+def test_a_native_volume_comes_back_voxel_by_voxel(source: tuple[int, int, int]) -> None:
+    settings = Preprocess("native", None, None, None, "none")
+    volume = np.random.default_rng(0).random((1, *source), np.float32)
+    geometry = geometry_of(source, settings, 3)
+    assert np.array_equal(
+        inverse(preprocess.forward_image(volume, settings, geometry), geometry, np.zeros(1, np.float32)), volume
+    )
+
+
+def test_resampling_to_a_spacing_gives_the_physical_size() -> None:
+    settings = Preprocess("native", None, (1.0, 1.0, 5.0), None, "none")
+    assert geometry_of((100, 80, 10), settings, 3, (0.7, 1.5, 10.0)).target == (70, 120, 20)
+    with pytest.raises(SegkitError, match="does not say its spacing"):
+        geometry_of((100, 80, 10), settings, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "axis"), [((1.0, 1.0, 5.0), 2), ((6.0, 1.0, 1.0), 0), ((1.0, 1.0, 1.0), 2), (None, 2), ((1.0, 3.0, 3.0), 2)]
+)
+def test_slices_are_taken_along_the_axis_of_largest_spacing_else_the_last(spacing, axis: int) -> None:  # type: ignore[no-untyped-def]
+    assert geometry_of((4, 5, 6), Preprocess("stretch", (8, 8)), 2, spacing).slice_axis == axis
+
+
+def test_a_volume_is_resized_as_torch_does_it() -> None:
+    volume = np.random.default_rng(0).random((2, 5, 6, 7), np.float32)
+    settings = Preprocess("stretch", (10, 9, 14), None, None, "none")
+    ours = preprocess.forward_image(volume, settings, geometry_of((5, 6, 7), settings, 3))
+    theirs = torch.nn.functional.interpolate(torch.from_numpy(volume)[None], (10, 9, 14), mode="trilinear")[0].numpy()
+    assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_intensities_are_taken_over_the_case_or_each_slice() -> None:
+    volume = np.random.default_rng(0).random((2, 6, 7, 4), np.float32) * np.array([1, 2, 3, 4], np.float32)
+    for per, over in (("case", (1, 2, 3)), ("slice", (1, 2))):
+        settings = Preprocess("native", None, None, 2, "max", per)  # type: ignore[arg-type]
+        scaled = preprocess.forward_image(volume, settings, geometry_of((6, 7, 4), settings, 2))
+        assert scaled.max(axis=over) == pytest.approx(1)
+    settings = Preprocess("native", None, None, None, "percentile")
+    clipped = preprocess.forward_image(volume, settings, geometry_of((6, 7, 4), settings, 3))
+    low, high = np.percentile(volume[0], (0.5, 99.5))
+    assert clipped[0] == pytest.approx((np.clip(volume[0], low, high) - low) / (high - low), abs=1e-4)

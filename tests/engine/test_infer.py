@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segkit.engine.infer import labels_of, predict_images, probabilities_of
+from segkit.engine.infer import Network, labels_of, predict_images, probabilities_of
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
 from segkit.task import Task
@@ -20,8 +20,14 @@ LAYERS = Task(1, ("background", "a", "b"), mode="multilabel")
 
 def test_probabilities_are_torchs() -> None:
     logits = (np.random.default_rng(0).standard_normal((2, 3, 4, 5)) * 40).astype(np.float32)
-    assert np.allclose(probabilities_of(logits, ORGANS), torch.from_numpy(logits).softmax(1).numpy(), atol=1e-6)
-    assert np.allclose(probabilities_of(logits[:, :1], BINARY), torch.from_numpy(logits[:, :1]).sigmoid().numpy(), atol=1e-6)
+    assert np.allclose(
+        np.stack([probabilities_of(one, ORGANS) for one in logits]), torch.from_numpy(logits).softmax(1).numpy(), atol=1e-6
+    )
+    assert np.allclose(
+        np.stack([probabilities_of(one, BINARY) for one in logits[:, :1]]),
+        torch.from_numpy(logits[:, :1]).sigmoid().numpy(),
+        atol=1e-6,
+    )
 
 
 def test_a_probability_must_be_above_one_half() -> None:
@@ -43,8 +49,9 @@ def test_everything_comes_back_in_order_and_size(sizes: list[tuple[int, int]], b
         seen.append(len(images))
         return np.repeat(images, task.outputs, axis=1)
 
-    images = [(index, np.zeros((1, *size), np.uint8)) for index, size in enumerate(sizes)]
-    found = list(predict_images(forward, images, Preprocess(fit, (16, 16), "scale255"), task, batch))  # type: ignore[arg-type]
+    images = [(index, np.zeros((1, *size), np.uint8), None) for index, size in enumerate(sizes)]
+    settings = Preprocess(fit, (16, 16), intensity="scale255")  # type: ignore[arg-type]
+    found = list(predict_images(Network(forward, 2, task, settings, batch), images))
     assert [(index, probabilities.shape) for index, probabilities in found] == [
         (index, (task.outputs, *size)) for index, size in enumerate(sizes)
     ]
@@ -60,7 +67,8 @@ def test_a_model_that_copies_its_input_marks_the_right_pixels(fit: str, size: tu
     def copy(images: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
         return (images - 0.5) * 20
 
-    ((_, probabilities),) = predict_images(copy, [(0, image)], Preprocess(fit, (64, 64), "scale255"), BINARY)  # type: ignore[arg-type]
+    settings = Preprocess(fit, (64, 64), intensity="scale255")  # type: ignore[arg-type]
+    ((_, probabilities),) = predict_images(Network(copy, 2, BINARY, settings), [(0, image, None)])
     assert (labels_of(probabilities, BINARY) != (image[0] > 0)).mean() < 0.03
 
 
@@ -69,4 +77,23 @@ def test_logits_that_are_not_finite_are_never_a_mask() -> None:
         return np.full_like(images, np.nan)
 
     with pytest.raises(SegkitError, match="not finite"):
-        list(predict_images(broken, [(0, np.zeros((1, 4, 4), np.uint8))], Preprocess("stretch", (4, 4), "none"), BINARY))
+        settings = Preprocess("stretch", (4, 4), intensity="none")
+        list(predict_images(Network(broken, 2, BINARY, settings), [(0, np.zeros((1, 4, 4), np.uint8), None)]))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("fit", ["native", "patch", "crop"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_volume_comes_back_voxel_by_voxel_from_slices_windows_and_whole(dims: int, fit: str, axis: int) -> None:
+    volume = np.random.default_rng(0).random((1, 11, 9, 7)).astype(np.float32)
+    size = {"native": None, "patch": (5, 4, 6)[:dims], "crop": (11, 11, 11)[:dims]}[fit]
+    settings = Preprocess(fit, size, slice_axis=axis, intensity="none")  # type: ignore[arg-type]
+    seen = []
+
+    def copy(batch: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        seen.append(batch.shape)
+        return batch * 4
+
+    ((_, found),) = predict_images(Network(copy, dims, BINARY, settings, 3), [(0, volume, None)])
+    assert found[0] == pytest.approx(1 / (1 + np.exp(-4 * volume[0])), abs=1e-5)
+    assert all(len(shape) == dims + 2 and shape[0] <= 3 for shape in seen)

@@ -21,7 +21,7 @@ NAMES = ("unet", "resunet")
 
 def make(name: str, task: Task, **options: object) -> torch.nn.Module:
     found = plugins.load().find("models", name)
-    return build_model(Choice(found, build(found.spec.options, options, "model")), task)
+    return build_model(Choice(found, build(found.spec.options, options, "model")), task, 2)
 
 
 # Ehab & Li: 31,402,501 and 31,401,556, 33,157,140 are the totals their Keras printed for 3->1 and 1->4.
