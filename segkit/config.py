@@ -9,7 +9,7 @@ to_toml(config)                               what run.toml holds: every value r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class Choice:
             return build(*arguments, self.options, **more)
         except SegkitError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             plugin = self.found.plugin
             raise SegkitError(
                 f"{self.name} of {plugin.distribution} {plugin.version} failed: {type(error).__name__}: {error}",
@@ -91,7 +91,12 @@ class Config:
     dims: int = 2
 
 
-def gather(base: Mapping[str, Any], flags: Mapping[str, Any], assignments: Iterable[str]) -> Values:
+def gather(
+    base: Mapping[str, Any],
+    flags: Mapping[str, Any],
+    assignments: Iterable[str],
+    sections: Sequence[str] = ALL_SECTIONS,
+) -> Values:
     """Raw values by section; the command line wins over the base.
 
     Args:
@@ -99,6 +104,7 @@ def gather(base: Mapping[str, Any], flags: Mapping[str, Any], assignments: Itera
         flags: values of the command's flags by parameter name; None means not typed. Names outside `FLAG_KEYS` and
             "metric" are keys of the section train.
         assignments: the `-o SECTION.KEY=VALUE` texts.
+        sections: those that the command looks at.
 
     Raises:
         UsageError: an unknown section, or a text without "=".
@@ -113,7 +119,7 @@ def gather(base: Mapping[str, Any], flags: Mapping[str, Any], assignments: Itera
             section, key = FLAG_KEYS.get(flag, f"train.{flag}").split(".")
             typed.setdefault(section, {})[key] = value
     for assignment in assignments:
-        _assign(typed, assignment)
+        _assign(typed, assignment, sections)
     return _merge(base, typed)
 
 
@@ -124,7 +130,9 @@ def resolve(values: Values, catalogue: Catalogue) -> Config:
         dataset=dataset,
         root=root,
         model=_choose("model", values.get("model", {}), catalogue),
-        loss=_choose("loss", values["loss"], catalogue) if values.get("loss") else None,
+        loss=_choose("loss", {"name": _default_loss(catalogue), **values["loss"]}, catalogue)
+        if values.get("loss")
+        else None,
         metrics=metrics,
         preprocess=build(Preprocess, values.get("preprocess", {}), "preprocess"),
         augment=build(Augment, values.get("augment", {}), "augment"),
@@ -185,13 +193,15 @@ def to_toml(config: Config) -> dict[str, Any]:
     }
 
 
-def _assign(typed: Values, assignment: str) -> None:
+def _assign(typed: Values, assignment: str, sections: Sequence[str]) -> None:
     target, equals, value = assignment.partition("=")
     section, _, key = target.strip().partition(".")
     if not equals or not key:
         raise UsageError(f"-o {assignment!r} is not SECTION.KEY=VALUE.", "For instance: -o model.width=32")
     if section not in ALL_SECTIONS:
-        raise UsageError(f"-o {assignment!r}: there is no section {section!r}.", did_you_mean(section, ALL_SECTIONS))
+        raise UsageError(f"-o {assignment!r}: there is no section {section!r}.", did_you_mean(section, sections))
+    if section not in sections:
+        raise UsageError(f"-o {assignment!r}: this command does not look at {section}.", f"Allowed: {', '.join(sections)}.")
     if section == "metrics":
         name, _, key = key.rpartition(".")
         if not name:
@@ -206,13 +216,25 @@ def _merge(base: Mapping[str, Any], typed: Values) -> Values:
     if unknown:
         name = sorted(unknown)[0]
         raise UsageError(f"The configuration has an unknown section {name!r}.", did_you_mean(name, ALL_SECTIONS))
+    for section, values in base.items():
+        tables = values.values() if section == "metrics" and isinstance(values, Mapping) else [values]
+        if not all(isinstance(table, Mapping) for table in tables):
+            raise UsageError(f"The configuration's section {section!r} is no table.", f"Write [{section}] above its keys.")
     merged = {section: dict(values) for section, values in base.items()}
     for section, values in typed.items():
         kept = merged.get(section, {})
-        if section in NAMED and values.get("name", kept.get("name")) != kept.get("name"):
+        if section in NAMED and not _same_name(values.get("name"), kept.get("name")):
             kept = {}  # another model: the options of the base's model mean nothing to it
         merged[section] = {**kept, **values}
     return merged
+
+
+def _same_name(typed: Any, kept: Any) -> bool:
+    """Whether a typed name, bare or full, means the one of the base."""
+    if typed is None or kept is None or typed == kept:
+        return typed is None or typed == kept
+    bare = [str(name).rpartition("/") for name in (typed, kept)]
+    return bare[0][2] == bare[1][2] and not (bare[0][0] and bare[1][0])
 
 
 def _choose(section: str, values: Mapping[str, Any], catalogue: Catalogue) -> Choice:
@@ -276,10 +298,14 @@ def _check_model(model: Choice, dataset: str, task: Task) -> int:
     return dims
 
 
+def _default_loss(catalogue: Catalogue) -> str:
+    return next(item.full_name for item in catalogue.all("losses") if item.spec.default and item.plugin.builtin)
+
+
 def _complete_loss(config: Config, task: Task, catalogue: Catalogue) -> Choice:
     offered = [item for item in catalogue.all("losses") if item.spec.suits(task)]
     if config.loss is None:
-        defaults = [item for item in offered if item.spec.default]
+        defaults = [item for item in offered if item.spec.default and item.plugin.builtin]
         if not defaults:
             raise UsageError("No loss was chosen.", "Type --loss NAME; 'segkit losses' lists them.")
         return Choice(defaults[0], defaults[0].spec.options())
@@ -298,9 +324,14 @@ def complete_metrics(named: tuple[Choice, ...], task: Task, catalogue: Catalogue
     defaults = [
         Choice(item, item.spec.options())
         for item in catalogue.all("metrics")
-        if item.spec.default and item.spec.suits(task) and item.full_name not in names
+        if item.spec.default and item.plugin.builtin and item.spec.suits(task) and item.full_name not in names
     ]
-    return (*defaults, *named)
+    chosen = (*defaults, *named)
+    for metric in named:
+        twins = [other.name for other in chosen if other.spec.name == metric.spec.name]
+        if len(twins) > 1:
+            raise UsageError(f"The metrics {' and '.join(twins)} share a name, so their figures could not be told apart.")
+    return chosen
 
 
 def summary(config: Config) -> str:

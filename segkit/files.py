@@ -34,7 +34,14 @@ def write_json(target: Path, document: Any) -> None:
 
 
 def to_json(document: Any) -> str:
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
+    """Readable where possible; names that are no Unicode (bytes of a file system) are escaped."""
+    document = _finite(document)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(document, indent=2, allow_nan=False)
+    return text
 
 
 def _finite(value: Any) -> Any:

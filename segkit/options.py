@@ -171,13 +171,13 @@ def _coerce_union(raw: Any, members: tuple[Any, ...]) -> Any:
     for member in sorted(members, key=lambda member: member is str):  # text fits everything, so it comes last
         try:
             return coerce(raw, member)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     raise ValueError(raw)
 
 
 def _coerce_tuple(raw: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    items = [item.strip() for item in raw.strip("()[] ").split(",") if item.strip()] if isinstance(raw, str) else raw
+    items = [item.strip() for item in _without_brackets(raw).split(",") if item.strip()] if isinstance(raw, str) else raw
     if not isinstance(items, (list, tuple)):
         items = [items]
     if len(arguments) == 2 and arguments[1] is Ellipsis:
@@ -185,6 +185,11 @@ def _coerce_tuple(raw: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(items) != len(arguments):
         raise ValueError(raw)
     return tuple(coerce(item, argument) for item, argument in zip(items, arguments, strict=True))
+
+
+def _without_brackets(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if text[:1] + text[-1:] in ("()", "[]") else text
 
 
 def _coerce_single(raw: Any, hint: Any) -> Any:
@@ -206,7 +211,7 @@ def _coerce_bounded(raw: Any, hint: Any, metadata: Mapping[str, Any], name: str)
     minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
     try:
         value = coerce(raw, hint)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UsageError(f"{name} = {raw!r} is not allowed.", f"Allowed: {type_in_words(hint)}.") from None
     for item in value if isinstance(value, tuple) else (value,):
         if not isinstance(item, (int, float)) or isinstance(item, bool):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ VERBOSITY = Verbosity()
 def console() -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def say(text: str) -> None:
@@ -44,6 +45,18 @@ def notice(text: str) -> None:
     """Something the user should know before trusting the result."""
     if not VERBOSITY.quiet:
         console().print(f"Note: {text}", style="yellow", markup=False, soft_wrap=True)
+
+
+def problem(text: str) -> None:
+    """An input that failed; shown also with -q."""
+    console().print(f"Failed: {text}", style="red", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def results_only() -> Iterator[None]:
+    """What plugins print meanwhile goes to stderr: stdout is for results."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 class Bar:

@@ -80,6 +80,29 @@ def test_what_is_typed_wins_over_the_configuration_and_another_model_takes_none_
     assert record(base=base, model="resunet").model.options.width == 64
 
 
+def test_the_same_name_typed_again_keeps_its_options() -> None:
+    base = to_toml(record("model.width=8", "dataset.size=64", "loss.gamma=3"))
+    again = record(base=base, model="unet", dataset="phantom", loss="dice-focal")
+    assert (again.model.options.width, again.dataset.options.size, again.loss.options.gamma) == (8, 64, 3)  # type: ignore[union-attr]
+
+
+def test_an_option_of_the_loss_needs_no_name_of_it() -> None:
+    loss = record("loss.gamma=3").loss
+    assert loss is not None and (loss.name, loss.options.gamma) == ("losses/dice-focal", 3)
+
+
+@pytest.mark.parametrize("base", [{"dataset": "polyp"}, {"train": [1, 2]}, {"metrics": {"dice": 3}}])
+def test_a_section_that_is_no_table_is_told(base: dict) -> None:  # type: ignore[type-arg]
+    with pytest.raises(UsageError, match="is no table"):
+        record(base=base)
+
+
+@pytest.mark.parametrize("value", ["5000000000", "1" * 400, "-1", "1e400"])
+def test_impossible_seeds_are_told(value: str) -> None:
+    with pytest.raises(UsageError, match=r"train\.seed"):
+        record(f"train.seed={value}")
+
+
 def test_a_3d_model_on_2d_data_is_refused_in_words(install) -> None:  # type: ignore[no-untyped-def]
     install("acme", "from segkit.api import ModelSpec, hookimpl\n@hookimpl\ndef segkit_models():\n"
             "    return [ModelSpec('cube-net', 'a 3D model', 'nowhere:build', dims=(3,))]")  # fmt: skip

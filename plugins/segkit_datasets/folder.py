@@ -114,11 +114,13 @@ def _infer(options: FolderOptions, pairs: Sequence[Pair], labelled: bool) -> tup
         ours["ignore"] = options.ignore if ignored is None else ignored
     inferred = "values" in ours
     options = dataclasses.replace(options, **ours)
-    values = options.values or ("0", "255")
+    values = ("0", "255") if options.values is None else options.values
     if options.classes is None:
         names = ["foreground"] if len(values) == 2 else [f"class-{value.removeprefix('#')}" for value in values[1:]]
         options = dataclasses.replace(options, classes=("background", *names))
     assert options.classes is not None
+    if not values or len(set(values)) != len(values):
+        raise UsageError(f"dataset.values ({', '.join(values)}) must name each class's own value.")
     if len(options.classes) != len(values):
         raise UsageError(
             f"dataset.classes names {len(options.classes)} classes ({', '.join(options.classes)}), "
@@ -156,7 +158,10 @@ def _to_labels(path: Path, options: FolderOptions) -> NDArray[np.int32]:
     stored = read_mask(path, colours=True)
     values = [value_of(value) for value in options.values or ()]
     if _is_threshold(options):
-        return (stored * 2 > values[0] + values[1]).astype(np.int32)
+        low, high = sorted(values)
+        if stored.min() >= low and stored.max() <= high:
+            above = stored * 2 > low + high
+            return (above if values[1] == high else ~above).astype(np.int32)
     labels = np.full_like(stored, -1)
     if options.ignore is not None:
         labels[stored == options.ignore] = 255
@@ -184,10 +189,11 @@ def _group(key: str, pattern: str | None) -> str:
     try:
         match = re.search(pattern, key)
     except re.error as error:
-        raise UsageError(f"dataset.group = {pattern!r} is no regular expression: {error}.") from None
-    if match is None:
-        raise UsageError(f"dataset.group = {pattern!r} matches nothing in the name {key!r}.")
-    return match.group(1) if match.groups() else match.group(0)
+        raise UsageError(f"dataset.group = {pattern} is no regular expression: {error}.") from None
+    group = match and (match.group(1) if match.groups() else match.group(0))
+    if not group:
+        raise UsageError(f"dataset.group = {pattern} matches nothing in the name {key!r}.")
+    return group
 
 
 def _unpaired(found: Any, labelled: bool) -> list[str]:

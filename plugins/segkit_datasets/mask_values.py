@@ -33,21 +33,24 @@ def value_of(text: str) -> int:
 def infer_values(masks: Sequence[Path], ignore: int | None) -> tuple[tuple[str, ...], int | None]:
     """The value of each class, background first, and the value to ignore, from looking at masks.
 
+    JPEG masks hold noise, so they are looked at only where there is nothing else.
+
     Raises:
         UsageError: the values could mean anything.
     """
+    exact = [mask for mask in masks if mask.suffix.lower() not in (".jpg", ".jpeg")]
     counts: Counter[int] = Counter()
-    for mask in masks:
+    for mask in exact or masks:
         values, numbers = np.unique(read_mask(mask, colours=True), return_counts=True)
         counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
     counts.pop(ignore, None) if ignore is not None else None
     found = sorted(counts)
     if found[-1] > 255:
-        return _colours(counts, masks), None
-    lossy = any(mask.suffix.lower() in (".jpg", ".jpeg") for mask in masks)
-    if _is_binary(counts, lossy):
-        low, high = (found[0] if len(found) > 1 and not lossy else 0), found[-1] or 255
-        return (str(low), str(255 if high > LARGEST_LABEL else high)), None
+        return _colours(counts, bool(exact)), None
+    if not exact or found == [0]:
+        return ("0", "255"), None
+    if len(found) <= 2 or _has_soft_edges(counts):
+        return (str(found[0] if len(found) > 1 else 0), str(found[-1])), None
     if BORDER in counts and found[-2] <= LARGEST_LABEL and ignore is None:
         return tuple(str(value) for value in range(found[-2] + 1)), BORDER
     if found[-1] <= LARGEST_LABEL:
@@ -55,21 +58,22 @@ def infer_values(masks: Sequence[Path], ignore: int | None) -> tuple[tuple[str, 
     shown = ", ".join(map(str, found[:12])) + (", ..." if len(found) > 12 else "")
     raise UsageError(
         f"What the mask values mean cannot be inferred: {shown}.",
-        "Say it: -o dataset.classes=background,tumour,organ -o dataset.values=0,128,255",
+        "One class with blurred edges: -o dataset.values=0,255. Several classes: "
+        "-o dataset.classes=background,tumour,organ -o dataset.values=0,128,255",
     )
 
 
-def _is_binary(counts: Counter[int], lossy: bool) -> bool:
-    """At most two values, or two with few pixels between them (soft edges), or whatever JPEG made of two."""
+def _has_soft_edges(counts: Counter[int]) -> bool:
+    """Two gray values with few pixels between them, of many levels: one or two levels alone would be classes."""
     found = sorted(counts)
     between = counts.total() - counts[found[0]] - counts[found[-1]]
-    soft = found[-1] > LARGEST_LABEL and between <= SOFT_EDGES * counts.total()
-    labels_and_border = found[-1] == BORDER and len(found) > 2 and found[-2] <= LARGEST_LABEL and not lossy
-    return len(found) <= 2 or lossy or (soft and not labels_and_border)
+    return (
+        found[-1] > LARGEST_LABEL and len(found) > 4 and between <= SOFT_EDGES * counts.total() and found[-2] > LARGEST_LABEL
+    )
 
 
-def _colours(counts: Counter[int], masks: Sequence[Path]) -> tuple[str, ...]:
-    if len(counts) > MOST_COLOURS or any(mask.suffix.lower() in (".jpg", ".jpeg") for mask in masks):
+def _colours(counts: Counter[int], exact: bool) -> tuple[str, ...]:
+    if len(counts) > MOST_COLOURS or not exact:
         raise UsageError(
             f"The masks hold {len(counts)} colours; they look like photographs, or were saved as JPEG.",
             "Is dataset.masks the right folder? Masks with colour codes must be PNG.",

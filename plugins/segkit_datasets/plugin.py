@@ -60,7 +60,7 @@ class FolderOptions:
         None, "mask value of each class, a number or a colour like #ff0000; inferred if not given"
     )
     ignore: int | None = option(None, "mask value that is not looked at", minimum=0)
-    channels: int | None = option(None, "image channels, 1 or 3; inferred if not given", minimum=1, maximum=3)
+    channels: Literal[1, 3] | None = option(None, "image channels; inferred if not given")
     group: str | None = option(
         None, "regular expression on the image's name; what it matches names the patient, whom no split tears"
     )

@@ -11,7 +11,10 @@ from segkit.api import LossSpec, hookimpl, option
 class FocalOptions:
     gamma: float = option(2.0, "how strongly easy pixels are played down; 0 is cross-entropy", minimum=0)
     alpha: float | None = option(
-        None, "binary: weight of the foreground, 1 - alpha of the background; categorical: of every class", minimum=0
+        None,
+        "binary: weight of the foreground, 1 - alpha of the background; categorical: of every class",
+        minimum=0,
+        maximum=1,
     )
 
 
@@ -29,7 +32,7 @@ class DiceFocalOptions:
     dice: float = option(1.0, "weight of the Dice loss", minimum=0)
     focal: float = option(1.0, "weight of the focal loss", minimum=0)
     gamma: float = option(2.0, "of the focal loss", minimum=0)
-    alpha: float | None = option(None, "of the focal loss", minimum=0)
+    alpha: float | None = option(None, "of the focal loss", minimum=0, maximum=1)
     smooth: float = option(1.0, "of the Dice loss", minimum=0)
     batch: bool = option(False, "of the Dice loss: one fraction over the whole batch")
     background: bool = option(False, "of the Dice loss, multiclass: count the background as a class")

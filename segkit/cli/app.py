@@ -92,7 +92,12 @@ def _report(error: Exception) -> int:
             console.print(error.hint, markup=False, soft_wrap=True)
         return error.exit_code
     if isinstance(error, OSError):
-        console.print(f"Error: {error}", style="bold red", markup=False, soft_wrap=True)
+        what = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        console.print(f"Error: {what}", style="bold red", markup=False, soft_wrap=True)
+        return 1
+    if isinstance(error, MemoryError):
+        console.print("Error: the memory of this machine is too small for this.", style="bold red", markup=False)
+        console.print("Smaller: -o preprocess.size=N, --batch-size N, -o model.width=N.", markup=False)
         return 1
     console.print(
         f"Error: segkit itself failed: {type(error).__name__}: {error}", style="bold red", markup=False, soft_wrap=True

@@ -27,7 +27,7 @@ def evaluate(
     from segkit import plugins, terminal, weights
     from segkit.cli.output import print_json
     from segkit.config import complete_metrics
-    from segkit.engine.holdout import check_task, choose, select
+    from segkit.engine.holdout import check_task, open_holdout, select
     from segkit.engine.stats import AGGREGATIONS
     from segkit.errors import UsageError, did_you_mean
     from segkit.run import weights_of
@@ -37,19 +37,19 @@ def evaluate(
     path, catalogue = weights_of(what), plugins.load()
     header = weights.read_header(path)
     flags = {"dataset": dataset, "data_dir": data_dir, "metric": metric}
-    holdout = choose(path, flags, option or [], catalogue)
-    opened = holdout.dataset.make(holdout.root)
-    check_task(header.task, opened.task)
-    chosen = complete_metrics(holdout.metrics, opened.task, catalogue)
-    cases, about = select(holdout, opened, subset)
+    with terminal.results_only():
+        holdout = open_holdout(path, flags, option or [], catalogue)
+        check_task(header.task, holdout.opened.task)
+        chosen = complete_metrics(holdout.metrics, holdout.opened.task, catalogue)
+        cases, about = select(holdout, subset)
 
-    from segkit.engine import backends
-    from segkit.engine.evaluate import build_metrics, document_of, write_evaluation
-    from segkit.engine.evaluate import evaluate as run_evaluation
+        from segkit.engine import backends
+        from segkit.engine.evaluate import build_metrics, document_of, write_evaluation
+        from segkit.engine.evaluate import evaluate as run_evaluation
 
-    network = backends.load_network(path, device, batch_size)
-    scored = run_evaluation(network, opened, cases, build_metrics(chosen, opened.task))
-    folder = out or (holdout.run.path / subset if holdout.run else None)
+        network = backends.load_network(path, device, batch_size)
+        scored = run_evaluation(network, holdout.opened, cases, build_metrics(chosen, holdout.opened.task))
+    folder = out or (holdout.run.path / subset if holdout.run and holdout.own_data else None)
     about = {"weights": str(path), **about}
     document = write_evaluation(scored, folder, about) if folder else document_of(scored, about)
     if json:
@@ -58,6 +58,10 @@ def evaluate(
         _print(document, aggregate)
     if folder:
         terminal.say(f"written: {folder}/cases.csv, {folder}/metrics.json")
+    else:
+        terminal.say(
+            "Nothing was written, since these cases are not the run's own: --out DIR writes cases.csv, metrics.json."
+        )
     if scored.failed:
         raise typer.Exit(3 if scored.scores else 1)
 
@@ -69,15 +73,16 @@ def _print(document: dict[str, Any], how: str) -> None:
     figures = {key: figure for key, figure in document["figures"][how].items() if not is_detail(key)}
     classes = list(dict.fromkeys(key.partition("/")[2] for key in figures if "/" in key))
     names = list(dict.fromkeys(key.partition("/")[0] for key in figures))
-    rows = []
-    for label in classes + (["mean"] if len(classes) > 1 else []):
-        found = [figures.get(name if label == "mean" else f"{name}/{label}") for name in names]
-        rows.append([label, *(_cell(figure) for figure in found)])
+    rows = [[label, *(_cell(figures.get(f"{name}/{label}")) for name in names)] for label in classes]
+    if len(classes) != 1:
+        rows.append(["(mean)" if classes else "", *(_cell(figures.get(name)) for name in names)])
     unit = {"per_case": "cases", "per_group": "groups", "pooled": "cases, pooled"}[how]
     number = document["groups"] if how == "per_group" else document["cases"]
     title = f"{document['dataset']} {document['subset']}: {number} {unit} ({how})"
-    print_table(["class", *names], rows, title=title)
-    undefined = {key: figure["undefined"] for key, figure in figures.items() if figure["undefined"]}
+    print_table(["class", *names], rows, title=title, wrap=False)
+    undefined = {
+        key: figure["undefined"] for key, figure in figures.items() if figure["undefined"] and ("/" in key or not classes)
+    }
     if undefined:
         listing = ", ".join(f"{key} in {count}" for key, count in undefined.items())
         typer.echo(f"Undefined and left out of the mean: {listing} of {number} {unit}.")

@@ -14,15 +14,18 @@ def print_json(document: Any) -> None:
     typer.echo(to_json(document))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """A plain table whose last column wraps; text is never read as markup."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, wrap: bool = True) -> None:
+    """A plain table; only its last column wraps, and only on a terminal. Text is never read as markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, box=None, pad_edge=False, title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=index == 0)
+        table.add_column(column, overflow="fold", no_wrap=index < len(columns) - 1 or not wrap)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False, emoji=False)
+    if not wrap or not console.is_terminal:
+        console.width = max(console.width, 1000)
+    console.print(table)

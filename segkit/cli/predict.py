@@ -36,11 +36,13 @@ def predict(
 
     from segkit.engine import backends
 
-    network = backends.load_network(path, device, batch_size)
+    with terminal.results_only():
+        network = backends.load_network(path, device, batch_size)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     try:
-        result = run_prediction(network, jobs, out, digest, overwrite)
+        with terminal.results_only():
+            result = run_prediction(network, jobs, out, digest, overwrite)
     except KeyboardInterrupt:
         terminal.notice("interrupted; the same command does the rest.")
         raise typer.Exit(130) from None

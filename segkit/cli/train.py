@@ -82,14 +82,17 @@ def start(
     for choice in (config.dataset, config.model):
         for hidden in catalogue.shadowed(choice.spec.group, choice.found):
             terminal.notice(f"{choice.name} is meant, not {hidden.full_name} ({hidden.plugin.distribution}).")
-    dataset = config.dataset.make(config.root)
+    from segkit.data.reading import open_dataset
+
+    dataset = open_dataset(config.dataset, config.root)
     config = configs.complete(config, dataset, catalogue)
 
     from segkit.engine.train import train as run_training
 
     terminal.say(configs.summary(config))
     try:
-        outcome = run_training(config, dataset, out)
+        with terminal.results_only():
+            outcome = run_training(config, dataset, out)
     except KeyboardInterrupt:
         terminal.notice("interrupted before the first step; what was prepared stays in the cache.")
         raise typer.Exit(130) from None

@@ -65,7 +65,7 @@ def fill(dataset: Dataset, cases: Sequence[Case], config: Config) -> list[Cached
         for case in cases:
             key = _key(case, config)
             image, mask, geometry = (folder / key[:2] / f"{key}.{part}" for part in ("image.npy", "mask.npy", "json"))
-            if not geometry.exists():  # written last
+            if not _is_whole(image, mask, geometry):
                 _make(dataset, case, config, image, mask, geometry)
             made.append(Cached(case, image, mask, _read_geometry(geometry)))
             bar.advance()
@@ -73,7 +73,7 @@ def fill(dataset: Dataset, cases: Sequence[Case], config: Config) -> list[Cached
 
 
 def cache_folder() -> Path:
-    if "SEGKIT_CACHE" in os.environ:
+    if os.environ.get("SEGKIT_CACHE"):
         return Path(os.environ["SEGKIT_CACHE"]).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "segkit"
@@ -82,6 +82,8 @@ def cache_folder() -> Path:
 def fingerprint(dataset: Dataset) -> dict[str, Any]:
     """A hash over all cases: ids, groups, file names and sizes. Equal on any machine that holds the same copy."""
     digest = hashlib.sha256()
+    if not all(case.files for case in dataset.cases) and dataset.options is not None:
+        digest.update(json.dumps(plain(dataset.options), sort_keys=True).encode())  # generated: its options are the data
     for case in sorted(dataset.cases, key=lambda case: case.id):
         files = {role: [path.name, _stat(path)[0]] for role, path in sorted(case.files.items())}
         digest.update(json.dumps([case.id, case.group, case.subset, files]).encode())
@@ -102,6 +104,17 @@ def _make(dataset: Dataset, case: Case, config: Config, image_file: Path, mask_f
     write_json(geometry_file, asdict(geometry))
 
 
+def _is_whole(image: Path, mask: Path, geometry: Path) -> bool:
+    """Whether a case is there undamaged, as far as headers and file sizes tell."""
+    if not geometry.exists():  # written last
+        return False
+    try:
+        np.load(image, mmap_mode="r"), np.load(mask, mmap_mode="r"), _read_geometry(geometry)
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        return False
+    return True
+
+
 def _read_geometry(path: Path) -> Geometry:
     values: dict[str, Any] = json.loads(path.read_text())
     sizes = {key: tuple(value) for key, value in values.items() if key != "slice_axis"}
@@ -118,7 +131,9 @@ def _key(case: Case, config: Config) -> str:
     record = [
         LAYOUT,
         config.dataset.name,
+        config.dataset.found.plugin.distribution,
         config.dataset.found.plugin.version,
+        str(config.root),
         plain(config.dataset.options),
         case.id,
         files,

@@ -21,6 +21,8 @@ from segkit.files import replacing
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 LARGEST_IMAGE = 1_000_000_000  # pixels: more is taken for a decompression bomb
 
+PNG = b"\x89PNG\r\n\x1a\n"
+
 Array = NDArray[Any]
 
 
@@ -95,8 +97,10 @@ def _decode(path: Path, labels: bool) -> Array:
     start = _head(path)
     try:
         if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            return _decode_tiff(path)
+            return _decode_tiff(path, labels)
         pixels = _decode_pillow(path, labels)
+        if labels and start[:8] == PNG and start[24] in (2, 4) and start[25] == 0:
+            return np.asarray(pixels // (255 // (2 ** start[24] - 1)))  # Pillow stretches gray of 2 and 4 bit to 255
         return _decode_deep_png(path) if _is_deep_color_png(start) else pixels
     except SegkitError:
         raise
@@ -117,7 +121,7 @@ def _head(path: Path) -> bytes:
     return start
 
 
-def _decode_tiff(path: Path) -> Array:
+def _decode_tiff(path: Path, labels: bool) -> Array:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -128,6 +132,8 @@ def _decode_tiff(path: Path) -> Array:
         pixels: Array = np.asarray(page.asarray())
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
             pixels = np.iinfo(pixels.dtype).max - pixels
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not labels:
+            return np.asarray(np.moveaxis(page.colormap[:, pixels] >> 8, 0, -1), np.uint8)
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
             pixels = np.moveaxis(pixels, 0, -1)
     return pixels.astype(np.uint8) * 255 if pixels.dtype == bool else pixels
@@ -139,6 +145,9 @@ def _decode_pillow(path: Path, labels: bool) -> Array:
     Image.MAX_IMAGE_PIXELS = None  # our own limit comes first, with our words
     with Image.open(path) as opened:
         _check_size(path, opened.width * opened.height)
+        frames = getattr(opened, "n_frames", 1)
+        if frames > 1:
+            raise SegkitError(f"{path} has {frames} frames; an image has one.", "Save each frame as a file.")
         image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode == "P":
             return np.asarray(image if labels else image.convert("RGB"))
@@ -150,7 +159,7 @@ def _decode_pillow(path: Path, labels: bool) -> Array:
 
 def _is_deep_color_png(start: bytes) -> bool:
     """16 bits per sample (IHDR byte 24) and colour type 2 or 6 (byte 25)."""
-    return start[:8] == b"\x89PNG\r\n\x1a\n" and start[24] == 16 and start[25] in (2, 6)
+    return start[:8] == PNG and start[24] == 16 and start[25] in (2, 6)
 
 
 def _decode_deep_png(path: Path) -> Array:

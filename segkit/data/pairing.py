@@ -40,8 +40,8 @@ def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, in natural order; hidden files are left out."""
-    files = (path for path in folder.rglob("*") if is_image(path) and not path.name.startswith("."))
+    """All image files below a folder, in natural order; hidden files and folders are left out."""
+    files = (path for path in folder.rglob("*") if is_image(path) and not _is_hidden(path.relative_to(folder)))
     return sorted((path for path in files if path.is_file()), key=lambda path: natural_order(str(path)))
 
 
@@ -80,6 +80,10 @@ def missing_data(what: str, root: Path, looked_for: Sequence[str], layout: str, 
     return UsageError(
         f"{what} was not found in {root}.\nLooked for: {', '.join(looked_for)}. Found there: {found}.", "\n".join(lines)
     )
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _partner(key: str, images: Mapping[str, Path], plain: Mapping[str, str]) -> str:

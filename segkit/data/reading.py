@@ -1,14 +1,33 @@
-"""Reading a labelled case, so that nothing wrong goes any further: whatever fails becomes one error that names the case."""
+"""Opening a dataset and reading its cases, so that nothing wrong goes any further: whatever fails becomes one error that
+names the case."""
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segkit.config import Choice
 from segkit.errors import SegkitError
 from segkit.task import Case, Dataset, Sample, Task
+
+
+def open_dataset(choice: Choice, root: Path | None, labelled: bool = True) -> Dataset:
+    """Open a chosen dataset and check what every dataset must keep.
+
+    Raises:
+        SegkitError: the plugin fails, gives no Dataset, or gives two cases one id.
+    """
+    dataset = choice.make(root, labelled=labelled)
+    if not isinstance(dataset, Dataset):
+        raise SegkitError(f"The dataset {choice.name} gave no segkit.api.Dataset but {type(dataset).__name__}.")
+    twice = [id for id, count in Counter(case.id for case in dataset.cases).items() if count > 1]
+    if twice:
+        raise SegkitError(f"The dataset {choice.name} gave {len(twice)} case ids twice: {', '.join(twice[:5])}.")
+    return dataset
 
 
 def read_case(dataset: Dataset, case: Case) -> Sample:

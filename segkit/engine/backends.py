@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,10 +68,35 @@ def load_network(path: Path, device: str, batch_size: int) -> Network:
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            logits = padded(model, layout(torch.from_numpy(batch).to(place)), header.stride, header.minimum)
-            return logits.float().cpu().numpy()
+            images = torch.from_numpy(batch).to(place)
+            with plugin_errors(header.model, images):
+                logits = padded(model, layout(images), header.stride, header.minimum)
+                return check_logits(logits, images, header.task).float().cpu().numpy()
 
     return Network(forward, header.dims, header.task, header.preprocess, batch_size)
+
+
+@contextmanager
+def plugin_errors(name: str, images: Tensor) -> Iterator[None]:
+    """Whatever the code of a model raises on a batch becomes an error that names it."""
+    try:
+        yield
+    except SegkitError:
+        raise
+    except Exception as error:
+        raise SegkitError(
+            f"The model {name} failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}",
+            "Another preprocess.size or --batch-size may suit it; --debug shows the traceback.",
+        ) from error
+
+
+def check_logits(logits: Any, images: Tensor, task: Task) -> Tensor:
+    """Refuse what is no (B, outputs, *S) tensor."""
+    expected = (len(images), task.outputs, *images.shape[2:])
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise SegkitError(f"The model gave {found}; logits of shape {expected} are expected.")
+    return logits
 
 
 def padded(model: nn.Module, images: Tensor, stride: tuple[int, ...], minimum: int) -> Tensor:
@@ -101,14 +129,11 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except Exception as error:
-        usable = ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--device {name} cannot be used: {reason}", f"Here: auto, {', '.join(usable)}.") from None
-    return device
+    usable = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    usable += ["mps"] if torch.backends.mps.is_available() else []
+    if name not in (*usable, "cuda") or (name == "cuda" and len(usable) == 1):
+        raise UsageError(f"--device {name} cannot be used on this machine.", f"Here: auto, {', '.join(usable)}.")
+    return torch.device(name)
 
 
 def _missing(path: Path, header: Header, catalogue: plugins.Catalogue) -> str:

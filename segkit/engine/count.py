@@ -22,7 +22,7 @@ def count_parameters(found: Found, channels: int, outputs: int, assignments: Seq
         assignments: `model.KEY=VALUE` texts.
     """
     spec = found.spec
-    values = gather({}, {}, assignments).get("model", {})
+    values = gather({}, {}, assignments, ("model",)).get("model", {})
     options = build(spec.options, values, "model")
     classes = tuple(f"class-{index}" for index in range(max(2, outputs)))
     mode = "binary" if outputs == 1 else "multiclass"

@@ -45,7 +45,7 @@ def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics:
                 sample = read_case(dataset, case)
             except SegkitError as error:
                 failed[case.id] = error.message
-                terminal.notice(f"{case.id}: {error.message}")
+                terminal.problem(f"{case.id}: {error.message}")
                 continue
             yield (case, sample), sample.image, sample.spacing
 
@@ -86,5 +86,8 @@ def document_of(evaluation: Evaluation, about: Mapping[str, Any]) -> dict[str, A
         "figures": {
             how: {key: asdict(figure) for key, figure in figures.items()} for how, figures in evaluation.figures.items()
         },
-        "counts": {key: value.tolist() if hasattr(value, "tolist") else value for key, value in counts.items()},
+        "counts": {
+            owner: {key: value.tolist() if hasattr(value, "tolist") else value for key, value in own.items()}
+            for owner, own in counts.items()
+        },
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 from segkit import config, run, terminal
 from segkit.config import Choice
+from segkit.data.cache import fingerprint
+from segkit.data.reading import open_dataset
 from segkit.errors import SegkitError, UsageError, did_you_mean
+from segkit.options import plain
 from segkit.plugins import Catalogue
 from segkit.run import RunFolder
 from segkit.task import Case, Dataset, Task
@@ -23,18 +27,26 @@ class Holdout:
 
     Args:
         run: the run that the weights belong to, None for weights that stand alone.
-        own_data: it is the dataset that the run was trained on, so its split applies.
+        own_data: it is the data that the run was trained on (by its fingerprint), so the run's split applies.
+        dataset: the chosen spec, and its options.
+        root: where the data lies.
+        opened: the dataset.
+        metrics: the recorded ones and those that were typed.
     """
 
     run: RunFolder | None
     own_data: bool
     dataset: Choice
     root: Path | None
+    opened: Dataset
     metrics: tuple[Choice, ...]
 
 
-def choose(weights: Path, flags: Mapping[str, Any], assignments: Sequence[str], catalogue: Catalogue) -> Holdout:
+def open_holdout(weights: Path, flags: Mapping[str, Any], assignments: Sequence[str], catalogue: Catalogue) -> Holdout:
     """The run's own dataset and metrics, changed by what was typed.
+
+    Other data than the run was trained on is opened with what was typed alone: what was inferred or chosen for the run's
+    data (mask values, folder names) need not hold for it.
 
     Raises:
         UsageError: the weights stand alone and no dataset was named.
@@ -44,10 +56,47 @@ def choose(weights: Path, flags: Mapping[str, Any], assignments: Sequence[str], 
     base: dict[str, Any] = {section: record[section] for section in ("dataset", "metrics") if section in record}
     if not base and not flags.get("dataset"):
         raise UsageError(f"{weights} belongs to no run folder.", "Type --dataset NAME --data-dir DIR --subset all.")
-    values = config.gather(base, flags, assignments)
-    dataset, root, metrics = config.resolve_data(values, catalogue)
-    own_data = bool(base) and dataset.name == base["dataset"]["name"]
-    return Holdout(folder, own_data, dataset, root, metrics)
+    dataset, root, metrics = _resolve(base, flags, assignments, catalogue)
+    recorded = base.get("dataset", {})
+    same_name = dataset.name == recorded.get("name")
+    same_root = same_name and root is not None and str(root) == str(recorded.get("root"))
+    opened, matches = _open_if_same(folder, dataset, root, must=same_root or not same_name)
+    if opened is not None and (matches or same_root or not same_name):
+        if same_root and not matches:
+            terminal.notice(
+                "the data has changed since the training (its fingerprint differs); the split is taken by case id."
+            )
+        return Holdout(folder, same_name, dataset, root, opened, metrics)
+    terminal.notice("this is not the data of the run: the run's split does not apply, and nothing inferred from it.")
+    if root is not None:
+        typed = {"dataset": recorded["name"], **{key: value for key, value in flags.items() if value is not None}}
+        dataset, root, metrics = _resolve({"metrics": base.get("metrics", {})}, typed, assignments, catalogue)
+    return Holdout(folder, False, dataset, root, open_dataset(dataset, root), metrics)
+
+
+def _open_if_same(folder: RunFolder | None, dataset: Choice, root: Path | None, must: bool) -> tuple[Dataset | None, bool]:
+    """The dataset, and whether its fingerprint is that of the run's; None where it cannot be opened and need not be."""
+    try:
+        opened = open_dataset(dataset, root)
+    except SegkitError:
+        if must:
+            raise
+        return None, False
+    return opened, folder is not None and fingerprint(opened)["sha256"] == _trained_on(folder)
+
+
+def _resolve(
+    base: Mapping[str, Any], flags: Mapping[str, Any], assignments: Sequence[str], catalogue: Catalogue
+) -> tuple[Choice, Path | None, tuple[Choice, ...]]:
+    return config.resolve_data(config.gather(base, flags, assignments, ("dataset", "metrics")), catalogue)
+
+
+def _trained_on(folder: RunFolder) -> str | None:
+    """The fingerprint of the run's data."""
+    try:
+        return str(json.loads(folder.manifest.read_text(encoding="utf-8"))["data"]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def check_task(trained: Task, opened: Task) -> None:
@@ -68,7 +117,7 @@ def check_task(trained: Task, opened: Task) -> None:
         terminal.notice(f"classes are matched by position: {trained.classes} are scored as {opened.classes}.")
 
 
-def select(holdout: Holdout, dataset: Dataset, subset: str) -> tuple[list[Case], dict[str, Any]]:
+def select(holdout: Holdout, subset: str) -> tuple[list[Case], dict[str, Any]]:
     """The cases of a subset, and what metrics.json says about them.
 
     Raises:
@@ -77,7 +126,15 @@ def select(holdout: Holdout, dataset: Dataset, subset: str) -> tuple[list[Case],
     """
     if subset not in SUBSETS:
         raise UsageError(f"--subset {subset} is not allowed.", did_you_mean(subset, SUBSETS))
-    about = {"dataset": holdout.dataset.spec.name, "subset": subset, "holds_training_data": False}
+    dataset = holdout.opened
+    about: dict[str, Any] = {
+        "dataset": holdout.dataset.spec.name,
+        "root": str(holdout.root) if holdout.root else None,
+        "options": plain(dataset.options or holdout.dataset.options),
+        "data": fingerprint(dataset),
+        "subset": subset,
+        "holds_training_data": False,
+    }
     if subset == "all":
         about["holds_training_data"] = True if holdout.own_data else None  # None: nobody can know
         terminal.notice(

@@ -90,6 +90,7 @@ class Record:
         """Args: the output folder, and what besides the input decides a result (weights, preprocessing)."""
         self.out, self.wanted = out, wanted
         self.entries = _read_record(out)
+        self.ours: set[str] = set()
 
     def remaining(self, jobs: Sequence[Job], overwrite: bool) -> list[Job]:
         """The jobs whose result is not there yet.
@@ -97,18 +98,24 @@ class Record:
         Raises:
             UsageError: an output exists that is not one of ours, and `overwrite` is not set.
         """
-        ours = {name for entry in self.entries.values() for name in entry.get("outputs", [])}
-        foreign = [name for job in jobs for name in job.outputs if name not in ours and os.path.lexists(self.out / name)]
+        owners = {name: entry for entry in self.entries.values() for name in entry.get("outputs", [])}
+        foreign = [
+            name
+            for job in jobs
+            for name in job.outputs
+            if os.path.lexists(self.out / name) and not _is_same_input(owners.get(name), job)
+        ]
         if foreign and not overwrite:
             raise UsageError(
-                f"{self.out / foreign[0]} exists and is no prediction listed in {RECORD}.",
+                f"{self.out / foreign[0]} exists and was not made from this input, as far as {RECORD} says.",
                 "Choose another --out, or type --overwrite to replace it.",
             )
         return [job for job in jobs if overwrite or not self._is_done(job)]
 
     def begin(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            self.entries[job.key] = {"status": "pending", "outputs": job.outputs}
+            self.entries[job.key] = {"status": "pending", "input": str(job.source.absolute()), "outputs": job.outputs}
+            self.ours.add(job.key)
         self.save()
 
     def done(self, job: Job, digest: str, pixels: dict[str, int]) -> None:
@@ -120,9 +127,11 @@ class Record:
             with contextlib.suppress(OSError):  # it is not there, or its name is too long to be
                 (self.out / name).unlink()
         self.entries[job.key] |= {"status": "failed", "reason": reason}
-        terminal.notice(reason)
+        terminal.problem(reason)
 
     def save(self) -> None:
+        """Write our entries beside those that another call may have written meanwhile."""
+        self.entries = _read_record(self.out) | {key: self.entries[key] for key in self.ours}
         write_json(self.out / RECORD, {"format": 1, "segkit": __version__, "files": self.entries})
 
     def _is_done(self, job: Job) -> bool:
@@ -193,7 +202,7 @@ def _inputs(source: Path, out: Path) -> tuple[Path, list[Path]]:
         raise UsageError(f"--out {out} is the input folder itself.", "Choose another --out.")
     found, others = [], 0
     for folder, folders, names in os.walk(source):  # does not follow links to folders, so no loop
-        folders[:] = sorted(name for name in folders if (Path(folder) / name).resolve() != out.resolve())
+        folders[:] = sorted(name for name in folders if not _is_left_alone(Path(folder) / name, out))
         paths = [Path(folder) / name for name in names if not name.startswith(".")]
         found += [path for path in paths if is_image(path)]
         others += sum(not is_image(path) for path in paths)
@@ -202,6 +211,11 @@ def _inputs(source: Path, out: Path) -> tuple[Path, list[Path]]:
     if others:
         terminal.say(f"{others} file(s) that are no images are left alone.")
     return source, sorted(found, key=lambda path: natural_order(str(path)))
+
+
+def _is_left_alone(folder: Path, out: Path) -> bool:
+    """Hidden folders, and what this or an earlier call has written."""
+    return folder.name.startswith(".") or folder.resolve() == out.resolve() or (folder / RECORD).exists()
 
 
 def _output_names(keys: Sequence[str]) -> list[str]:
@@ -230,7 +244,10 @@ def _read_record(out: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         files: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return {str(key): dict(entry) for key, entry in files.items()}
+        entries = {str(key): dict(entry) for key, entry in files.items()}
+        if not all(isinstance(entry.get("outputs", []), list) for entry in entries.values()):
+            raise ValueError("outputs must be a list")
+        return entries
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{path} is not a record of segkit predict.", "Choose another --out.") from None
 
@@ -249,6 +266,13 @@ def _write(job: Job, out: Path, image: NDArray[Any], labels: NDArray[Any], task:
     write_image(out / job.mask, labels * 255 if task.mode == "binary" else labels)
     if job.overlay is not None:
         write_image(out / job.overlay, overlay(image, labels, task.classes))
+
+
+def _is_same_input(owner: dict[str, Any] | None, job: Job) -> bool:
+    """Whether an output was made from this job's input: the same path, or the same content elsewhere."""
+    if owner is None:
+        return False
+    return owner.get("input") == str(job.source.absolute()) or owner.get("input_sha256") == _hash(job.source)
 
 
 def _hash(path: Path) -> str:

@@ -20,11 +20,11 @@ AGGREGATIONS = ("per_case", "per_group", "pooled")
 
 @dataclass(frozen=True)
 class CaseScore:
-    """One case: additive counts, and the values that the metrics make of them."""
+    """One case: additive counts by metric and name, and the values that the metrics make of them."""
 
     id: str
     group: str
-    counts: Mapping[str, Any]
+    counts: Mapping[str, Mapping[str, Any]]
     values: Mapping[str, float]
 
 
@@ -43,27 +43,49 @@ def score_case(metrics: Mapping[str, Metric], id: str, group: str, result: CaseR
     Raises:
         SegkitError: a metric fails, named.
     """
-    counts: dict[str, Any] = {}
-    for name, metric in {metric.measure: (name, metric) for name, metric in metrics.items()}.values():
+    counts = {}
+    for owner in dict.fromkeys(_owners(metrics).values()):
         try:
-            counts.update(metric.measure(result))
+            counts[owner] = dict(metrics[owner].measure(result))
         except Exception as error:
-            raise SegkitError(f"The metric {name!r} failed on case {id!r}: {type(error).__name__}: {error}") from error
+            raise SegkitError(f"The metric {owner!r} failed on case {id!r}: {type(error).__name__}: {error}") from error
     return CaseScore(id, group, counts, finish(metrics, counts))
 
 
 def finish(metrics: Mapping[str, Metric], counts: Mapping[str, Any]) -> dict[str, float]:
-    """All metrics' values of one set of counts."""
-    return {key: float(value) for metric in metrics.values() for key, value in metric.finish(counts).items()}
+    """All metrics' values of one set of counts.
+
+    Raises:
+        SegkitError: a metric fails, or names a value after another metric.
+    """
+    owners, values = _owners(metrics), dict[str, float]()
+    for name, metric in metrics.items():
+        try:
+            own = {key: float(value) for key, value in metric.finish(counts[owners[name]]).items()}
+        except Exception as error:
+            raise SegkitError(f"The metric {name!r} failed: {type(error).__name__}: {error}") from error
+        foreign = [key for key in own if key.partition("/")[0] != name]
+        if foreign:
+            raise SegkitError(f"The metric {name!r} gave a value called {foreign[0]!r}; it must be {name} or {name}/...")
+        values |= own
+    return values
 
 
-def add(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The sum of several counts, by name."""
-    total: dict[str, Any] = {}
+def add(counts: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The sum of several cases' counts, by metric and name."""
+    total: dict[str, dict[str, Any]] = {}
     for part in counts:
-        for name, value in part.items():
-            total[name] = total[name] + value if name in total else value
+        for owner, own in part.items():
+            sums = total.setdefault(owner, {})
+            for name, value in own.items():
+                sums[name] = sums[name] + value if name in sums else value
     return total
+
+
+def _owners(metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """Metric -> the first metric with the same `measure`: under its name the counts are kept."""
+    first: dict[Any, str] = {}
+    return {name: first.setdefault(metric.measure, name) for name, metric in metrics.items()}
 
 
 def aggregate(metrics: Mapping[str, Metric], scores: Sequence[CaseScore], how: str, task: Task) -> dict[str, Figure]:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,15 @@ from segkit.data.cache import Cached, fill, fingerprint
 from segkit.data.loader import Batch, Order, TrainingItems, loader
 from segkit.data.preprocess import Geometry, from_slices
 from segkit.data.split import find_leaks, split_cases
-from segkit.engine.backends import build_model, choose_device, layout, padded, to_device
+from segkit.engine.backends import (
+    build_model,
+    check_logits,
+    choose_device,
+    layout,
+    padded,
+    plugin_errors,
+    to_device,
+)
 from segkit.engine.evaluate import build_metrics
 from segkit.engine.infer import Network, labels_of, logits_of, probabilities_of
 from segkit.engine.stats import CaseScore, aggregate, is_detail, score_case
@@ -83,7 +92,9 @@ class Parts:
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, *S) of any size -> (B, K, *S) in float32."""
         spec, options = self.config.model.spec, self.config.model.options
-        return padded(self.model, layout(images), spec.strides(options, self.config.dims), spec.minimum).float()
+        with plugin_errors(self.config.model.name, images):
+            logits = padded(self.model, layout(images), spec.strides(options, self.config.dims), spec.minimum).float()
+            return check_logits(logits, images, self.task)
 
     def network(self) -> Network:
         """This model as inference sees it."""
@@ -108,6 +119,23 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
     accelerator = Accelerator(mixed_precision=_precision(settings, device), cpu=device.type == "cpu")
     ids = split_cases(dataset.cases, config.split)
     run = runs.create(out, config.dataset.spec.name, config.model.spec.name)
+    try:
+        return _train(config, dataset, ids, run, device, accelerator)
+    except BaseException:
+        if not run.weights.exists():  # nothing of use came of it: leave the name free for the next try
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
+
+
+def _train(
+    config: Config,
+    dataset: Dataset,
+    ids: Mapping[str, Sequence[str]],
+    run: RunFolder,
+    device: torch.device,
+    accelerator: Any,
+) -> Outcome:
+    settings = config.train
     subsets = _prepare(config, dataset, ids, run, str(device))
     set_seed(settings.seed)
     parts = _assemble(config, dataset.task, device, accelerator)
@@ -153,7 +181,7 @@ def _train_epoch(parts: Parts, batches: Iterable[Batch], epoch: int, bar: termin
         images, masks = augment(images, masks, parts.config.augment, settings.seed, epoch, batch.ids)
         logits = parts.logits(images)
         loss = parts.criterion(logits, masks)
-        value = _finite(loss, epoch, batch)
+        value = _finite(loss, f"epoch {epoch}", batch.ids)
         parts.accelerator.backward(loss)
         parts.optimizer.step()
         parts.optimizer.zero_grad(set_to_none=True)
@@ -223,6 +251,8 @@ def _prepare(
 def _optimizer(model: nn.Module, settings: Train) -> torch.optim.Optimizer:
     kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise SegkitError("The model has no parameters to train.", "Choose another --model.")
     return kinds[settings.optimizer](trainable, lr=settings.lr, weight_decay=settings.weight_decay)
 
 
@@ -252,7 +282,7 @@ def _validate(parts: Parts, cases: Sequence[Cached]) -> dict[str, float]:
             loss = parts.criterion(
                 torch.from_numpy(logits)[None].to(parts.device), torch.tensor(truth)[None].to(parts.device)
             )
-        total += float(loss)
+        total += _finite(loss, "validation", [case.id])
         probabilities = probabilities_of(logits, parts.task)
         result = CaseResult(probabilities, labels_of(probabilities, parts.task), truth, parts.task)
         scores.append(score_case(parts.metrics, case.id, case.group, result))
@@ -286,13 +316,10 @@ def _save(parts: Parts, values: Mapping[str, float], run: RunFolder) -> None:
     weights.save(run.weights, parts.accelerator.unwrap_model(parts.model).state_dict(), header)
 
 
-def _finite(loss: Tensor, epoch: int, batch: Batch) -> float:
+def _finite(loss: Tensor, when: str, ids: Sequence[str]) -> float:
     value = float(loss.detach())
     if not math.isfinite(value):
-        raise SegkitError(
-            f"The loss became {value} in epoch {epoch} on the cases {', '.join(batch.ids)}.",
-            "Lower --lr; the best weights so far are kept in the run folder.",
-        )
+        raise SegkitError(f"The loss became {value} in {when} on {', '.join(ids)}.", "Lower --lr, or look at these cases.")
     return value
 
 

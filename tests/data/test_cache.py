@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -111,3 +112,27 @@ def test_a_reader_that_fails_in_its_own_way_is_one_clear_error(folder: Path) -> 
     dataset = Dataset(Task(3, ("background", "polyp")), (Case("7", "7"),), read)
     with pytest.raises(SegkitError, match="case '7' cannot be read: IndexError: list index out of range"):
         fill(dataset, dataset.cases, record(folder)[0])
+
+
+@pytest.mark.parametrize("damage", [b"", b"half"])
+def test_a_damaged_entry_is_made_again(folder: Path, damage: bytes) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+    for cached in fill(dataset, dataset.cases, config):
+        cached.image.write_bytes(damage)
+    assert fill(dataset, dataset.cases, config)[0].load()[0].shape == (3, 4, 4)
+
+
+def test_another_folder_is_another_entry_though_its_cases_have_no_files(folder: Path, tmp_path: Path) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+    blank = Sample(np.zeros((3, 8, 8), np.uint8), np.zeros((8, 8), np.uint8))
+    cases = tuple(dataclasses.replace(case, files={}) for case in dataset.cases)
+    bare = dataclasses.replace(dataset, cases=cases, read=lambda case: blank)
+    here = fill(bare, bare.cases, config)
+    there = fill(bare, bare.cases, dataclasses.replace(config, root=tmp_path))
+    assert here[0].image != there[0].image
+
+
+def test_an_empty_variable_means_the_usual_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGKIT_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_folder() == Path("/somewhere/segkit")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -85,6 +87,31 @@ def test_a_gray_mask_saved_as_rgb_is_read_and_a_coloured_one_refused(tmp_path: P
     Image.fromarray(COLOURS).save(tmp_path / "coloured.png")
     with pytest.raises(SegkitError, match="coloured mask"):
         read_mask(tmp_path / "coloured.png")
+
+
+def test_a_palette_tiff_is_the_same(tmp_path: Path) -> None:
+    colormap = np.zeros((3, 256), np.uint16)
+    colormap[:, 1], colormap[:, 2] = (65535, 0, 0), (0, 65535, 0)
+    tifffile.imwrite(tmp_path / "x.tif", np.array([[0, 1], [2, 1]], np.uint8), photometric="palette", colormap=colormap)
+    assert read_image(tmp_path / "x.tif")[:, 0, 1].tolist() == [255, 0, 0]
+    assert read_mask(tmp_path / "x.tif").tolist() == [[0, 1], [2, 1]]
+
+
+def test_a_mask_of_two_bits_keeps_its_labels(tmp_path: Path) -> None:
+    rows = b"".join(bytes([0, 0b00011011]) for _ in range(2))  # 0 1 2 3, twice
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 4, 2, 2, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
+    ]
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    assert read_mask(tmp_path / "x.png").tolist() == [[0, 1, 2, 3]] * 2
+
+
+def test_an_animation_is_refused(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (0, 255)]
+    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(SegkitError, match="2 frames; an image has one"):
+        read_image(tmp_path / "x.gif")
 
 
 def test_a_one_bit_image_is_black_and_white(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import f1_score
 
 from conftest import Command
@@ -82,7 +83,7 @@ def test_a_case_that_cannot_be_read_is_named_and_the_rest_scored(segkit: Command
 
 def test_the_wrong_data_is_refused(segkit: Command, trained: Path, tmp_path: Path) -> None:
     for option, words in (("dataset.colour=false", "channels"), ("dataset.classes=2", "mode")):
-        told = segkit("evaluate", trained, "-o", option)
+        told = segkit("evaluate", trained, "-o", option, "--subset", "all")
         assert told.code == 2 and words in told.err
 
 
@@ -102,9 +103,79 @@ def test_an_empty_subset_ends_with_1(segkit: Command, trained: Path, tmp_path: P
     assert told.code == 1 and "'test' of this run is empty" in told.err and "--subset all" in told.err
 
 
-def test_cases_that_are_gone_are_told(segkit: Command, trained: Path) -> None:
-    told = segkit("evaluate", trained, "-o", "dataset.cases=1")
-    assert told.code == 1 and "not in the data any more" in told.err
+def folder_run(segkit: Command, tmp_path: Path) -> tuple[Path, Path]:
+    """A small run on a folder of phantoms; returns run and data."""
+    assert segkit("data", "synth", "folder", "--cases", "10", "--out", tmp_path / "data").code == 0
+    small = "-o model.width=1 -o model.depth=1 -o preprocess.size=16 --epochs 1".split()
+    words = ["train", "--dataset", "folder", "--data-dir", tmp_path / "data", "--model", "unet", *small]
+    assert segkit(*words, "--out", tmp_path / "run").code == 0
+    return tmp_path / "run", tmp_path / "data"
+
+
+def test_cases_that_are_gone_are_told(segkit: Command, tmp_path: Path) -> None:
+    run, data = folder_run(segkit, tmp_path)
+    gone = json.loads((run / "split.json").read_text())["test"][0]
+    (data / "images" / f"{gone}.png").unlink()
+    told = segkit("evaluate", run)
+    assert told.code == 1 and gone in told.err and "not in the data any more" in told.err
+
+
+def test_data_that_changed_since_the_training_is_told(segkit: Command, tmp_path: Path) -> None:
+    run, data = folder_run(segkit, tmp_path)
+    first = next((data / "images").iterdir())
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(first)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(data / "masks" / first.name)
+    done = segkit("evaluate", run)
+    assert done.code == 0 and "has changed since the training" in done.err
+
+
+def test_moved_data_is_known_by_its_fingerprint(segkit: Command, tmp_path: Path) -> None:
+    run, data = folder_run(segkit, tmp_path)
+    before = json.loads(segkit("evaluate", run, "--json").out)
+    data.rename(tmp_path / "moved")
+    assert segkit("evaluate", run).code == 2
+    after = json.loads(segkit("evaluate", run, "--data-dir", tmp_path / "moved", "--json").out)
+    assert after["figures"] == before["figures"] and after["holds_training_data"] is False
+
+
+def test_other_data_takes_nothing_from_the_run_and_overwrites_nothing_in_it(segkit: Command, tmp_path: Path) -> None:
+    run, data = folder_run(segkit, tmp_path)
+    assert segkit("evaluate", run).code == 0
+    before = (run / "test" / "metrics.json").read_bytes()
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    for mask in (other / "masks").iterdir():  # the same names, other values
+        with Image.open(mask) as file:
+            values = np.asarray(file) // 255
+        Image.fromarray(values).save(mask)
+    told = segkit("evaluate", run, "--data-dir", other)
+    assert told.code == 2 and "--subset all" in told.err
+    done = segkit("evaluate", run, "--data-dir", other, "--subset", "all", "--json")
+    document = json.loads(done.out)
+    assert document["options"]["values"] == ["0", "1"] and document["root"] == str(other)
+    assert document["holds_training_data"] is None and "Nothing was written" in done.err
+    whole = json.loads(segkit("evaluate", run, "--subset", "all", "--out", tmp_path / "all", "--json").out)
+    assert document["figures"] == whole["figures"]
+    assert (run / "test" / "metrics.json").read_bytes() == before
+
+
+def test_another_seed_of_generated_data_is_other_data(segkit: Command, trained: Path) -> None:
+    told = segkit("evaluate", trained, "-o", "dataset.seed=9", "--subset", "train")
+    assert told.code == 2 and "not the data of the run" in told.err
+
+
+def test_settings_that_evaluate_does_not_look_at_are_refused(segkit: Command, trained: Path) -> None:
+    told = segkit("evaluate", trained, "-o", "train.lr=foo")
+    assert told.code == 2 and "does not look at train" in told.err and "dataset, metrics" in told.err
+
+
+def test_a_class_called_mean_keeps_its_own_figures(segkit: Command, tmp_path: Path) -> None:
+    assert segkit("data", "synth", "folder", "--cases", "6", "--out", tmp_path / "data").code == 0
+    small = "-o model.width=1 -o model.depth=1 -o preprocess.size=16 --epochs 1 -o dataset.classes=background,mean".split()
+    words = ["train", "--dataset", "folder", "--data-dir", tmp_path / "data", "--model", "unet", *small]
+    assert segkit(*words, "--out", tmp_path / "run").code == 0
+    table = segkit("evaluate", tmp_path / "run").out
+    assert [line.split()[0] for line in table.splitlines()[1:3]] == ["class", "mean"] and "(mean)" not in table
 
 
 @pytest.mark.parametrize("how", ["per_case", "per_group", "pooled"])

@@ -167,7 +167,7 @@ def test_inputs_and_foreign_files_are_never_overwritten(segkit: Command, trained
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.png").write_text("drawn by hand")
     told = segkit("predict", trained, image, "--out", tmp_path / "out")
-    assert told.code == 2 and "no prediction listed" in told.err
+    assert told.code == 2 and "not made from this input" in told.err
     assert (tmp_path / "out" / "a.png").read_text() == "drawn by hand"
     assert segkit("predict", trained, image, "--out", tmp_path / "out", "--overwrite").code == 0
     assert image.read_bytes() == before
@@ -218,3 +218,55 @@ def test_nothing_to_predict_is_told(segkit: Command, trained: Path, tmp_path: Pa
     told = segkit("predict", trained, tmp_path / words[0], "--out", tmp_path / "out")
     assert told.code == 2 and ("does not exist" in told.err or "No images below" in told.err)
     assert not (tmp_path / "out").exists()
+
+
+def test_another_input_of_the_same_name_does_not_replace_a_mask(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "A" / "x.png"), picture(tmp_path / "B" / "x.png", (9, 9))
+    assert segkit("predict", trained, tmp_path / "A", "--out", tmp_path / "out").code == 0
+    told = segkit("predict", trained, tmp_path / "B", "--out", tmp_path / "out")
+    assert told.code == 2 and "not made from this input" in told.err
+    (tmp_path / "A").rename(tmp_path / "moved")  # the same content elsewhere is the same input
+    assert (
+        json.loads(segkit("predict", trained, tmp_path / "moved", "--out", tmp_path / "out", "--json").out)["skipped"] == 1
+    )
+
+
+def test_masks_of_an_earlier_call_are_no_inputs_and_hidden_folders_neither(
+    segkit: Command, trained: Path, tmp_path: Path
+) -> None:
+    picture(tmp_path / "x.png"), picture(tmp_path / ".cache" / "y.png")
+    assert segkit("predict", trained, tmp_path, "--out", tmp_path / "first").code == 0
+    document = json.loads(segkit("predict", trained, tmp_path, "--out", tmp_path / "second", "--json").out)
+    assert list(document["files"]) == ["x.png"]
+
+
+def test_two_calls_into_one_folder_keep_each_others_record(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "A" / "a.png"), picture(tmp_path / "B" / "b.png")
+    for name in "AB":
+        assert segkit("predict", trained, tmp_path / name, "--out", tmp_path / "out").code == 0
+    assert set(json.loads((tmp_path / "out" / "predictions.json").read_text())["files"]) == {"a.png", "b.png"}
+
+
+def test_a_name_that_is_no_unicode_is_predicted(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    strange = os.fsencode(tmp_path / "in") + b"/im\xff.png"
+    os.link(tmp_path / "in" / "a.png", strange)
+    done = segkit("predict", trained, tmp_path / "in", "--out", tmp_path / "out", "--json")
+    assert done.code == 0 and json.loads(done.out)["done"] == 2
+    assert json.loads(segkit("predict", trained, tmp_path / "in", "--out", tmp_path / "out", "--json").out)["skipped"] == 2
+
+
+def test_quiet_still_names_what_failed(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.png").write_text("hello")
+    done = segkit("-q", "predict", trained, tmp_path / "in", "--out", tmp_path / "out")
+    assert (done.code, done.out) == (3, "") and "b.png" in done.err
+
+
+@pytest.mark.parametrize("content", ["{}", '{"files": 3}', '{"files": {"a.png": {"outputs": 3}}}', "not json"])
+def test_a_record_that_is_none_is_told(segkit: Command, trained: Path, tmp_path: Path, content: str) -> None:
+    picture(tmp_path / "in" / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "predictions.json").write_text(content)
+    told = segkit("predict", trained, tmp_path / "in", "--out", tmp_path / "out")
+    assert told.code == 2 and "is not a record of segkit predict" in told.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -85,6 +86,57 @@ def test_a_binary_mask_is_known_by_its_two_values(tmp_path: Path, high: int) -> 
     assert any(f"{high} = foreground" in note for note in dataset.notes)
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 100), (0, 127), (128, 255), (10, 20)])
+def test_two_values_are_two_classes_whatever_they_are(tmp_path: Path, low: int, high: int) -> None:
+    dataset = opened("folder", write(tmp_path, {"a": BOX * (high - low) + low}))
+    assert dataset.options.values == (str(low), str(high))
+    assert np.array_equal(dataset.read(dataset.cases[0]).mask, BOX)
+
+
+def test_the_order_of_the_values_is_the_order_of_the_classes(tmp_path: Path) -> None:
+    dataset = opened("folder", write(tmp_path, {"a": 255 - BOX * 255}), values="255,0", classes="background,tumour")
+    assert np.array_equal(dataset.read(dataset.cases[0]).mask, BOX)
+    for wrong in ("0,0", ""):
+        with pytest.raises(UsageError, match="must name each class's own value"):
+            opened("folder", tmp_path, values=wrong)
+
+
+def test_a_value_beyond_the_two_classes_is_refused_not_swallowed(tmp_path: Path) -> None:
+    dataset = opened("folder", write(tmp_path, {"a": BOX * 2}), values="0,1")
+    with pytest.raises(SegkitError, match=r"a.png holds 2, which are none of dataset.values \(0, 1\)"):
+        dataset.read(dataset.cases[0])
+
+
+def test_three_levels_are_not_soft_edges(tmp_path: Path) -> None:
+    levels = BOX * 255
+    levels[8, 8:12] = 128
+    with pytest.raises(UsageError, match="cannot be inferred: 0, 128, 255"):
+        opened("folder", write(tmp_path, {"a": levels}))
+
+
+def test_one_jpeg_among_png_labels_does_not_make_them_binary(tmp_path: Path) -> None:
+    labels = BOX * 3
+    labels[8, 8:24], labels[9, 8:24] = 1, 2
+    root = write(tmp_path, {"a": labels, "b": labels})
+    (root / "masks" / "b.png").unlink()
+    Image.fromarray(labels).save(root / "masks" / "b.jpg")
+    dataset = opened("folder", root)
+    assert dataset.options.values == ("0", "1", "2", "3")
+    assert np.array_equal(dataset.read(dataset.cases[0]).mask, labels)
+
+
+def test_brackets_in_class_names_stay(tmp_path: Path) -> None:
+    dataset = opened("folder", write(tmp_path, {"a": BOX}), classes="background,tumour (malignant)")
+    assert dataset.task.classes == ("background", "tumour (malignant)")
+
+
+def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+    root = write(tmp_path, {"a": BOX})
+    for folder in ("images", "masks"):
+        shutil.copytree(root / folder, root / folder / ".ipynb_checkpoints")
+    assert [case.id for case in opened("folder", root).cases] == ["a"]
+
+
 def test_a_jpeg_masks_noise_is_rounded_away(tmp_path: Path) -> None:
     odd = np.roll(BOX, 3, axis=(0, 1))  # off the grid of JPEG's 8x8 blocks
     root = write(tmp_path, {"a": odd * 255}, ".jpg")
@@ -95,7 +147,7 @@ def test_a_jpeg_masks_noise_is_rounded_away(tmp_path: Path) -> None:
 
 def test_soft_edges_are_rounded(tmp_path: Path) -> None:
     soft = BOX * 255
-    soft[7, 8:24], soft[24, 8:24] = 90, 200
+    soft[7, 8:24], soft[24, 8:24] = range(70, 102, 2), range(180, 212, 2)
     dataset = opened("folder", write(tmp_path, {"a": soft}))
     assert dataset.task.mode == "binary"
     assert dataset.read(dataset.cases[0]).mask.sum() == 16 * 17  # type: ignore[union-attr]
@@ -200,8 +252,9 @@ def test_patients_are_read_from_names(tmp_path: Path) -> None:
     root = write(tmp_path, {"p01_1": BOX, "p01_2": BOX, "p02_1": BOX})
     assert [case.group for case in opened("folder", root).cases] == ["p01_1", "p01_2", "p02_1"]
     assert [case.group for case in opened("folder", root, group=r"^(p\d+)").cases] == ["p01", "p01", "p02"]
-    with pytest.raises(UsageError, match="matches nothing in the name 'p01_1'"):
-        opened("folder", root, group=r"q\d+")
+    for pattern in (r"q\d+", r"(q\d+)?", r"(q)|p01"):
+        with pytest.raises(UsageError, match="matches nothing in the name 'p01_1'"):
+            opened("folder", root, group=pattern)
     with pytest.raises(UsageError, match="no regular expression"):
         opened("folder", root, group="(")
 
