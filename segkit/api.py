@@ -28,12 +28,17 @@ from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
 if TYPE_CHECKING:
     from segkit.data.images import read_image, read_mask, write_image
     from segkit.data.pairing import Pairs, find_folder, list_images, missing_data, natural_order, pair_files
+    from segkit.data.volumes import is_volume, read_label_volume, read_volume, volume_stem
 
 _LAZY = {
     "read_image": "segkit.data.images",
     "read_mask": "segkit.data.images",
     "write_image": "segkit.data.images",
     "Pairs": "segkit.data.pairing",
+    "is_volume": "segkit.data.volumes",
+    "read_label_volume": "segkit.data.volumes",
+    "read_volume": "segkit.data.volumes",
+    "volume_stem": "segkit.data.volumes",
     "find_folder": "segkit.data.pairing",
     "list_images": "segkit.data.pairing",
     "natural_order": "segkit.data.pairing",
@@ -59,13 +64,17 @@ __all__ = [
     "UsageError",
     "find_folder",
     "hookimpl",
+    "is_volume",
     "list_images",
     "missing_data",
     "natural_order",
     "option",
     "pair_files",
     "read_image",
+    "read_label_volume",
     "read_mask",
+    "read_volume",
+    "volume_stem",
     "write_image",
 ]
 

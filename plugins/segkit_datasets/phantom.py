@@ -34,6 +34,7 @@ HUES = np.array(
 def open_phantom(root: Path | None, options: PhantomOptions, labelled: bool = True) -> Dataset:
     targets = ("target",) if options.classes == 1 else tuple(f"target-{k}" for k in range(1, options.classes + 1))
     task = Task(
+        dims=options.dims,
         channels=3 if options.colour else 1,
         classes=("background", *targets),
         mode="binary" if options.classes == 1 else "multiclass",
@@ -43,8 +44,8 @@ def open_phantom(root: Path | None, options: PhantomOptions, labelled: bool = Tr
     cases = tuple(Case(name, group=name, metadata={"number": number}) for number, name in enumerate(names))
 
     def read(case: Case) -> Sample:
-        image, mask = draw(case.metadata["number"], options)
-        return Sample(image, mask if labelled else None)
+        image, mask = (draw if options.dims == 2 else draw_volume)(case.metadata["number"], options)
+        return Sample(image, mask if labelled else None, spacing=(1.0, 1.0, 1.0) if options.dims == 3 else None)
 
     return Dataset(task, cases, read, options)
 
@@ -69,6 +70,38 @@ def draw(number: int, options: PhantomOptions) -> tuple[NDArray[np.uint8], NDArr
     noisy = noisy + random.normal(0, 0.04, pixels.shape)
     image = np.clip(np.moveaxis(noisy, -1, 0) * 255, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(image), mask
+
+
+def draw_volume(number: int, options: PhantomOptions) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Volume (C, size, size, size) and mask (size, size, size): ellipsoids, each class inside the one before it."""
+    random = np.random.default_rng([options.seed, number])
+    size = options.size
+    places = np.mgrid[:size, :size, :size] / (size - 1) * 2 - 1  # -1 to 1 along each axis
+    head = (places**2).sum(axis=0) < 0.9**2
+    centre, radii = random.uniform(-0.3, 0.3, 3), random.uniform(0.25, 0.45, 3)
+    distance = np.sqrt((((places - centre[:, None, None, None]) / radii[:, None, None, None]) ** 2).sum(axis=0))
+    mask = np.zeros((size,) * 3, np.int32)
+    for label in [] if _is_empty(number, options.empty) else range(1, options.classes + 1):
+        mask[distance < 1 - (label - 1) / (options.classes + 0.5)] = label
+    coarse = random.normal(0, 0.05, (6, 6, 6))
+    clouds = _enlarged(coarse, size)
+    colours = HUES[: options.classes] if options.colour else np.linspace(0.7, 1.0, options.classes)[:, None]
+    tissue = TISSUE if options.colour else TISSUE.mean(keepdims=True)
+    tints = np.concatenate([tissue[None], colours])
+    values = np.where(head, tints[mask].transpose(3, 0, 1, 2) + clouds, 0.02) + random.normal(
+        0, 0.04, (len(tissue), *mask.shape)
+    )
+    return np.clip(values * 255, 0, 255).astype(np.uint8), mask
+
+
+def _enlarged(coarse: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """(n, n, n) -> (size, size, size), linear."""
+    places = np.linspace(0, len(coarse) - 1, size)
+    for axis in range(3):
+        below = np.minimum(places.astype(int), coarse.shape[axis] - 2)
+        share = (places - below).reshape([-1 if ax == axis else 1 for ax in range(3)])
+        coarse = coarse.take(below, axis) * (1 - share) + coarse.take(below + 1, axis) * share
+    return coarse
 
 
 def synthesize(out: Path, cases: int, seed: int, **options: Any) -> None:

@@ -41,9 +41,33 @@ COCO_LAYOUT = """\
 """
 
 
+ACDC_LAYOUT = """\
+  DATA_DIR/                      (or one folder deeper)
+    training/ testing/           or the patients at once
+      patient001/
+        Info.cfg                 the numbers of the ED and ES frames, the diagnosis
+        patient001_frame01.nii.gz, patient001_frame01_gt.nii.gz, ...   or patient001_4d.nii.gz; .nii too
+"""
+
+BRATS_LAYOUT = """\
+  DATA_DIR/                      any tree below it
+    BraTS20_Training_001/        one folder a case; also the names of 2021 and 2023
+      BraTS20_Training_001_flair.nii.gz, _t1, _t1ce, _t2, _seg; .nii too
+"""
+
+NNUNET_LAYOUT = """\
+  DATA_DIR/
+    dataset.json                 of nnU-Net v2 or the Medical Segmentation Decathlon; without it classes are inferred
+    imagesTr/                    case_0000.nii.gz, case_0001.nii.gz (channels), or case.nii.gz
+    labelsTr/                    case.nii.gz
+    imagesTs/                    optional
+"""
+
+
 @dataclass(frozen=True)
 class PhantomOptions:
-    size: int = option(128, "height and width in pixels", minimum=16)
+    dims: Literal[2, 3] = option(2, "3: volumes, whose classes are nested like the parts of a tumour")
+    size: int = option(128, "length of each side in pixels", minimum=16)
     cases: int = option(64, "how many images", minimum=1)
     classes: int = option(1, "how many kinds of target beside the background", minimum=1, maximum=8)
     colour: bool = option(True, "RGB images; false: gray ones")
@@ -81,6 +105,12 @@ class FigshareOptions:
 class BrainCocoOptions:
     mask: Literal["bbox", "polygon"] = option("bbox", "bbox: filled boxes, as Mueller & Wolf; polygon: outlines and RLE")
     target: Literal["tumour", "category"] = option("tumour", 'category: the categories "0" and "1" as classes')
+
+
+@dataclass(frozen=True)
+class BratsOptions:
+    modalities: tuple[str, ...] = option(("flair", "t1", "t1ce", "t2"), "channels in order; zeros: an empty one")
+    slices: tuple[int, int] | None = option(None, "first axial slice and how many: 5,145 is Keller's cut", minimum=0)
 
 
 @hookimpl
@@ -145,5 +175,35 @@ def segkit_datasets() -> list[DatasetSpec]:
             licence="CC BY 4.0 (README of the dataset)",
             layout=COCO_LAYOUT,
             synthesize="segkit_datasets.brain_coco:synthesize",
+        ),
+        DatasetSpec(
+            "acdc",
+            "ACDC: cardiac MR volumes of 150 patients at end of diastole and systole; RV, myocardium, LV",
+            "segkit_datasets.acdc:open_acdc",
+            homepage="https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html",
+            licence="research only, citation required (MANDATORY_CITATION.md of the dataset)",
+            layout=ACDC_LAYOUT,
+            preprocess={"fit": "crop", "size": 160, "intensity": "percentile"},
+            synthesize="segkit_datasets.acdc:synthesize",
+        ),
+        DatasetSpec(
+            "brats2020",
+            "BraTS 2020 (and 2021, 2023): brain MR of glioma in four modalities; NCR, edema, enhancing tumour",
+            "segkit_datasets.brats:open_brats",
+            BratsOptions,
+            homepage="https://www.med.upenn.edu/cbica/brats2020/data.html",
+            licence="registration, citation required",
+            layout=BRATS_LAYOUT,
+            preprocess={"size": 128, "intensity": "zscore"},
+            synthesize="segkit_datasets.brats:synthesize",
+        ),
+        DatasetSpec(
+            "nnunet",
+            "any dataset laid out for nnU-Net v2 or the Medical Segmentation Decathlon",
+            "segkit_datasets.nnunet:open_nnunet",
+            licence="of the dataset",
+            layout=NNUNET_LAYOUT,
+            preprocess={"size": 128, "intensity": "zscore"},
+            synthesize="segkit_datasets.nnunet:synthesize",
         ),
     ]

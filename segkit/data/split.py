@@ -32,7 +32,7 @@ def split_cases(cases: Sequence[Case], settings: Split) -> dict[str, list[str]]:
     if settings.by == "official" and not official:
         raise UsageError("--split official: this dataset states no subsets.", "Type --split group.")
     if settings.by == "official" or (settings.by == "auto" and official and not settings.folds):
-        subsets = {name: [case.id for case in cases if case.subset == name] for name in SUBSETS}
+        subsets = _official(cases, settings)
     else:
         subsets = _shuffled(cases, settings, by_case=settings.by == "case")
     if not subsets["train"]:
@@ -55,6 +55,16 @@ def find_leaks(cases: Sequence[Case], subsets: Mapping[str, Sequence[str]]) -> d
         if case.id in subset_of:
             groups.setdefault(case.group, set()).add(subset_of[case.id])
     return {group: sorted(names) for group, names in groups.items() if len(names) > 1}
+
+
+def _official(cases: Sequence[Case], settings: Split) -> dict[str, list[str]]:
+    """The dataset's own subsets; where it states no val, the training groups give val its share."""
+    members = {name: [case for case in cases if case.subset == name] for name in SUBSETS}
+    subsets = {name: [case.id for case in part] for name, part in members.items()}
+    if members["train"] and not members["val"] and settings.val:
+        parts = _shuffled(members["train"], replace(settings, test=0.0, folds=None), by_case=False)
+        subsets |= {"train": parts["train"], "val": parts["val"]}
+    return subsets
 
 
 def _shuffled(cases: Sequence[Case], settings: Split, by_case: bool) -> dict[str, list[str]]:

@@ -124,3 +124,11 @@ def test_a_small_subset_gets_no_huge_group() -> None:
 def test_wrong_folds_are_told(segkit, words: list[str], told: str) -> None:  # type: ignore[no-untyped-def]
     done = segkit("train", "--dataset", "phantom", "--model", "unet", *words)
     assert done.code == 2 and told in done.err
+
+
+def test_an_official_split_without_val_takes_it_from_the_training_groups() -> None:
+    cases = [Case(f"{g}-{n}", f"p{g}", "test" if g > 15 else "train") for g in range(20) for n in range(2)]
+    subsets = split_cases(cases, SPLIT)
+    assert subsets["test"] == [case.id for case in cases if case.subset == "test"]
+    assert 4 <= len(subsets["val"]) <= 6 and find_leaks(cases, subsets) == {}
+    assert split_cases(cases, dataclasses.replace(SPLIT, val=0.0))["val"] == []

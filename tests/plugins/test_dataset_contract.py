@@ -42,3 +42,25 @@ class TestBrainCoco(DatasetContract):
 class TestBrainCocoCategories(DatasetContract):
     name = "brain-coco"
     options = {"target": "category", "mask": "polygon"}  # noqa: RUF012
+
+
+class TestPhantomVolumes(DatasetContract):
+    name = "phantom"
+    options = {"dims": 3, "size": 16, "cases": 6, "classes": 3}  # noqa: RUF012
+
+
+class TestAcdc(DatasetContract):
+    name = "acdc"
+
+
+class TestBrats(DatasetContract):
+    name = "brats2020"
+
+
+class TestBratsOfThePapers(DatasetContract):
+    name = "brats2020"
+    options = {"modalities": "flair,t1ce,zeros", "slices": "4,10"}  # noqa: RUF012
+
+
+class TestNnunet(DatasetContract):
+    name = "nnunet"

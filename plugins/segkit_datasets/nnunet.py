@@ -1,0 +1,213 @@
+"""Datasets laid out for nnU-Net v2 (Isensee 2021) or the Medical Segmentation Decathlon (Antonelli 2022)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.api import (
+    Case,
+    Dataset,
+    NoOptions,
+    Sample,
+    SegkitError,
+    Task,
+    UsageError,
+    is_volume,
+    missing_data,
+    natural_order,
+    read_image,
+    read_label_volume,
+    read_mask,
+    read_volume,
+    volume_stem,
+)
+from segkit_datasets.phantom import draw_volume
+from segkit_datasets.plugin import NNUNET_LAYOUT, PhantomOptions
+
+CHANNEL = re.compile(r"_(\d{4})$")
+LOOKED_AT = 200  # masks that classes are inferred from, evenly spaced
+IGNORED = 255
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the mask values mean.
+
+    Args:
+        names: class names, background first.
+        values: the mask value of each class.
+        ignore: mask value that is left out, or None.
+        regions: unions of classes.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[int, ...]
+    ignore: int | None = None
+    regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def open_nnunet(root: Path, options: NoOptions, labelled: bool = True) -> Dataset:
+    """Open imagesTr/ and labelsTr/ (unlabelled: imagesTs/ too).
+
+    Raises:
+        UsageError: they are not there.
+        SegkitError: dataset.json is damaged.
+    """
+    folders = [root / name for name in (("imagesTr",) if labelled else ("imagesTr", "imagesTs")) if (root / name).is_dir()]
+    images = {name: files for folder in folders for name, files in _by_case(folder).items()}
+    masks = {_stem(path): path for path in _files(root / "labelsTr")} if labelled else {}
+    paired = {name: files for name, files in images.items() if name in masks or not labelled}
+    if not paired:
+        raise missing_data(
+            "A case with its label", root, ["imagesTr/NAME_0000.nii.gz", "labelsTr/NAME.nii.gz"], NNUNET_LAYOUT
+        )
+    record = _read_json(root / "dataset.json")
+    labels, inferred = _labels(record, list(masks.values()))
+    first = next(iter(paired.values()))
+    dims = 3 if is_volume(first[0]) else 2
+    channels = sum(len(_read_any(path)[0]) for path in first)
+    names = tuple(str(name) for name in (record.get("channel_names") or record.get("modality") or {}).values())
+    task = Task(
+        channels,
+        labels.names,
+        dims=dims,
+        mode="binary" if len(labels.names) == 2 else "multiclass",
+        channel_names=names if len(names) == channels and len(set(names)) == len(names) else (),
+        ignore_index=None if labels.ignore is None else IGNORED,
+        regions=labels.regions,
+    )
+    cases = tuple(_case(name, paired[name], masks.get(name)) for name in sorted(paired, key=natural_order))
+    left_out = len(images) - len(paired)
+    notes = [*inferred] + ([f"{left_out} image(s) without a label are left out."] if left_out else [])
+    return Dataset(task, cases, partial(_read, labels=labels), options, tuple(notes))
+
+
+def synthesize(out: Path, cases: int, seed: int) -> None:
+    """Write made-up volumes in nnU-Net v2's layout, two channels, with nested regions."""
+    options = PhantomOptions(dims=3, size=20, classes=2, seed=seed)
+    for number in range(cases):
+        image, mask = draw_volume(number, options)
+        affine = np.diag([-1.0, -1.0, 2.0, 1.0])
+        for channel in range(2):
+            file = out / "imagesTr" / f"case_{number:03d}_{channel:04d}.nii.gz"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(image[channel].astype(np.int16), affine), file)
+        (out / "labelsTr").mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(mask.astype(np.uint8), affine), out / "labelsTr" / f"case_{number:03d}.nii.gz")
+    record = {
+        "channel_names": {"0": "T1", "1": "T2"},
+        "labels": {"background": 0, "whole": [1, 2], "rim": 1, "core": 2},
+        "numTraining": cases,
+        "file_ending": ".nii.gz",
+    }
+    (out / "dataset.json").write_text(json.dumps(record))
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    return sorted((path for path in files if path.suffix != ".json"), key=lambda path: natural_order(path.name))
+
+
+def _stem(path: Path) -> str:
+    return volume_stem(path) if is_volume(path) else path.stem
+
+
+def _by_case(folder: Path) -> dict[str, list[Path]]:
+    """Case name -> its files, one for each channel; without channel numbers each file is a case."""
+    cases: dict[str, list[Path]] = {}
+    for path in _files(folder):
+        cases.setdefault(CHANNEL.sub("", _stem(path)), []).append(path)
+    return {name: sorted(files) for name, files in cases.items()}
+
+
+def _case(name: str, images: Sequence[Path], mask: Path | None) -> Case:
+    files = {f"image-{index}": path for index, path in enumerate(images)}
+    return Case(name, name, files=files | ({"mask": mask} if mask else {}))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError) as error:
+        raise SegkitError(f"{path} is damaged: {error}.") from None
+    return record
+
+
+def _labels(record: Mapping[str, Any], masks: Sequence[Path]) -> tuple[Labels, list[str]]:
+    stated = record.get("labels")
+    if not isinstance(stated, dict) or not stated:
+        return _infer(masks) if masks else (Labels(("background", "class-1"), (0, 1)), [])
+    if all(str(key).isdecimal() for key in stated):  # Decathlon: {"0": "background", "1": "liver"}
+        stated = {str(name): int(value) for value, name in stated.items()}
+    ignore = stated.get("ignore")
+    single = {name: value for name, value in stated.items() if isinstance(value, int) and name != "ignore"}
+    unions = {name: value for name, value in stated.items() if isinstance(value, list)}
+    values = sorted({0, *single.values(), *(value for union in unions.values() for value in union)})
+    named = {value: name for name, value in single.items()}
+    names = {value: named.get(value, f"label-{value}").replace("/", " or ") for value in values}
+    regions = {name: tuple(names[value] for value in union) for name, union in unions.items()}
+    regions |= {name: (names[single[name]],) for name in single if unions and single[name] != 0}
+    try:
+        return Labels(tuple(names.values()), tuple(values), ignore, regions), []
+    except (TypeError, KeyError) as error:
+        raise SegkitError(f"The labels in dataset.json are not understood: {error}.") from None
+
+
+def _infer(masks: Sequence[Path]) -> tuple[Labels, list[str]]:
+    step = max(1, -(-len(masks) // LOOKED_AT))
+    found = {value for path in masks[::step] for value in np.unique(_read_labels(path)).tolist()}
+    top = max(1, *found)
+    if top > 255:
+        raise UsageError(f"The labels go up to {top}; that is no label map.", "Write a dataset.json with the labels.")
+    names = ("background", *(f"class-{value}" for value in range(1, top + 1)))
+    note = f"there is no dataset.json: {top} class(es) inferred from {len(masks[::step])} masks."
+    return Labels(names, tuple(range(top + 1))), [note]
+
+
+def _read_any(path: Path) -> tuple[NDArray[Any], tuple[float, ...] | None, NDArray[np.float64] | None]:
+    """(C, *S), spacing, affine of a volume or an image."""
+    if is_volume(path):
+        volume = read_volume(path)
+        return volume.array, volume.spacing, volume.affine
+    return read_image(path), None, None
+
+
+def _read_labels(path: Path) -> NDArray[np.int32]:
+    return read_label_volume(path)[0] if is_volume(path) else np.asarray(read_mask(path))
+
+
+def _read(case: Case, labels: Labels) -> Sample:
+    parts = [_read_any(path) for role, path in case.files.items() if role != "mask"]
+    image, spacing, affine = parts[0]
+    if any(part[0].shape[1:] != image.shape[1:] for part in parts):
+        raise SegkitError(f"The channels of case {case.id!r} differ in size: {[part[0].shape[1:] for part in parts]}.")
+    sample = Sample(np.concatenate([part[0] for part in parts]), None, spacing, affine)
+    if "mask" not in case.files:
+        return sample
+    stored = _read_labels(case.files["mask"])
+    mask = np.full_like(stored, -1)
+    for label, value in enumerate(labels.values):
+        mask[stored == value] = label
+    if labels.ignore is not None:
+        mask[stored == labels.ignore] = IGNORED
+    strange = sorted(set(stored[mask < 0].tolist()))
+    if strange:
+        raise SegkitError(f"{case.files['mask']} holds {strange[:8]}, which dataset.json does not name.")
+    return dataclasses.replace(sample, mask=mask)

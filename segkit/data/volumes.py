@@ -1,0 +1,144 @@
+"""The one reader and writer of volumes: NIfTI-1 and NIfTI-2 (.nii, .nii.gz, .hdr with .img).
+
+Inside segkit a volume's axes are those of the closest RAS orientation (first axis to the patient's right, second to the
+front, third up), as (C, X, Y, Z); writing turns them back to the file's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from numpy.typing import NDArray
+
+from segkit.errors import SegkitError
+from segkit.files import replacing
+
+Array = NDArray[Any]
+
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
+LARGEST_VOLUME = 4_000_000_000  # voxels: more is taken for a damaged header
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume, read.
+
+    Args:
+        array: (C, X, Y, Z) in closest RAS, in stored units (scaled where the file says so).
+        spacing: mm along X, Y, Z.
+        affine: (4, 4) voxel of `array` to world, mm.
+    """
+
+    array: Array
+    spacing: tuple[float, float, float]
+    affine: NDArray[np.float64]
+
+
+def is_volume(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def volume_stem(path: Path) -> str:
+    """The name without .nii.gz or another ending.
+
+    >>> volume_stem(Path("a/b.c.nii.gz"))
+    'b.c'
+    """
+    ending = next(end for end in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(end))
+    return path.name[: -len(ending)]
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a volume; a fourth axis becomes channels.
+
+    Raises:
+        SegkitError: missing, damaged, of more than four axes, of colours, with an unusable affine, or not finite.
+    """
+    image = _open(path)
+    shape = tuple(image.shape)
+    if not 2 <= len(shape) <= 4 or 0 in shape:
+        raise SegkitError(f"{path} has the shape {shape}; a volume has three axes, or a fourth for channels.")
+    if int(np.prod(shape, dtype=np.float64)) > LARGEST_VOLUME:
+        raise SegkitError(f"{path} declares {np.prod(shape, dtype=np.float64):,.0f} voxels; that is refused.")
+    try:
+        array = np.asanyarray(image.dataobj)
+    except FileNotFoundError as error:
+        raise SegkitError(f"{path} cannot be read: its other half, {error.filename}, is missing.") from None
+    except Exception as error:  # whatever nibabel makes of damaged bytes
+        raise SegkitError(f"{path} cannot be read: it is damaged or cut short ({_first_line(error)}).") from None
+    if array.dtype.kind not in "buif":
+        raise SegkitError(f"{path} holds {array.dtype} values; gray values are expected.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise SegkitError(f"{path} holds values that are not finite numbers.")
+    array = array.reshape(*shape, *[1] * (3 - len(shape))) if len(shape) < 3 else array
+    orientation = _orientation(image, path)
+    turned = apply_orientation(array, orientation)
+    affine = image.affine @ inv_ornt_aff(orientation, array.shape[:3])
+    channels = turned[None] if turned.ndim == 3 else np.moveaxis(turned, -1, 0)
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    native = channels.astype(channels.dtype.newbyteorder("="), copy=False)
+    return Volume(np.ascontiguousarray(native), (float(spacing[0]), float(spacing[1]), float(spacing[2])), affine)
+
+
+def read_label_volume(path: Path) -> tuple[NDArray[np.int32], Volume]:
+    """(X, Y, Z) integers, and the volume as read.
+
+    Raises:
+        SegkitError: as `read_volume`, or it holds fractions, or several channels.
+    """
+    volume = read_volume(path)
+    if len(volume.array) != 1:
+        raise SegkitError(f"{path} has {len(volume.array)} channels; a mask has one.")
+    labels = volume.array[0]
+    if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
+        raise SegkitError(f"{path} holds fractions; a mask holds whole numbers.")
+    return labels.astype(np.int32), volume
+
+
+def write_volume(path: Path, array: Array, like: Path) -> None:
+    """Write (X, Y, Z) in closest RAS on the grid of the file `like`: its orientation, affine, spacing and codes."""
+    image = _open(like)
+    stored = apply_orientation(array, _inverse(_orientation(image, like)))
+    header = image.header.copy()
+    header.set_data_dtype(array.dtype)
+    header.set_slope_inter(1, 0)
+    written = type(image)(np.ascontiguousarray(stored.reshape(image.shape[:3])), image.affine, header)
+    with replacing(path) as temporary:
+        nib.save(written, temporary)
+
+
+def _open(path: Path) -> Any:
+    try:
+        image = nib.load(path)
+    except FileNotFoundError:
+        raise SegkitError(f"{path} cannot be read: No such file.") from None
+    except Exception as error:
+        raise SegkitError(f"{path} cannot be read as a volume: {_first_line(error)}") from None
+    if not isinstance(image, (nib.Nifti1Pair, nib.Nifti2Pair)):
+        raise SegkitError(f"{path} is no NIfTI file but {type(image).__name__}.", "Convert it to .nii.gz.")
+    return image
+
+
+def _orientation(image: Any, path: Path) -> Array:
+    """From the file's axes to closest RAS."""
+    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
+        raise SegkitError(f"{path} has an affine that places no voxel: {image.affine[:3].round(3).tolist()}.")
+    orientation: Array = io_orientation(image.affine)
+    return orientation
+
+
+def _inverse(orientation: Array) -> Array:
+    """From closest RAS back to the file's axes."""
+    inverse = np.zeros_like(orientation)
+    for own, (ras, flip) in enumerate(orientation):
+        inverse[int(ras)] = own, flip
+    return inverse
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
