@@ -13,9 +13,10 @@ from typing import Any
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target` (same suffix); rename it to `target` when the block ends without error."""
+    """Yield a temporary path beside `target` (same ending); rename it to `target` when the block ends without error."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".segkit-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}"
+    ending = "".join(target.suffixes[-2:]) if target.suffix == ".gz" else target.suffix
+    temporary = target.parent / f".segkit-{os.getpid()}-{secrets.token_hex(4)}{ending}"
     try:
         yield temporary
         temporary.replace(target)

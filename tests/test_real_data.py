@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 
 import h5py
+import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from test_volume_datasets import CUBE_NET
 
 from conftest import Command, real
 from segkit import plugins
@@ -179,3 +181,76 @@ def test_brain_coco(segkit: Command, tmp_path: Path) -> None:
     assert np.mean([(one != other).mean() for one, other in both]) < 0.002  # every polygon is its box  # type: ignore[attr-defined]
     split = few_steps(segkit, tmp_path / "run", "brain-coco", root)
     assert [len(split[name]) for name in ("train", "val", "test")] == [12, 6, 4]
+
+
+def canonical(path: Path) -> np.ndarray:  # type: ignore[type-arg]
+    return nib.as_closest_canonical(nib.load(path)).get_fdata()
+
+
+def test_acdc_volumes(segkit: Command, tmp_path: Path) -> None:
+    root = real("acdc")
+    dataset = opened("acdc", root)
+    unlabelled = {
+        case.id: case for case in plugins.load().find("datasets", "acdc").spec.load()(root, None, labelled=False).cases
+    }
+    assert unlabelled["patient090_ED"].metadata["frame"] == 4 and unlabelled["patient090_ES"].metadata["frame"] == 11
+    series = nib.load(root / "training" / "patient090" / "patient090_4d.nii.gz")
+    cut = plugins.load().find("datasets", "acdc").spec.load()(root, None, labelled=False).read(unlabelled["patient090_ES"])
+    frame = nib.as_closest_canonical(nib.Nifti1Image(series.get_fdata()[..., 10], series.affine)).get_fdata()
+    assert np.allclose(cut.image[0], frame)
+    assert {case.group[-3:] for case in dataset.cases} == {"001", "021", "090", "101"} and len(dataset.cases) == 8
+    for case in dataset.cases:
+        sample = dataset.read(case)
+        stored = canonical(case.files["image"])
+        assert np.allclose(sample.image[0], stored if stored.ndim == 3 else stored[..., case.metadata["frame"] - 1])
+        assert sample.mask is not None and np.array_equal(sample.mask, canonical(case.files["mask"]))
+        assert set(np.unique(sample.mask)) == {0, 1, 2, 3} and sample.spacing is not None and sample.spacing[2] >= 5
+        info = dict(line.split(": ") for line in (case.files["image"].parent / "Info.cfg").read_text().splitlines() if line)
+        assert case.label == info["Group"].strip()
+    few_steps(segkit, tmp_path / "run", "acdc", root)
+
+
+def test_brats_volumes(segkit: Command, tmp_path: Path) -> None:
+    root = real("brats2020")
+    dataset = opened("brats2020", root, modalities="flair,t1ce,zeros", slices="5,145")
+    (case,) = dataset.cases
+    sample = dataset.read(case)
+    assert sample.image.shape == (3, 240, 240, 145)
+    assert np.allclose(sample.image[0], canonical(case.files["flair"])[..., 5:150])
+    stored = canonical(case.files["mask"])[..., 5:150]
+    counts = [int((stored == value).sum()) for value in (0, 1, 2, 4)]
+    assert np.bincount(sample.mask.ravel()).tolist() == counts  # type: ignore[union-attr]
+    few_steps(segkit, tmp_path / "run", "brats2020", root, "-o", "dataset.slices=70,6")
+
+
+def test_hippocampus_volumes(segkit: Command, tmp_path: Path) -> None:
+    root = real("nnunet") / "Task04_Hippocampus-layout"
+    dataset = opened("nnunet", root)
+    assert dataset.task.classes == ("background", "class-1", "class-2") and len(dataset.cases) == 6
+    for case in dataset.cases:
+        sample = dataset.read(case)
+        assert np.allclose(sample.image[0], canonical(root / "imagesTr" / f"{case.id}.nii.gz"))
+        assert np.array_equal(sample.mask, canonical(root / "labelsTr" / f"{case.id}.nii.gz"))  # type: ignore[arg-type]
+    few_steps(segkit, tmp_path / "run", "nnunet", root)
+
+
+@pytest.mark.parametrize(("dataset", "folder"), [("acdc", "acdc"), ("brats2020", "brats2020"), ("nnunet", "nnunet")])
+def test_a_3d_network_trains_on_real_volumes(segkit: Command, install, tmp_path: Path, dataset: str, folder: str) -> None:  # type: ignore[no-untyped-def]
+    root = real(folder) / ("Task04_Hippocampus-layout" if dataset == "nnunet" else "")
+    install("acme", CUBE_NET)
+    words = [
+        "train",
+        "--dataset",
+        dataset,
+        "--data-dir",
+        root,
+        "--model",
+        "cube-net",
+        "-o",
+        "preprocess.size=32",
+        "--epochs",
+        "2",
+    ]
+    done = segkit(*words, "--batch-size", "2", "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert segkit("evaluate", tmp_path / "run", "--subset", "all").code == 0

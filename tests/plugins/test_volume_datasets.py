@@ -1,0 +1,227 @@
+"""ACDC, BraTS and nnU-Net's layout: the traps, on files that we write ourselves; 2D and 3D networks train on volumes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from test_datasets import opened, synth
+
+from conftest import Command
+from segkit.errors import SegkitError, UsageError
+
+CUBE_NET = """
+from segkit.api import ModelSpec, hookimpl
+
+@hookimpl
+def segkit_models():
+    return [ModelSpec("cube-net", "a 3D model", "acme_module:build", dims=(3,), stride=2)]
+
+def build(task, options):
+    import torch
+    assert task.dims == 3
+    down, up = torch.nn.Conv3d(task.channels, 4, 3, stride=2, padding=1), torch.nn.ConvTranspose3d(4, task.outputs, 2, 2)
+    return torch.nn.Sequential(down, torch.nn.BatchNorm3d(4), torch.nn.ReLU(), up)
+"""
+
+
+# acdc
+
+
+def test_acdc_frames_are_those_of_info_cfg(tmp_path: Path) -> None:
+    root = synth("acdc", tmp_path, cases=4)
+    dataset = opened("acdc", root)
+    assert {case.id for case in dataset.cases} == {f"patient00{n}_{phase}" for n in (1, 2) for phase in ("ED", "ES")}
+    first = next(case for case in dataset.cases if case.id == "patient001_ES")
+    assert (first.group, first.subset, first.label, first.metadata["frame"]) == ("patient001", "train", "NOR", 7)
+    assert dataset.read(first).spacing == pytest.approx((1.5, 1.5, 5.0))
+    assert dataset.task.classes == ("background", "RV", "myocardium", "LV")
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_missing_acdc_frame_is_cut_out_of_the_4d_file(tmp_path: Path, ending: str) -> None:
+    root = synth("acdc", tmp_path, cases=2)
+    folder = root / "training" / "patient001"
+    series = np.random.default_rng(0).integers(0, 99, (24, 24, 8, 12)).astype(np.int16)
+    nib.save(nib.Nifti1Image(series, np.diag([1.5, 1.5, 5, 1])), folder / f"patient001_4d{ending}")
+    (folder / "patient001_frame07.nii.gz").unlink()
+    dataset = opened("acdc", root)
+    systole = next(case for case in dataset.cases if case.metadata["phase"] == "ES")
+    assert np.array_equal(dataset.read(systole).image[0], series[..., 6])  # frames count from 1
+    (folder / "Info.cfg").write_text("ED: 1\nES: 13\n")
+    (folder / "patient001_frame13_gt.nii.gz").write_bytes((folder / "patient001_frame07_gt.nii.gz").read_bytes())
+    dataset = opened("acdc", root)
+    with pytest.raises(SegkitError, match=r"has 12 frames; Info.cfg names frame 13"):
+        dataset.read(next(case for case in dataset.cases if case.metadata["phase"] == "ES"))
+
+
+@pytest.mark.parametrize("content", ["ES: 7\n", "ED: one\nES: 7\n", None])
+def test_an_info_cfg_without_ed_is_one_cases_error(tmp_path: Path, content: str | None) -> None:
+    root = synth("acdc", tmp_path, cases=4)
+    info = root / "training" / "patient001" / "Info.cfg"
+    info.unlink() if content is None else info.write_text(content)
+    dataset = opened("acdc", root)
+    assert len(dataset.cases) == 3
+    broken = next(case for case in dataset.cases if case.id == "patient001")
+    with pytest.raises(SegkitError, match=r"Info.cfg does not name the ED and ES frames"):
+        dataset.read(broken)
+
+
+def test_frames_without_truth_are_left_out_and_told(tmp_path: Path) -> None:
+    root = synth("acdc", tmp_path, cases=4)
+    (root / "testing" / "patient002" / "patient002_frame01_gt.nii.gz").unlink()
+    dataset = opened("acdc", root)
+    assert len(dataset.cases) == 3 and "patient002_ED" in dataset.notes[0]
+    assert len(opened("acdc", root, labelled=False).cases) == 4
+
+
+# brats
+
+
+def test_brats_labels_modalities_and_regions(tmp_path: Path) -> None:
+    root = synth("brats2020", tmp_path, cases=2)
+    dataset = opened("brats2020", root, modalities="t1ce,zeros,flair")
+    assert len(dataset.cases) == 2  # the second one's mask is called W39_1998.09.19_Segm.nii.gz
+    folder = root / "MICCAI_BraTS2020_TrainingData" / "BraTS20_Training_001"
+    stored = nib.as_closest_canonical(nib.load(folder / "BraTS20_Training_001_seg.nii.gz")).get_fdata()
+    sample = dataset.read(dataset.cases[0])
+    assert sample.mask is not None and np.array_equal(sample.mask == 3, stored == 4) and sample.mask.max() == 3
+    flair = nib.as_closest_canonical(nib.load(folder / "BraTS20_Training_001_flair.nii.gz")).get_fdata()
+    assert np.array_equal(sample.image[2], flair) and not sample.image[1].any()
+    assert dataset.task.regions["TC"] == ("NCR", "ET") and dataset.task.channel_names == ("t1ce", "zeros", "flair")
+
+
+def test_brats_slices_are_cut_and_checked(tmp_path: Path) -> None:
+    root = synth("brats2020", tmp_path, cases=1)
+    dataset = opened("brats2020", root, slices="5,10")
+    assert dataset.read(dataset.cases[0]).image.shape == (4, 24, 24, 10)
+    too_many = opened("brats2020", root, slices="20,10")
+    with pytest.raises(SegkitError, match="24 axial slices"):
+        too_many.read(too_many.cases[0])
+
+
+@pytest.mark.parametrize(
+    ("folder", "names", "group"),
+    [
+        ("BraTS2021_00002", ["BraTS2021_00002_{}"], "BraTS2021_00002"),
+        ("BraTS-GLI-00002-001", ["BraTS-GLI-00002-001-{}"], "BraTS-GLI-00002"),
+    ],
+)
+def test_the_names_of_later_years_are_understood(tmp_path: Path, folder: str, names: list[str], group: str) -> None:
+    source = synth("brats2020", tmp_path / "source", cases=2) / "MICCAI_BraTS2020_TrainingData" / "BraTS20_Training_001"
+    later = "-" in folder
+    tokens = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w", "seg": "seg"}
+    (tmp_path / "new" / folder).mkdir(parents=True)
+    for old, new in tokens.items():
+        name = names[0].format(new if later else old)
+        shutil.copy(source / f"BraTS20_Training_001_{old}.nii.gz", tmp_path / "new" / folder / f"{name}.nii.gz")
+    dataset = opened("brats2020", tmp_path / "new")
+    assert [(case.id, case.group) for case in dataset.cases] == [(folder, group)]
+    assert len(dataset.cases[0].files) == 5
+
+
+def test_wrong_modalities_and_missing_files_are_told(tmp_path: Path) -> None:
+    root = synth("brats2020", tmp_path, cases=2)
+    with pytest.raises(UsageError, match=r"dataset.modalities = flair,pet"):
+        opened("brats2020", root, modalities="flair,pet")
+    folder = root / "MICCAI_BraTS2020_TrainingData" / "BraTS20_Training_001"
+    (folder / "BraTS20_Training_001_t2.nii.gz").unlink()
+    dataset = opened("brats2020", root)
+    with pytest.raises(SegkitError, match="has no t2 volume"):
+        dataset.read(dataset.cases[0])
+    nib.save(nib.Nifti1Image(np.zeros((24, 24, 24), np.int16), np.eye(4)), folder / "BraTS20_Training_001_t2.nii.gz")
+    dataset = opened("brats2020", root)
+    with pytest.raises(SegkitError, match="another grid"):
+        dataset.read(dataset.cases[0])
+
+
+# nnunet
+
+
+def test_nnunet_regions_channels_and_ignore(tmp_path: Path) -> None:
+    root = synth("nnunet", tmp_path, cases=3)
+    record = json.loads((root / "dataset.json").read_text())
+    (root / "dataset.json").write_text(json.dumps({**record, "labels": {**record["labels"], "ignore": 3}}))
+    file = root / "labelsTr" / "case_000.nii.gz"
+    labels = np.asarray(nib.load(file).dataobj).copy()
+    labels[0, 0, 0] = 3
+    nib.save(nib.Nifti1Image(labels, nib.load(file).affine), file)
+    dataset = opened("nnunet", root)
+    assert dataset.task.classes == ("background", "rim", "core") and dataset.task.channel_names == ("T1", "T2")
+    assert dataset.task.regions["whole"] == ("rim", "core") and dataset.task.ignore_index == 255
+    sample = dataset.read(dataset.cases[0])
+    assert sample.mask is not None and (sample.mask == 255).sum() == 1 and sample.image.shape[0] == 2
+
+
+def test_a_decathlon_json_and_no_json_mean_the_same(tmp_path: Path) -> None:
+    root = synth("nnunet", tmp_path, cases=3)
+    for path in list((root / "imagesTr").iterdir()):
+        path.unlink() if "_0001" in path.name else path.rename(path.with_name(path.name.replace("_0000", "")))
+    decathlon = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "rim", "2": "core"}}
+    (root / "dataset.json").write_text(json.dumps(decathlon))
+    stated = opened("nnunet", root)
+    (root / "dataset.json").unlink()
+    inferred = opened("nnunet", root)
+    assert stated.task.classes == ("background", "rim", "core") and stated.task.channel_names == ("MRI",)
+    assert inferred.task.classes == ("background", "class-1", "class-2") and "no dataset.json" in inferred.notes[0]
+    assert np.array_equal(stated.read(stated.cases[0]).mask, inferred.read(inferred.cases[0]).mask)  # type: ignore[arg-type]
+
+
+def test_a_label_that_dataset_json_does_not_name_is_refused(tmp_path: Path) -> None:
+    root = synth("nnunet", tmp_path, cases=1)
+    (root / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "rim": 1}}))
+    dataset = opened("nnunet", root)
+    with pytest.raises(SegkitError, match=r"case_000.nii.gz holds \[2\], which dataset.json does not name"):
+        dataset.read(dataset.cases[0])
+
+
+# training
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad", "native", "patch"])
+@pytest.mark.parametrize("model", ["unet", "cube-net"])
+def test_2d_and_3d_networks_train_on_volumes_and_are_scored_on_their_own_grid(
+    segkit: Command,
+    install,
+    tmp_path: Path,
+    fit: str,
+    model: str,  # type: ignore[no-untyped-def]
+) -> None:
+    install("acme", CUBE_NET)
+    synth("acdc", tmp_path / "data", cases=12)
+    options = f"-o preprocess.fit={fit} --batch-size 4 --epochs 1"
+    options += " -o model.width=2 -o model.depth=1" if model == "unet" else ""
+    options += "" if fit == "native" else " -o preprocess.size=12"
+    words = ["train", "--dataset", "acdc", "--data-dir", tmp_path / "data", "--model", model, *options.split()]
+    done = segkit(*words, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    document = json.loads(segkit("evaluate", tmp_path / "run", "--json").out)
+    assert document["cases"] == 2 and document["groups"] == 1
+    table = np.array(document["counts"]["dice"]["confusion"])
+    assert table.sum() == 2 * 24 * 24 * 8  # every voxel of both frames, once
+
+
+def test_a_3d_phantom_is_learned(segkit: Command, install, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    install("acme", CUBE_NET)
+    options = (
+        "-o dataset.dims=3 -o dataset.size=24 -o dataset.cases=16 -o preprocess.size=24 --epochs 40 --lr 0.02 --batch-size 4"
+    )
+    words = [
+        "train",
+        "--dataset",
+        "phantom",
+        "--model",
+        "cube-net",
+        *options.split(),
+        "--augment",
+        "light",
+        "--batch-size",
+        "4",
+    ]
+    assert segkit(*words, "--out", tmp_path / "run").code == 0
+    document = json.loads(segkit("evaluate", tmp_path / "run", "--json").out)
+    assert document["figures"]["per_case"]["dice"]["mean"] > 0.8
