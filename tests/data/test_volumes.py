@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -96,9 +95,9 @@ def damaged(tmp_path: Path, kind: str) -> Path:
     elif kind == "nan.nii":
         save(tmp_path / kind, np.full((2, 2, 2), np.nan, np.float32), np.eye(4))
     elif kind == "flat.nii":
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nibabel divides by the zero on writing
-            save(tmp_path / kind, np.zeros((2, 2, 2), np.uint8), np.diag([1.0, 1, 0, 1]))
+        header = nib.Nifti1Header()
+        header.set_sform(np.diag([1.0, 1, 0, 1]), code=1)
+        nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), None, header), tmp_path / kind)
     elif kind == "five.nii":
         save(tmp_path / kind, np.zeros((2, 2, 2, 2, 2), np.uint8), np.eye(4))
     elif kind == "colours.nii":
