@@ -30,7 +30,7 @@ class Volume:
 
     Args:
         array: (C, X, Y, Z) in closest RAS, in stored units (scaled where the file says so).
-        spacing: mm along X, Y, Z.
+        spacing: mm along X, Y, Z, by the header's pixdim.
         affine: (4, 4) voxel of `array` to world, mm.
     """
 
@@ -80,9 +80,8 @@ def read_volume(path: Path) -> Volume:
     turned = apply_orientation(array, orientation)
     affine = image.affine @ inv_ornt_aff(orientation, array.shape[:3])
     channels = turned[None] if turned.ndim == 3 else np.moveaxis(turned, -1, 0)
-    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     native = channels.astype(channels.dtype.newbyteorder("="), copy=False)
-    return Volume(np.ascontiguousarray(native), (float(spacing[0]), float(spacing[1]), float(spacing[2])), affine)
+    return Volume(np.ascontiguousarray(native), _spacing(image, orientation), affine)
 
 
 def read_label_volume(path: Path) -> tuple[NDArray[np.int32], Volume]:
@@ -130,6 +129,17 @@ def _orientation(image: Any, path: Path) -> Array:
         raise SegkitError(f"{path} has an affine that places no voxel: {image.affine[:3].round(3).tolist()}.")
     orientation: Array = io_orientation(image.affine)
     return orientation
+
+
+def _spacing(image: Any, orientation: Array) -> tuple[float, float, float]:
+    """Voxel sizes by the header's pixdim, as ITK reads them: ACDC's affines say 1 mm where pixdim says 10 mm."""
+    zooms = [float(size) for size in image.header.get_zooms()[:3]]
+    sizes = np.sqrt((image.affine[:3, :3] ** 2).sum(axis=0))
+    spacing = [1.0, 1.0, 1.0]
+    for own, (ras, _) in enumerate(orientation):
+        known = own < len(zooms) and np.isfinite(zooms[own]) and zooms[own] > 0
+        spacing[int(ras)] = zooms[own] if known else float(sizes[own])
+    return spacing[0], spacing[1], spacing[2]
 
 
 def _inverse(orientation: Array) -> Array:

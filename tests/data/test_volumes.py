@@ -71,6 +71,16 @@ def test_scaled_big_endian_and_four_axes(tmp_path: Path) -> None:
     assert np.allclose(volume.array, np.moveaxis(values, -1, 0), atol=0.01)
 
 
+def test_spacing_is_pixdims_where_the_affine_does_not_know_it(tmp_path: Path) -> None:
+    header = nib.Nifti1Header()
+    header.set_sform(np.diag([1.0, -1, 1, 1])[[1, 0, 2, 3]], code=2)  # axes turned, sizes of 1, as in ACDC
+    image = nib.Nifti1Image(np.zeros((2, 3, 4), np.uint8), None, header)
+    image.header["pixdim"][1:4] = 1.5, 2.5, 10
+    nib.save(image, tmp_path / "x.nii.gz")
+    assert nib.affines.voxel_sizes(nib.load(tmp_path / "x.nii.gz").affine).tolist() == [1, 1, 1]
+    assert read_volume(tmp_path / "x.nii.gz").spacing == (2.5, 1.5, 10)
+
+
 def test_labels_must_be_whole_and_single(tmp_path: Path) -> None:
     labels, _ = read_label_volume(save(tmp_path / "x.nii", np.eye(3, dtype=np.float32)[..., None], np.eye(4)))
     assert labels.dtype == np.int32 and labels.sum() == 3
