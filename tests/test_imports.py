@@ -36,9 +36,10 @@ LIGHT = ["segkit"] + [
 ]
 COMMANDS = [f"segkit.cli.{path.stem}" for path in (ROOT / "segkit/cli").glob("*.py") if path.stem != "__init__"]
 SPECS = [f"{path.parent.name}.plugin" for path in (ROOT / "plugins").glob("segkit_*/plugin.py")]
-ARRAYS = [f"segkit.data.{name}" for name in ["images", "pairing", "preprocess", "split", "overlay", "cache", "reading"]] + [
-    f"segkit.engine.{name}" for name in ["infer", "predict", "evaluate", "stats", "holdout"]
-]
+ARRAYS = [
+    f"segkit.data.{name}"
+    for name in ["images", "pairing", "preprocess", "split", "overlay", "cache", "reading", "volumes", "check"]
+] + [f"segkit.engine.{name}" for name in ["infer", "predict", "evaluate", "stats", "holdout"]]
 
 
 def imported_by(code: str) -> set[str]:

@@ -3,24 +3,60 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from segkit import plugins, terminal
+from segkit.cli.output import print_json, print_table
 from segkit.errors import UsageError
 
-app = typer.Typer(help="Work on datasets themselves.", no_args_is_help=True)
+app = typer.Typer(help="Check, explore and make up datasets; look after the cache.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A dataset; 'segkit datasets' lists them.")]
+Root = Annotated[str | None, typer.Option("--data-dir", help="Where the data lies.")]
+Option = Annotated[list[str] | None, typer.Option("-o", metavar="dataset.KEY=VALUE", help="An option of the dataset.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
-@app.callback()
-def _root() -> None:
-    """Keeps `synth` a subcommand while it is the only one."""
+@app.command()
+def check(name: Name, data_dir: Root = None, option: Option = None, json: Json = False) -> None:
+    """Read every case: counts, sizes, class balance, and what would make a training fail or lie (then exit 1)."""
+    from segkit.data import check as checks
+
+    with terminal.results_only():
+        dataset = _open(name, data_dir, option)[1]
+        report = checks.check(dataset)
+    document = {"dataset": name, **checks.summary(dataset, report)}
+    if json:
+        print_json(document)
+    else:
+        _print(document)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def explore(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and index.html.")],
+    data_dir: Root = None,
+    option: Option = None,
+) -> None:
+    """Draw intensities, target sizes, shapes and places, and class balance, by subset: PNGs and one HTML page."""
+    from segkit.config import PREPROCESS_DEFAULTS
+    from segkit.report.explore import explore as draw
+
+    with terminal.results_only():
+        choice, dataset = _open(name, data_dir, option)
+        intensity = {**PREPROCESS_DEFAULTS, **choice.spec.preprocess}["intensity"]
+        page = draw(dataset, out, name, str(intensity))
+    terminal.say(f"written: {page}")
 
 
 @app.command()
 def synth(
-    name: Annotated[str, typer.Argument(help="A dataset; 'segkit datasets' lists them.")],
+    name: Name,
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.")],
     cases: Annotated[int, typer.Option(min=1, help="How many cases.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of the drawing.")] = 0,
@@ -34,3 +70,48 @@ def synth(
         raise UsageError(f"--out {out} exists already.", "Choose another folder.")
     found.spec.load(target)(out, cases, seed)
     terminal.say(f"{cases} made-up cases are in {out}")
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False, json: Json = False
+) -> None:
+    """Show where preprocessed cases are kept and how large that is; --clear empties it."""
+    from segkit.data.cache import cache_folder, clear_cache, measure
+
+    folder = cache_folder()
+    files, size = measure(folder)
+    if clear:
+        clear_cache(folder)
+    if json:
+        print_json({"folder": str(folder), "files": files, "bytes": size, "cleared": clear})
+        return
+    typer.echo(f"{folder}: {files} files, {size / 1e6:,.1f} MB{', now removed' if clear else ''}")
+
+
+def _open(name: str, data_dir: str | None, option: list[str] | None) -> tuple[Any, Any]:
+    """The chosen spec and the opened dataset."""
+    from segkit.config import gather, resolve_data
+    from segkit.data.reading import open_dataset
+
+    values = gather({}, {"dataset": name, "data_dir": data_dir}, option or [], ("dataset",))
+    choice, root, _ = resolve_data(values, plugins.load())
+    return choice, open_dataset(choice, root)
+
+
+def _print(document: dict[str, Any]) -> None:
+    rows = []
+    for name, facts in document["subsets"].items():
+        balance = ", ".join(f"{label} {100 * (share or 0):.2f} %" for label, share in facts["class_balance"].items())
+        sizes = list(facts["sizes"])
+        shown = sizes[0] if len(sizes) == 1 else f"{len(sizes)} kinds: {', '.join(sizes[:3])}, ..." if sizes else "-"
+        spacing = ", ".join(list(facts["spacings"])[:2]) or "-"
+        counts = [str(facts[key]) for key in ("cases", "groups", "without_target")]
+        rows.append([name, *counts, shown, spacing, balance])
+    columns = ("subset", "cases", "groups", "no target", "size", "spacing (mm)", "share of pixels")
+    print_table(columns, rows, title=f"{document['dataset']}: {document['cases']} cases, {document['unusable']} unusable")
+    for kind, words in (("warnings", "Note"), ("problems", "Problem")):
+        for text in document[kind]:
+            typer.echo(f"{words}: {text}")
+    if not document["problems"]:
+        typer.echo("Nothing here would make a training fail or lie.")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -149,3 +150,15 @@ def _stat(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise SegkitError(f"{path} cannot be read: {error.strerror}.") from None
     return status.st_size, status.st_mtime_ns
+
+
+def measure(folder: Path) -> tuple[int, int]:
+    """How many files the cache holds, and their bytes."""
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    return len(sizes), sum(sizes)
+
+
+def clear_cache(folder: Path) -> None:
+    """Remove the cache's own files: two-letter folders of hash-named entries, and nothing else that may lie there."""
+    for entry in folder.glob("[0-9a-f][0-9a-f]") if folder.is_dir() else ():
+        shutil.rmtree(entry)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.data.images import is_image
+from segkit.data.images import SUFFIXES
 from segkit.errors import UsageError
 
 MASK_SUFFIX = re.compile(r"[_-](mask|masks|gt|label|labels|seg|segmentation|manual\d*|groundtruth|annotation)$", re.I)
@@ -41,8 +42,11 @@ def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
 
 def list_images(folder: Path) -> list[Path]:
     """All image files below a folder, in natural order; hidden files and folders are left out."""
-    files = (path for path in folder.rglob("*") if is_image(path) and not _is_hidden(path.relative_to(folder)))
-    return sorted((path for path in files if path.is_file()), key=lambda path: natural_order(str(path)))
+    found = []
+    for place, folders, names in os.walk(folder):  # links to folders are not followed: no loops
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(place, name) for name in names if name.lower().endswith(SUFFIXES) and name[0] != "."]
+    return [Path(path) for path in sorted(found, key=natural_order)]
 
 
 def pair_files(images: Path, masks: Path | None) -> Pairs:
@@ -82,10 +86,6 @@ def missing_data(what: str, root: Path, looked_for: Sequence[str], layout: str, 
     )
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
 def _partner(key: str, images: Mapping[str, Path], plain: Mapping[str, str]) -> str:
     """The key of the image that a mask belongs to: its own, else without the mask's suffix, else without the image's."""
     if key in images:
@@ -95,7 +95,7 @@ def _partner(key: str, images: Mapping[str, Path], plain: Mapping[str, str]) -> 
 
 
 def _key(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
+    return os.path.splitext(str(path)[len(str(folder)) + 1 :])[0].replace(os.sep, "/")
 
 
 def _by_key(keys: Mapping[Path, str]) -> dict[str, Path]:

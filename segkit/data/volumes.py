@@ -152,3 +152,9 @@ def _inverse(orientation: Array) -> Array:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def same_grid(one: Path, other: Path) -> bool:
+    """Whether two files have the same size (of the first three axes) and affine, by their headers alone."""
+    first, second = _open(one), _open(other)
+    return first.shape[:3] == second.shape[:3] and np.allclose(first.affine, second.affine, atol=1e-3)
