@@ -25,12 +25,14 @@ class Preprocess:
     slice_axis: Literal[0, 1, 2] | None = option(
         None, "which axis of a volume 2D models take slices along; auto: the one of largest spacing, else the last"
     )
-    intensity: Literal["scale255", "zscore", "minmax", "percentile", "max", "imagenet", "none"] | None = option(
+    intensity: Literal["scale255", "zscore", "minmax", "percentile", "max", "imagenet", "encoder", "none"] | None = option(
         None,
         "scale255: / 255 (16 bit: / 65535); zscore, minmax, max: by the image's own values, per channel; "
-        "percentile: clip to the 0.5th and 99.5th, then minmax; imagenet: its mean and std",
+        "percentile: clip to the 0.5th and 99.5th, then minmax; imagenet, encoder: its mean and std",
     )
     intensity_per: Literal["case", "slice"] = option("case", "slice: volumes are normalised slice by slice")
+    mean: tuple[float, ...] | None = option(None, "of each channel, for intensity=encoder; asked of timm if not given")
+    std: tuple[float, ...] | None = option(None, "of each channel, for intensity=encoder; asked of timm if not given")
 
 
 @dataclass(frozen=True)

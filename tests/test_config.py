@@ -168,6 +168,40 @@ def test_multiclass_masks_get_a_loss_that_takes_them() -> None:
     assert loss is not None and "multiclass" in loss.spec.modes
 
 
+ENCODED = """
+from dataclasses import dataclass
+from segkit.api import ModelSpec, hookimpl, option
+
+@dataclass(frozen=True)
+class Options:
+    encoder: str = option("resnet18", "timm's name")
+
+@hookimpl
+def segkit_models():
+    return [ModelSpec("coded-net", "a model", "acme_module:build", Options)]
+
+def build(task, options):
+    import torch
+    return torch.nn.Conv2d(task.channels, task.outputs, 1)
+"""
+
+
+def test_the_encoders_own_mean_and_std_come_from_timm_and_stand_in_the_record(install, segkit, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    install("acme", ENCODED)
+    words = (
+        "train --dataset phantom -o dataset.cases=4 -o dataset.size=16 -o preprocess.intensity=encoder --epochs 1".split()
+    )
+    name = "vit_base_patch16_224.augreg_in21k_ft_in1k"  # its published mean and std are 0.5, unlike ImageNet's
+    assert segkit(*words, "--model", "coded-net", "-o", f"model.encoder={name}", "--out", tmp_path / "run").code == 0
+    written = tomllib.loads((tmp_path / "run" / "run.toml").read_text())["preprocess"]
+    assert (written["mean"], written["std"]) == ([0.5] * 3, [0.5] * 3)
+    assert segkit("evaluate", tmp_path / "run").code == 0
+    told = segkit(*words, "--model", "coded-net", "-o", "model.encoder=nonsense")
+    assert told.code == 2 and "no pretrained encoder 'nonsense'" in told.err
+    told = segkit(*words, "--model", "unet")
+    assert told.code == 2 and "has no option 'encoder'" in told.err
+
+
 def test_a_recipe_is_a_starting_point(install, segkit, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     install("acme", "from segkit.api import RecipeSpec, hookimpl\n@hookimpl\ndef segkit_recipes():\n"
             "    return [RecipeSpec('quick', 'a quick look', 'acme_recipes:quick.toml')]")  # fmt: skip

@@ -20,13 +20,13 @@ from segkit.api import (
     Task,
     UsageError,
     find_folder,
+    is_volume,
     missing_data,
     pair_files,
-    read_image,
-    read_mask,
 )
 from segkit_datasets.mask_values import infer_values, value_of
 from segkit_datasets.plugin import FOLDER_LAYOUT, FolderOptions
+from segkit_datasets.reading import read_any, read_labels
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "frames")
 MASK_FOLDERS = (
@@ -63,12 +63,14 @@ def open_folder(root: Path, options: FolderOptions, labelled: bool = True) -> Da
         what = "An image with a mask" if labelled else "An image"
         raise missing_data(what, root, ["images/NAME.*", "masks/NAME.*"], FOLDER_LAYOUT)
     options, inferred = _infer(options, everything, labelled)
-    task = _task(options)
+    task = _task(options, dims=_dims([image for _, image, _ in everything]))
     cases = tuple(_case(pair, subset, options.group) for subset, part in pairs.items() for pair in part)
 
     def read(case: Case) -> Sample:
-        image = _with_channels(read_image(case.files["image"]), task.channels, case.files["image"])
-        return Sample(image, _to_labels(case.files["mask"], options) if "mask" in case.files else None)
+        sample = read_any(case.files["image"])
+        image = _with_channels(sample.image, task.channels, case.files["image"])
+        mask = _to_labels(case.files["mask"], options) if "mask" in case.files else None
+        return dataclasses.replace(sample, image=image, mask=mask)
 
     return Dataset(task, cases, read, options, notes=(*inferred, *_unpaired(found.values(), labelled)))
 
@@ -108,7 +110,7 @@ def _infer(options: FolderOptions, pairs: Sequence[Pair], labelled: bool) -> tup
     looked_at = [mask for _, _, mask in _spaced(pairs, LOOKED_AT) if mask is not None]
     ours: dict[str, Any] = {}
     if options.channels is None:
-        ours["channels"] = max(len(read_image(image)) for _, image, _ in _spaced(pairs, 20))
+        ours["channels"] = max(len(read_any(image).image) for _, image, _ in _spaced(pairs, 20))
     if options.values is None and labelled:
         ours["values"], ignored = infer_values(looked_at, options.ignore)
         ours["ignore"] = options.ignore if ignored is None else ignored
@@ -145,17 +147,25 @@ def _is_threshold(options: FolderOptions) -> bool:
     return len(values) == 2 and options.ignore is None and not any(value.startswith("#") for value in values)
 
 
-def _task(options: FolderOptions) -> Task:
+def _dims(images: Sequence[Path]) -> int:
+    volumes = [path for path in images if is_volume(path)]
+    if volumes and len(volumes) < len(images):
+        flat = next(path for path in images if not is_volume(path))
+        raise UsageError(f"{volumes[0]} is a volume, {flat} an image; a dataset is one or the other.")
+    return 3 if volumes else 2
+
+
+def _task(options: FolderOptions, dims: int) -> Task:
     classes = options.classes or ()
     try:
         mode = "binary" if len(classes) == 2 else "multiclass"
-        return Task(options.channels or 1, classes, mode=mode, ignore_index=None if options.ignore is None else 255)  # type: ignore[arg-type]
+        return Task(options.channels or 1, classes, dims, mode, ignore_index=None if options.ignore is None else 255)  # type: ignore[arg-type]
     except ValueError as error:
         raise UsageError(f"dataset.classes: {error}.") from None
 
 
 def _to_labels(path: Path, options: FolderOptions) -> NDArray[np.int32]:
-    stored = read_mask(path, colours=True)
+    stored = read_labels(path)
     values = [value_of(value) for value in options.values or ()]
     if _is_threshold(options):
         low, high = sorted(values)

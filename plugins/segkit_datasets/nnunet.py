@@ -13,7 +13,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from numpy.typing import NDArray
 
 from segkit.api import (
     Case,
@@ -26,14 +25,11 @@ from segkit.api import (
     is_volume,
     missing_data,
     natural_order,
-    read_image,
-    read_label_volume,
-    read_mask,
-    read_volume,
     volume_stem,
 )
 from segkit_datasets.phantom import draw_volume
 from segkit_datasets.plugin import NNUNET_LAYOUT, PhantomOptions
+from segkit_datasets.reading import read_any, read_labels
 
 CHANNEL = re.compile(r"_(\d{4})$")
 LOOKED_AT = 200  # masks that classes are inferred from, evenly spaced
@@ -76,7 +72,7 @@ def open_nnunet(root: Path, options: NoOptions, labelled: bool = True) -> Datase
     labels, inferred = _labels(record, list(masks.values()))
     first = next(iter(paired.values()))
     dims = 3 if is_volume(first[0]) else 2
-    channels = sum(len(_read_any(path)[0]) for path in first)
+    channels = sum(len(read_any(path).image) for path in first)
     names = tuple(str(name) for name in (record.get("channel_names") or record.get("modality") or {}).values())
     task = Task(
         channels,
@@ -172,7 +168,7 @@ def _labels(record: Mapping[str, Any], masks: Sequence[Path]) -> tuple[Labels, l
 
 def _infer(masks: Sequence[Path]) -> tuple[Labels, list[str]]:
     step = max(1, -(-len(masks) // LOOKED_AT))
-    found = {value for path in masks[::step] for value in np.unique(_read_labels(path)).tolist()}
+    found = {value for path in masks[::step] for value in np.unique(read_labels(path)).tolist()}
     top = max(1, *found)
     if top > 255:
         raise UsageError(f"The labels go up to {top}; that is no label map.", "Write a dataset.json with the labels.")
@@ -181,27 +177,15 @@ def _infer(masks: Sequence[Path]) -> tuple[Labels, list[str]]:
     return Labels(names, tuple(range(top + 1))), [note]
 
 
-def _read_any(path: Path) -> tuple[NDArray[Any], tuple[float, ...] | None, NDArray[np.float64] | None]:
-    """(C, *S), spacing, affine of a volume or an image."""
-    if is_volume(path):
-        volume = read_volume(path)
-        return volume.array, volume.spacing, volume.affine
-    return read_image(path), None, None
-
-
-def _read_labels(path: Path) -> NDArray[np.int32]:
-    return read_label_volume(path)[0] if is_volume(path) else np.asarray(read_mask(path))
-
-
 def _read(case: Case, labels: Labels) -> Sample:
-    parts = [_read_any(path) for role, path in case.files.items() if role != "mask"]
-    image, spacing, affine = parts[0]
-    if any(part[0].shape[1:] != image.shape[1:] for part in parts):
-        raise SegkitError(f"The channels of case {case.id!r} differ in size: {[part[0].shape[1:] for part in parts]}.")
-    sample = Sample(np.concatenate([part[0] for part in parts]), None, spacing, affine)
+    parts = [read_any(path) for role, path in case.files.items() if role != "mask"]
+    sizes = [part.image.shape[1:] for part in parts]
+    if len(set(sizes)) > 1:
+        raise SegkitError(f"The channels of case {case.id!r} differ in size: {sizes}.")
+    sample = dataclasses.replace(parts[0], image=np.concatenate([part.image for part in parts]))
     if "mask" not in case.files:
         return sample
-    stored = _read_labels(case.files["mask"])
+    stored = read_labels(case.files["mask"])
     mask = np.full_like(stored, -1)
     for label, value in enumerate(labels.values):
         mask[stored == value] = label

@@ -9,7 +9,7 @@ from segkit.api import DatasetSpec, hookimpl, option
 
 FOLDER_LAYOUT = """\
   DATA_DIR/
-    images/   any tree of PNG, JPEG, BMP, GIF, WebP, TIFF
+    images/   any tree of PNG, JPEG, BMP, GIF, WebP, TIFF, or of NIfTI volumes
     masks/    the same names; also NAME_mask, NAME_gt, NAME_segmentation, ...; the extension may differ
   or an official split: DATA_DIR/train, val and test, each with images/ and masks/
 """
@@ -84,7 +84,7 @@ class FolderOptions:
         None, "mask value of each class, a number or a colour like #ff0000; inferred if not given"
     )
     ignore: int | None = option(None, "mask value that is not looked at", minimum=0)
-    channels: Literal[1, 3] | None = option(None, "image channels; inferred if not given")
+    channels: int | None = option(None, "image channels; inferred if not given", minimum=1)
     group: str | None = option(
         None, "regular expression on the image's name; what it matches names the patient, whom no split tears"
     )

@@ -87,8 +87,10 @@ def start(
     dataset = open_dataset(config.dataset, config.root)
     config = configs.complete(config, dataset, catalogue)
 
+    from segkit.engine.encoder import fill_statistics
     from segkit.engine.train import train as run_training
 
+    config = fill_statistics(config)
     terminal.say(configs.summary(config))
     try:
         with terminal.results_only():

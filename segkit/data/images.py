@@ -1,4 +1,4 @@
-"""The one reader and writer of 2D images: PNG, JPEG, BMP, GIF, WebP, TIFF in; PNG and TIFF out.
+"""The one reader and writer of 2D images: PNG, JPEG, BMP, GIF, WebP, TIFF, DICOM in; PNG and TIFF out.
 
 Three decoders, because each of them is silently wrong somewhere:
 tifffile for TIFF   cv2 returns one channel of three where a file tagged gray holds RGB (public copies of CVC-ClinicDB);
@@ -8,6 +8,7 @@ cv2 for one case    Pillow cuts 16-bit colour PNGs down to 8 bit.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from segkit.errors import SegkitError
 from segkit.files import replacing
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-LARGEST_IMAGE = 1_000_000_000  # pixels: more is taken for a decompression bomb
+LARGEST_IMAGE = int(float(os.environ.get("SEGKIT_MAX_PIXELS") or 1e9))  # more is taken for a decompression bomb
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -95,6 +96,11 @@ def write_image(path: Path, image: Array) -> None:
 def _decode(path: Path, labels: bool) -> Array:
     """(H, W) or (H, W, channels RGB[A]) of any supported file."""
     start = _head(path)
+    if start[128:] == b"DICM":
+        from segkit.data.dicom import read_slice
+
+        pixels = read_slice(path)
+        return pixels[0] if len(pixels) == 1 else np.moveaxis(pixels, 0, -1)
     try:
         if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return _decode_tiff(path, labels)
@@ -113,7 +119,7 @@ def _decode(path: Path, labels: bool) -> Array:
 def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            start = file.read(32)
+            start = file.read(132)
     except OSError as error:
         raise SegkitError(f"{path} cannot be read: {error.strerror}.") from None
     if not start:
@@ -127,7 +133,9 @@ def _decode_tiff(path: Path, labels: bool) -> Array:
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
         if len(file.pages) > 1:
-            raise SegkitError(f"{path} has {len(file.pages)} pages; an image has one.", "Save each page as a file.")
+            raise SegkitError(
+                f"{path} has {len(file.pages)} pages; an image has one.", "As a volume: segkit.api.read_volume."
+            )
         _check_size(path, page.imagewidth * page.imagelength)
         pixels: Array = np.asarray(page.asarray())
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
@@ -171,7 +179,10 @@ def _decode_deep_png(path: Path) -> Array:
 
 def _check_size(path: Path, pixels: int) -> None:
     if pixels > LARGEST_IMAGE:
-        raise SegkitError(f"{path} declares {pixels:,} pixels; more than {LARGEST_IMAGE:,} are refused.")
+        raise SegkitError(
+            f"{path} declares {pixels:,} pixels; more than {LARGEST_IMAGE:,} are refused.",
+            "SEGKIT_MAX_PIXELS sets the limit.",
+        )
 
 
 def _first_line(error: Exception) -> str:

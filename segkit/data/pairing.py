@@ -15,6 +15,9 @@ MASK_SUFFIX = re.compile(r"[_-](mask|masks|gt|label|labels|seg|segmentation|manu
 IMAGE_SUFFIX = re.compile(r"[_-](image|img|training|test)$", re.I)  # DRIVE calls them 21_training and 21_manual1
 
 
+ENDINGS = (*SUFFIXES, ".nii", ".nii.gz")
+
+
 @dataclass(frozen=True)
 class Pairs:
     """The outcome of pairing.
@@ -41,11 +44,11 @@ def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, in natural order; hidden files and folders are left out."""
+    """All images and volumes below a folder, in natural order; hidden files and folders are left out."""
     found = []
     for place, folders, names in os.walk(folder):  # links to folders are not followed: no loops
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(place, name) for name in names if name.lower().endswith(SUFFIXES) and name[0] != "."]
+        found += [os.path.join(place, name) for name in names if name.lower().endswith(ENDINGS) and name[0] != "."]
     return [Path(path) for path in sorted(found, key=natural_order)]
 
 
@@ -95,7 +98,8 @@ def _partner(key: str, images: Mapping[str, Path], plain: Mapping[str, str]) -> 
 
 
 def _key(path: Path, folder: Path) -> str:
-    return os.path.splitext(str(path)[len(str(folder)) + 1 :])[0].replace(os.sep, "/")
+    name = str(path)[len(str(folder)) + 1 :]
+    return os.path.splitext(name[:-3] if name.lower().endswith(".nii.gz") else name)[0].replace(os.sep, "/")
 
 
 def _by_key(keys: Mapping[Path, str]) -> dict[str, Path]:

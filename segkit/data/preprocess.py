@@ -20,8 +20,8 @@ Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Slices = tuple[slice, ...]
 
-IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 CLIP = (0.5, 99.5)  # percentiles
 
 
@@ -191,13 +191,15 @@ def _normalise(image: Array, settings: Preprocess, slice_axis: int | None) -> Fl
     over = tuple(range(1, image.ndim))
     if settings.intensity_per == "slice" and slice_axis is not None:
         over = tuple(axis for axis in over if axis != slice_axis + 1)
-    if intensity in ("scale255", "imagenet"):
+    if intensity in ("scale255", "imagenet", "encoder"):
         values /= np.iinfo(image.dtype).max if image.dtype.kind == "u" else 255
-    if intensity == "imagenet":
-        if len(values) != 3:
-            raise SegkitError(f"intensity=imagenet needs 3 channels, not {len(values)}.", "-o preprocess.intensity=zscore")
-        shape = (3, *[1] * (image.ndim - 1))
-        values = (values - IMAGENET_MEAN.reshape(shape)) / IMAGENET_STD.reshape(shape)
+    if intensity in ("imagenet", "encoder"):
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if intensity == "imagenet" else (settings.mean or (), settings.std or ())
+        if len(values) != len(mean):
+            words = f"intensity={intensity} needs {len(mean)} channels, not {len(values)}"
+            raise SegkitError(f"{words}.", "-o preprocess.intensity=zscore")
+        shape = (len(mean), *[1] * (image.ndim - 1))
+        values = (values - np.array(mean, np.float32).reshape(shape)) / np.array(std, np.float32).reshape(shape)
     if intensity == "zscore":
         values = (values - values.mean(over, keepdims=True)) / np.maximum(values.std(over, keepdims=True), 1e-6)
     if intensity == "percentile":

@@ -1,4 +1,5 @@
-"""The one reader and writer of volumes: NIfTI-1 and NIfTI-2 (.nii, .nii.gz, .hdr with .img).
+"""The one reader and writer of volumes: NIfTI-1 and NIfTI-2 (.nii, .nii.gz, .hdr with .img); also
+DICOM series and TIFF stacks, to read.
 
 Inside segkit a volume's axes are those of the closest RAS orientation (first axis to the patient's right, second to the
 front, third up), as (C, X, Y, Z); writing turns them back to the file's own.
@@ -54,11 +55,15 @@ def volume_stem(path: Path) -> str:
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a volume; a fourth axis becomes channels.
+    """Read a volume; a fourth axis becomes channels. A folder is read as a DICOM series, a TIFF as a stack of pages.
 
     Raises:
         SegkitError: missing, damaged, of more than four axes, of colours, with an unusable affine, or not finite.
     """
+    if path.is_dir():
+        return _from_series(path)
+    if path.suffix.lower() in (".tif", ".tiff"):
+        return _from_pages(path)
     image = _open(path)
     shape = tuple(image.shape)
     if not 2 <= len(shape) <= 4 or 0 in shape:
@@ -82,6 +87,30 @@ def read_volume(path: Path) -> Volume:
     channels = turned[None] if turned.ndim == 3 else np.moveaxis(turned, -1, 0)
     native = channels.astype(channels.dtype.newbyteorder("="), copy=False)
     return Volume(np.ascontiguousarray(native), _spacing(image, orientation), affine)
+
+
+def _from_series(folder: Path) -> Volume:
+    from segkit.data.dicom import read_series
+
+    array, affine = read_series(folder)
+    orientation = io_orientation(affine)
+    turned = affine @ inv_ornt_aff(orientation, array.shape)
+    sizes = np.sqrt((turned[:3, :3] ** 2).sum(axis=0))
+    spacing = (float(sizes[0]), float(sizes[1]), float(sizes[2]))
+    return Volume(np.ascontiguousarray(apply_orientation(array, orientation))[None], spacing, turned)
+
+
+def _from_pages(path: Path) -> Volume:
+    """Pages along the last axis: (1, H, W, pages); a TIFF knows no millimetres and no orientation."""
+    import tifffile
+
+    try:
+        pages = np.asarray(tifffile.imread(path))
+    except Exception as error:  # whatever a decoder makes of damaged bytes
+        raise SegkitError(f"{path} cannot be read as a stack: {_first_line(error)}") from None
+    if pages.ndim != 3 or pages.dtype.kind not in "bui":
+        raise SegkitError(f"{path} holds an array of shape {pages.shape}; a stack is (pages, H, W).")
+    return Volume(np.ascontiguousarray(np.moveaxis(pages, 0, -1))[None], (1.0, 1.0, 1.0), np.eye(4))
 
 
 def read_label_volume(path: Path) -> tuple[NDArray[np.int32], Volume]:

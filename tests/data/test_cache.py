@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +132,20 @@ def test_another_folder_is_another_entry_though_its_cases_have_no_files(folder: 
     here = fill(bare, bare.cases, config)
     there = fill(bare, bare.cases, dataclasses.replace(config, root=tmp_path))
     assert here[0].image != there[0].image
+
+
+def test_two_processes_may_fill_it_at_once(folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); from test_cache import record\n"
+        "from segkit.data.cache import fill\nconfig, dataset = record(Path(sys.argv[2]), 'preprocess.size=64')\n"
+        "print([float(cached.load()[0].sum()) for cached in fill(dataset, dataset.cases * 40, config)][-1])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(folder)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    sums = {process.communicate(timeout=120)[0] for process in started}
+    assert all(process.returncode == 0 for process in started) and len(sums) == 1
+    assert len(files()) == 4 and not [path for path in cache_folder().rglob(".*")]
 
 
 def test_an_empty_variable_means_the_usual_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from PIL import Image
 
 from segkit.data import images
 from segkit.data.images import read_image, read_mask, write_image
+from segkit.data.volumes import read_volume
 from segkit.errors import SegkitError
 
 COLOURS = np.zeros((4, 5, 3), np.uint8)
@@ -161,10 +165,25 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypat
             read_image(tmp_path / f"x{suffix}")
 
 
-def test_a_tiff_of_several_pages_is_refused(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "x.tif", np.zeros((2, 8, 9), np.uint8), photometric="minisblack")
+def test_a_tiff_of_several_pages_is_a_volume_and_no_image(tmp_path: Path) -> None:
+    pages = np.arange(144, dtype=np.uint16).reshape(2, 8, 9)
+    tifffile.imwrite(tmp_path / "x.tif", pages, photometric="minisblack")
     with pytest.raises(SegkitError, match="2 pages"):
         read_image(tmp_path / "x.tif")
+    assert np.array_equal(read_volume(tmp_path / "x.tif").array[0], np.moveaxis(pages, 0, -1))
+    (tmp_path / "y.tif").write_text("text")
+    with pytest.raises(SegkitError, match=r"y.tif cannot be read as a stack"):
+        read_volume(tmp_path / "y.tif")
+
+
+def test_the_limit_of_pixels_is_set_by_a_variable(tmp_path: Path) -> None:
+    Image.fromarray(COLOURS).save(tmp_path / "x.png")
+    code = (
+        f"from pathlib import Path; from segkit.data.images import read_image; read_image(Path({str(tmp_path / 'x.png')!r}))"
+    )
+    for limit, expected in (("1e3", 0), ("19", 1)):
+        environment = {**os.environ, "SEGKIT_MAX_PIXELS": limit}
+        assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True).returncode == expected
 
 
 @given(arrays.arrays(st.sampled_from([np.uint8, np.uint16]), st.tuples(st.integers(1, 9), st.integers(1, 9))))

@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import cv2
+import nibabel as nib
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
+from conftest import Command
 from segkit import plugins
 from segkit.errors import SegkitError, UsageError
 from segkit.options import build
@@ -284,6 +286,37 @@ def test_gray_images_among_colour_ones_are_repeated(tmp_path: Path) -> None:
     Image.fromarray(BOX).save(root / "images" / "b.png")
     dataset = opened("folder", root)
     assert [dataset.read(case).image.shape[0] for case in dataset.cases] == [3, 3]
+
+
+def volumes(root: Path, names: str = "abcdef") -> Path:
+    """A folder of NIfTI volumes, masks called NAME_seg."""
+    for number, name in enumerate(names):
+        dataset = opened("phantom", dims=3, size=16, cases=len(names))
+        sample = dataset.read(dataset.cases[number])
+        affine = np.diag([-1.0, -1.0, 3.0, 1.0])
+        for folder, array, end in (("images", sample.image[0], ""), ("masks", sample.mask, "_seg")):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(np.asarray(array, np.uint8), affine), root / folder / f"{name}{end}.nii.gz")
+    return root
+
+
+def test_a_folder_of_volumes_is_3d_and_trains(tmp_path: Path, segkit: Command) -> None:
+    root = volumes(tmp_path / "data")
+    dataset = opened("folder", root)
+    assert (dataset.task.dims, dataset.task.channels, dataset.task.mode) == (3, 1, "binary")
+    assert [case.id for case in dataset.cases] == list("abcdef")
+    sample = dataset.read(dataset.cases[0])
+    assert sample.spacing == (1, 1, 3) and sample.mask is not None and sample.mask.shape == (16, 16, 16)
+    words = ["--data-dir", root, "--model", "unet", "-o", "model.width=2", "-o", "model.depth=1", "-o", "preprocess.size=16"]
+    assert segkit("train", "--dataset", "folder", *words, "--epochs", "1", "--out", tmp_path / "run").code == 0
+    assert segkit("evaluate", tmp_path / "run").code == 0
+
+
+def test_images_and_volumes_in_one_folder_are_refused(tmp_path: Path) -> None:
+    root = volumes(tmp_path, "ab")
+    Image.fromarray(BOX).save(root / "images" / "c.png"), Image.fromarray(BOX).save(root / "masks" / "c.png")
+    with pytest.raises(UsageError, match="a dataset is one or the other"):
+        opened("folder", root)
 
 
 # polyp

@@ -1,0 +1,97 @@
+"""DICOM files and series, where `pydicom` is installed (pip install segkit[dicom])."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.errors import SegkitError
+
+Array = NDArray[Any]
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def is_dicom(path: Path) -> bool:
+    """By the mark that every DICOM file carries at byte 128, whatever its name."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def read_slice(path: Path) -> Array:
+    """One file: (C, H, W) in its rescaled units (Hounsfield units for CT), C = 1 or 3.
+
+    Raises:
+        SegkitError: pydicom is missing, or the file is damaged, encrypted or of several frames.
+    """
+    dataset = _read(path)
+    pixels = _pixels(dataset, path)
+    color = int(dataset.get("SamplesPerPixel", 1)) == 3
+    if pixels.ndim != (3 if color else 2):
+        raise SegkitError(f"{path} holds {pixels.shape[0]} frames; an image has one.", "Save each frame as a file.")
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if color else pixels[None])
+
+
+def read_series(folder: Path) -> tuple[Array, NDArray[np.float64]]:
+    """All slices of the one series in a folder: (columns, rows, slices) and its affine to RAS, mm.
+
+    Raises:
+        SegkitError: no series or several, slices that miss their place, or of different sizes, or unevenly spaced.
+    """
+    datasets = [(path, _read(path)) for path in sorted(folder.iterdir()) if path.is_file() and is_dicom(path)]
+    series = {str(dataset.get("SeriesInstanceUID", "")) for _, dataset in datasets}
+    if len(series) != 1:
+        raise SegkitError(f"{folder} holds {len(series)} DICOM series; a volume is one.", "One folder for each series.")
+    try:
+        orientation = np.array(datasets[0][1].ImageOrientationPatient, float).reshape(2, 3)
+        normal = np.cross(orientation[0], orientation[1])
+        places = [np.array(dataset.ImagePositionPatient, float) for _, dataset in datasets]
+        row_mm, column_mm = (float(mm) for mm in datasets[0][1].PixelSpacing)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise SegkitError(f"{folder}: its slices do not say where they lie ({error}).") from None
+    order = sorted(range(len(places)), key=lambda index: float(places[index] @ normal))
+    slices = [_pixels(datasets[index][1], datasets[index][0]) for index in order]
+    if len({pixels.shape for pixels in slices}) != 1 or slices[0].ndim != 2:
+        raise SegkitError(f"{folder}: its slices have the sizes {sorted({pixels.shape for pixels in slices})}.")
+    steps = np.diff([float(places[index] @ normal) for index in order])
+    if len(steps) and (steps.min() <= 0 or np.ptp(steps) > 0.02 * steps.mean()):
+        raise SegkitError(f"{folder}: its slices lie {steps.min():.3g} to {steps.max():.3g} mm apart; some are missing.")
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = orientation[0] * column_mm, orientation[1] * row_mm
+    affine[:3, 2] = normal * (steps.mean() if len(steps) else float(datasets[0][1].get("SliceThickness", 1) or 1))
+    affine[:3, 3] = places[order[0]]
+    return np.stack([pixels.T for pixels in slices], axis=-1), LPS_TO_RAS @ affine
+
+
+def _read(path: Path) -> Any:
+    try:
+        import pydicom
+    except ImportError:
+        raise SegkitError(f"{path} is a DICOM file; reading it needs pydicom.", "pip install pydicom") from None
+    try:
+        return pydicom.dcmread(path)
+    except Exception as error:  # whatever pydicom makes of damaged bytes
+        raise SegkitError(f"{path} cannot be read as DICOM: {_first_line(error)}") from None
+
+
+def _pixels(dataset: Any, path: Path) -> Array:
+    """In rescaled units; dark is always low."""
+    try:
+        stored = np.asarray(dataset.pixel_array)
+    except Exception as error:
+        raise SegkitError(f"{path}: its pixels cannot be decoded: {_first_line(error)}") from None
+    slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
+    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+        stored = stored.max() - stored
+    if (slope, intercept) == (1.0, 0.0):
+        return stored
+    return (stored * slope + intercept).astype(np.float32)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

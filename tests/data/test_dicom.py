@@ -1,0 +1,79 @@
+"""DICOM files and series, made here with pydicom, are read in their rescaled units and at their place."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from segkit.data.images import read_image
+from segkit.data.volumes import read_volume
+from segkit.errors import SegkitError
+
+
+def write(path: Path, pixels: np.ndarray, position: tuple[float, ...] = (0, 0, 0), **tags: object) -> Path:  # type: ignore[type-arg]
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = CTImageStorage, ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = f"1.2.3.{abs(hash((path.name, position))) % 10**9}"
+    dataset = Dataset()
+    dataset.file_meta = meta
+    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+    dataset.SeriesInstanceUID, dataset.PhotometricInterpretation = "1.2.3", "MONOCHROME2"
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 16, 16, 15
+    dataset.PixelRepresentation, dataset.PixelSpacing = 0, [0.5, 0.75]
+    dataset.ImageOrientationPatient, dataset.ImagePositionPatient = [1, 0, 0, 0, 1, 0], list(position)
+    for tag, value in tags.items():
+        setattr(dataset, tag, value)
+    dataset.PixelData = pixels.astype(np.uint16).tobytes()
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+    return path
+
+
+PIXELS = np.arange(20).reshape(4, 5)
+
+
+def test_a_file_is_an_image_in_rescaled_units_whatever_its_name(tmp_path: Path) -> None:
+    image = read_image(write(tmp_path / "IM0001", PIXELS, RescaleSlope=2, RescaleIntercept=-1000))
+    assert np.array_equal(image[0], PIXELS * 2 - 1000)
+    inverted = read_image(write(tmp_path / "x.dcm", PIXELS, PhotometricInterpretation="MONOCHROME1"))
+    assert np.array_equal(inverted[0], PIXELS.max() - PIXELS)
+
+
+def test_a_series_is_a_volume_at_its_place(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 999, (4, 5, 3))
+    for index, name in enumerate("cab"):  # names in another order than places
+        write(tmp_path / f"{name}.dcm", volume[..., index], position=(10, 20, 30 + 2.5 * index))
+    found = read_volume(tmp_path)
+    assert found.array.shape == (1, 5, 4, 3) and found.spacing == pytest.approx((0.75, 0.5, 2.5))
+    for row, column, index in ((0, 0, 0), (3, 1, 2), (2, 4, 1)):
+        world = np.array([-(10 + 0.75 * column), -(20 + 0.5 * row), 30 + 2.5 * index])  # DICOM is LPS, we are RAS
+        place = np.round(nib.affines.apply_affine(np.linalg.inv(found.affine), world)).astype(int)
+        assert found.array[(0, *place)] == volume[row, column, index]
+
+
+def test_a_series_with_a_gap_or_of_two_is_refused(tmp_path: Path) -> None:
+    for index, z in enumerate((0, 1, 3)):
+        write(tmp_path / f"{index}.dcm", PIXELS, position=(0, 0, z))
+    with pytest.raises(SegkitError, match="1 to 2 mm apart"):
+        read_volume(tmp_path)
+    write(tmp_path / "other.dcm", PIXELS, position=(0, 0, 2), SeriesInstanceUID="1.2.4")
+    with pytest.raises(SegkitError, match="2 DICOM series"):
+        read_volume(tmp_path)
+
+
+def test_damage_and_a_missing_pydicom_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "x.dcm", PIXELS)
+    (tmp_path / "half.dcm").write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(SegkitError, match=r"half.dcm: its pixels cannot be decoded"):
+        read_image(tmp_path / "half.dcm")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(SegkitError, match="needs pydicom") as error:
+        read_image(path)
+    assert error.value.hint == "pip install pydicom"
