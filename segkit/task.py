@@ -112,7 +112,8 @@ class Case:
         subset: the dataset's own "train", "val" or "test", where it states one.
         label: a case-level class (diagnosis, tumour type) by which splits are stratified, where there is one.
         files: what `read` opens, by role, e.g. {"image": ..., "mask": ...}: the fingerprint of the data is taken of them.
-        metadata: anything else worth keeping (diagnosis, frame number).
+        problem: why this case cannot be read, found while listing; it is then an unreadable case like any other.
+        metadata: anything else worth keeping (frame number, annotations).
     """
 
     id: str
@@ -120,6 +121,7 @@ class Case:
     subset: str | None = None
     label: str | None = None
     files: Mapping[str, Path] = field(default_factory=dict)
+    problem: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 

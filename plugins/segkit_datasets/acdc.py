@@ -89,17 +89,16 @@ def _cases(patient: Path, subset: str | None) -> list[Case]:
         frames = {phase: int(facts[phase]) for phase in PHASES}
     except (OSError, KeyError, ValueError) as error:
         problem = f"{patient / 'Info.cfg'} does not name the ED and ES frames: {type(error).__name__} {error}."
-        return [Case(patient.name, patient.name, subset, metadata={"problem": problem})]
+        return [Case(patient.name, patient.name, subset, problem=problem)]
     cases = []
     for phase, frame in frames.items():
         image, mask = (_file(patient, f"{patient.name}_frame{frame:02d}{end}") for end in ("", "_gt"))
         image = image or _file(patient, f"{patient.name}_4d")
         files = {role: path for role, path in (("image", image), ("mask", mask)) if path is not None}
+        problem = "" if image else f"{patient} holds neither frame {frame:02d} nor a 4D file."
         metadata = {"phase": phase, "frame": frame}
-        if image is None:
-            metadata["problem"] = f"{patient} holds neither frame {frame:02d} nor a 4D file."
-            files = {}
-        cases.append(Case(f"{patient.name}_{phase}", patient.name, subset, facts.get("Group"), files, metadata))
+        name = f"{patient.name}_{phase}"
+        cases.append(Case(name, patient.name, subset, facts.get("Group"), {} if problem else files, problem, metadata))
     return cases
 
 
@@ -113,8 +112,6 @@ def _file(folder: Path, name: str) -> Path | None:
 
 
 def _read(case: Case, labelled: bool) -> Sample:
-    if "problem" in case.metadata:
-        raise SegkitError(str(case.metadata["problem"]))
     path, frame = case.files["image"], case.metadata["frame"]
     volume = read_volume(path)
     image = volume.array

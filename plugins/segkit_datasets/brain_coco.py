@@ -106,11 +106,17 @@ def _cases(folder: Path, subset: str | None, document: Mapping[str, Any]) -> lis
         path, name = folder / image["file_name"], image["file_name"]
         inside = path.resolve().is_relative_to(folder.resolve())
         files = {"image": path, "annotations": folder / FILE} if inside and path.is_file() else {}
-        metadata: dict[str, Any] = {"annotations": annotations.get(image["id"], [])}
-        if not files:
-            problem = "names no file" if inside else "leads out of its folder"
-            metadata["problem"] = f"{folder / FILE}: the file_name {name!r} {problem}."
-        cases.append(Case(Path(name).stem, _original(name), subset, files=files, metadata=metadata))
+        problem = "names no file" if inside else "leads out of its folder"
+        cases.append(
+            Case(
+                Path(name).stem,
+                _original(name),
+                subset,
+                files=files,
+                problem="" if files else f"{folder / FILE}: the file_name {name!r} {problem}.",
+                metadata={"annotations": annotations.get(image["id"], [])},
+            )
+        )
     return cases
 
 
@@ -120,8 +126,6 @@ def _original(name: str) -> str:
 
 
 def _read(case: Case, label_of: Mapping[int, int], shape: str) -> Sample:
-    if "problem" in case.metadata:
-        raise SegkitError(case.metadata["problem"])
     image = read_image(case.files["image"])
     if len(image) == 1:
         image = np.repeat(image, 3, axis=0)

@@ -45,7 +45,7 @@ def open_figshare(root: Path, options: FigshareOptions, labelled: bool = True) -
 
     Raises:
         UsageError: neither is there, or target=type is asked of PNGs, which have lost the type.
-        SegkitError: a .mat file is damaged, or is not of version 7.3.
+        SegkitError: the file of the folds is damaged.
     """
     files = sorted(root.rglob("*.mat"), key=lambda path: natural_order(path.name))
     slices = [path for path in files if path.stem.isdecimal()]
@@ -96,13 +96,17 @@ def _mat_cases(files: Sequence[Path], folds: NDArray[Any] | None, fold: int | No
     cases = []
     for path in files:
         number = int(path.stem)
-        patient, label = _read_facts(path)
         subset = None
         if fold is not None:
             if folds is None or number > len(folds):
                 raise UsageError(f"dataset.fold = {fold} needs cvind.mat beside the .mat files.", "Leave dataset.fold out.")
             subset = "test" if folds[number - 1] == fold else "train"
-        cases.append(Case(path.stem, patient, subset, TYPES[label - 1], {"image": path}, {"type": label}))
+        try:
+            patient, label = _read_facts(path)
+        except SegkitError as error:
+            cases.append(Case(path.stem, path.stem, subset, problem=error.message))
+            continue
+        cases.append(Case(path.stem, patient, subset, TYPES[label - 1], {"image": path}, metadata={"type": label}))
     return cases
 
 

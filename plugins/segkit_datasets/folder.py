@@ -26,7 +26,7 @@ from segkit.api import (
 )
 from segkit_datasets.mask_values import infer_values, value_of
 from segkit_datasets.plugin import FOLDER_LAYOUT, FolderOptions
-from segkit_datasets.reading import read_any, read_labels
+from segkit_datasets.reading import read_any, read_labels, readable
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "frames")
 MASK_FOLDERS = (
@@ -110,7 +110,9 @@ def _infer(options: FolderOptions, pairs: Sequence[Pair], labelled: bool) -> tup
     looked_at = [mask for _, _, mask in _spaced(pairs, LOOKED_AT) if mask is not None]
     ours: dict[str, Any] = {}
     if options.channels is None:
-        ours["channels"] = max(len(read_any(image).image) for _, image, _ in _spaced(pairs, 20))
+        ours["channels"] = max(
+            readable((image for _, image, _ in _spaced(pairs, 20)), lambda path: len(read_any(path).image))
+        )
     if options.values is None and labelled:
         ours["values"], ignored = infer_values(looked_at, options.ignore)
         ours["ignore"] = options.ignore if ignored is None else ignored

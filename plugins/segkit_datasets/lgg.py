@@ -53,7 +53,7 @@ def open_lgg(root: Path, options: LggOptions, labelled: bool = True) -> Dataset:
             if mask.exists() or not labelled:
                 cases.append(_case(image, mask if mask.exists() and labelled else None, facts))
     if options.only_tumour and labelled:
-        cases = [case for case in cases if _read(case).mask.any()]  # type: ignore[union-attr]
+        cases = [case for case in cases if _has_tumour(case)]
     if not cases:
         raise missing_data("A slice with its mask", root, ["TCGA_*/TCGA_*_N.tif", "_mask.tif"], LGG_LAYOUT, HOMEPAGE)
     task = Task(3, ("background", "tumour"), channel_names=("pre-contrast", "FLAIR", "post-contrast"))
@@ -112,6 +112,14 @@ def _case(image: Path, mask: Path | None, facts: Mapping[str, Mapping[str, Any]]
     patient = match.group(1)
     files = {"image": image} | ({"mask": mask} if mask else {})
     return Case(image.stem, patient, files=files, metadata=dict(facts.get(patient, {})))
+
+
+def _has_tumour(case: Case) -> bool:
+    """A mask that cannot be read stays, so that it is named where it is used."""
+    try:
+        return bool((read_mask(case.files["mask"]) > 127).any())
+    except SegkitError:
+        return True
 
 
 def _read(case: Case) -> Sample:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from segkit.api import UsageError
-from segkit_datasets.reading import read_labels
+from segkit_datasets.reading import read_labels, readable
 
 LARGEST_LABEL = 63  # above, mask values are taken for gray levels
 SOFT_EDGES = 0.05  # share of pixels between two values up to which they are soft edges of a binary mask
@@ -41,8 +41,8 @@ def infer_values(masks: Sequence[Path], ignore: int | None) -> tuple[tuple[str, 
     """
     exact = [mask for mask in masks if mask.suffix.lower() not in (".jpg", ".jpeg")]
     counts: Counter[int] = Counter()
-    for mask in exact or masks:
-        values, numbers = np.unique(read_labels(mask), return_counts=True)
+    for labels in readable(exact or masks, read_labels):
+        values, numbers = np.unique(labels, return_counts=True)
         counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
     counts.pop(ignore, None) if ignore is not None else None
     found = sorted(counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from segkit.api import (
 )
 from segkit_datasets.phantom import draw_volume
 from segkit_datasets.plugin import NNUNET_LAYOUT, PhantomOptions
-from segkit_datasets.reading import read_any, read_labels
+from segkit_datasets.reading import read_any, read_labels, readable
 
 CHANNEL = re.compile(r"_(\d{4})$")
 LOOKED_AT = 200  # masks that classes are inferred from, evenly spaced
@@ -72,7 +72,7 @@ def open_nnunet(root: Path, options: NoOptions, labelled: bool = True) -> Datase
     labels, inferred = _labels(record, list(masks.values()))
     first = next(iter(paired.values()))
     dims = 3 if is_volume(first[0]) else 2
-    channels = sum(len(read_any(path).image) for path in first)
+    channels = _channels(paired.values())
     names = tuple(str(name) for name in (record.get("channel_names") or record.get("modality") or {}).values())
     task = Task(
         channels,
@@ -108,6 +108,18 @@ def synthesize(out: Path, cases: int, seed: int) -> None:
         "file_ending": ".nii.gz",
     }
     (out / "dataset.json").write_text(json.dumps(record))
+
+
+def _channels(cases: Iterable[Sequence[Path]]) -> int:
+    """Channels of the first case that can be read."""
+    failed = None
+    for files in cases:
+        try:
+            return sum(len(read_any(path).image) for path in files)
+        except SegkitError as error:
+            failed = failed or error
+    assert failed is not None, "there is a case"
+    raise failed
 
 
 def _files(folder: Path) -> list[Path]:
@@ -168,7 +180,7 @@ def _labels(record: Mapping[str, Any], masks: Sequence[Path]) -> tuple[Labels, l
 
 def _infer(masks: Sequence[Path]) -> tuple[Labels, list[str]]:
     step = max(1, -(-len(masks) // LOOKED_AT))
-    found = {value for path in masks[::step] for value in np.unique(read_labels(path)).tolist()}
+    found = {value for labels in readable(masks[::step], read_labels) for value in np.unique(labels).tolist()}
     top = max(1, *found)
     if top > 255:
         raise UsageError(f"The labels go up to {top}; that is no label map.", "Write a dataset.json with the labels.")

@@ -42,20 +42,10 @@ def open_polyp(root: Path, options: NoOptions, labelled: bool = True) -> Dataset
 
     Raises:
         UsageError: they are not there.
-        SegkitError: a frame's name is no number, or beyond 612.
     """
     images, masks = _find_folders(root, labelled)
     found = pair_files(images, masks if labelled else None)
-    cases = tuple(
-        Case(
-            key,
-            group=f"sequence-{sequence_of(image):02d}",
-            files={"image": image} | ({"mask": mask} if mask else {}),
-            metadata={"frame": int(image.stem)},
-        )
-        for key, image, mask in found.pairs
-        if mask is not None or not labelled
-    )
+    cases = tuple(_case(key, image, mask) for key, image, mask in found.pairs if mask is not None or not labelled)
     if not cases:
         raise missing_data("A frame with its mask", root, ["Original/N.tif", "Ground Truth/N.tif"], POLYP_LAYOUT, HOMEPAGE)
     task = Task(3, ("background", "polyp"), channel_names=("red", "green", "blue"))
@@ -91,6 +81,15 @@ def synthesize(out: Path, cases: int, seed: int) -> None:
             planarconfig="contig",
         )
         write_image(out / "CVC-ClinicDB" / "Ground Truth" / f"{frame}.tif", (mask * 255).astype(np.uint8))
+
+
+def _case(key: str, image: Path, mask: Path | None) -> Case:
+    try:
+        sequence = sequence_of(image)
+    except SegkitError as error:
+        return Case(key, key, problem=f"{error.message} {error.hint}")
+    files = {"image": image} | ({"mask": mask} if mask else {})
+    return Case(key, f"sequence-{sequence:02d}", files=files, metadata={"frame": int(image.stem)})
 
 
 def _read(case: Case) -> Sample:

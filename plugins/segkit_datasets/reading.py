@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.api import Sample, is_volume, read_image, read_label_volume, read_mask, read_volume
+from segkit.api import Sample, SegkitError, is_volume, read_image, read_label_volume, read_mask, read_volume
+
+Result = TypeVar("Result")
 
 
 def read_any(path: Path) -> Sample:
@@ -17,6 +20,23 @@ def read_any(path: Path) -> Sample:
         volume = read_volume(path)
         return Sample(volume.array, None, volume.spacing, volume.affine)
     return Sample(read_image(path))
+
+
+def readable(paths: Iterable[Path], read: Callable[[Path], Result]) -> list[Result]:
+    """What can be read of several files; a damaged one is named later, when its case is used.
+
+    Raises:
+        SegkitError: none of them can be read.
+    """
+    found, failed = list[Result](), list[SegkitError]()
+    for path in paths:
+        try:
+            found.append(read(path))
+        except SegkitError as error:
+            failed.append(error)
+    if failed and not found:
+        raise failed[0]
+    return found
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:

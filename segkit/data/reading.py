@@ -36,6 +36,8 @@ def read_case(dataset: Dataset, case: Case) -> Sample:
     Raises:
         SegkitError: it cannot be read, or its arrays contradict each other or the task.
     """
+    if case.problem:
+        raise SegkitError(case.problem)
     try:
         sample = dataset.read(case)
     except SegkitError:

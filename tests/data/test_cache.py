@@ -145,7 +145,7 @@ def test_two_processes_may_fill_it_at_once(folder: Path) -> None:
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
     sums = {process.communicate(timeout=120)[0] for process in started}
     assert all(process.returncode == 0 for process in started) and len(sums) == 1
-    assert len(files()) == 4 and not [path for path in cache_folder().rglob(".*")]
+    assert len(files()) == 4 and not list(cache_folder().rglob(".*"))
 
 
 def test_an_empty_variable_means_the_usual_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,9 @@ import scipy.io
 from PIL import Image
 from test_datasets import opened, synth
 
+from segkit.data.reading import read_case
 from segkit.errors import SegkitError, UsageError
+from segkit.task import Sample
 
 # lgg
 
@@ -98,17 +100,22 @@ def test_a_fold_without_its_file_is_told(tmp_path: Path) -> None:
         opened("figshare", root, fold=2)
 
 
+def first(root: Path) -> Sample:
+    dataset = opened("figshare", root)
+    return read_case(dataset, dataset.cases[0])
+
+
 def test_damaged_mat_files_are_named(tmp_path: Path) -> None:
     scipy.io.savemat(tmp_path / "1.mat", {"cjdata": {"label": 1}})
     with pytest.raises(SegkitError, match=r"1.mat cannot be read: it is of version 5"):
-        opened("figshare", tmp_path)
+        first(tmp_path)
     (tmp_path / "1.mat").write_bytes(b"not a mat file")
     with pytest.raises(SegkitError, match=r"1.mat cannot be read: it is no HDF5 file"):
-        opened("figshare", tmp_path)
+        first(tmp_path)
     with h5py.File(tmp_path / "1.mat", "w") as file:
         file["cjdata/PID"] = [1]
     with pytest.raises(SegkitError, match="cjdata holds no label"):
-        opened("figshare", tmp_path)
+        first(tmp_path)
 
 
 # brain-coco
@@ -177,7 +184,7 @@ def test_a_file_name_that_is_none_is_one_cases_error(tmp_path: Path, name: str, 
     root.mkdir(parents=True)
     dataset = opened("brain-coco", annotate(root, [BOX], file_name=name))
     with pytest.raises(SegkitError, match=words):
-        dataset.read(dataset.cases[0])
+        read_case(dataset, dataset.cases[0])
 
 
 def test_an_outline_that_cannot_be_drawn_names_its_annotation(tmp_path: Path) -> None:

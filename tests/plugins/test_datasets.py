@@ -14,6 +14,7 @@ from PIL import Image
 
 from conftest import Command
 from segkit import plugins
+from segkit.data.reading import read_case
 from segkit.errors import SegkitError, UsageError
 from segkit.options import build
 from segkit.task import Dataset
@@ -366,4 +367,4 @@ def test_a_frame_that_cannot_be_one_is_named(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         Image.fromarray(BOX).save(tmp_path / name / "613.png")
     with pytest.raises(SegkitError, match=r"613.png: a frame of CVC-ClinicDB is called 1 to 612"):
-        opened("polyp", tmp_path)
+        read_case(opened("polyp", tmp_path), opened("polyp", tmp_path).cases[0])

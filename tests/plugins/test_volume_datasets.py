@@ -12,6 +12,7 @@ import pytest
 from test_datasets import opened, synth
 
 from conftest import Command
+from segkit.data.reading import read_case
 from segkit.errors import SegkitError, UsageError
 
 CUBE_NET = """
@@ -68,7 +69,7 @@ def test_an_info_cfg_without_ed_is_one_cases_error(tmp_path: Path, content: str 
     assert len(dataset.cases) == 3
     broken = next(case for case in dataset.cases if case.id == "patient001")
     with pytest.raises(SegkitError, match=r"Info.cfg does not name the ED and ES frames"):
-        dataset.read(broken)
+        read_case(dataset, broken)
 
 
 def test_frames_without_truth_are_left_out_and_told(tmp_path: Path) -> None:
