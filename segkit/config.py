@@ -160,7 +160,7 @@ def complete(config: Config, dataset: Dataset, catalogue: Catalogue) -> Config:
     """
     task = dataset.task
     dims = _check_model(config.model, config.dataset.spec.name, task)
-    preprocess = _complete_preprocess(config, dims)
+    preprocess = _complete_preprocess(config, dims, task.dims)
     options = config.model.options
     if getattr(options, "size", 0) is None:
         options = dataclasses.replace(options, size=preprocess.size)
@@ -272,9 +272,11 @@ def _unset(settings: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in defaults.items() if getattr(settings, key) is None}
 
 
-def _complete_preprocess(config: Config, dims: int) -> Preprocess:
+def _complete_preprocess(config: Config, dims: int, axes: int) -> Preprocess:
     defaults = {**PREPROCESS_DEFAULTS, **config.dataset.spec.preprocess}
     preprocess = dataclasses.replace(config.preprocess, **_unset(config.preprocess, defaults))
+    if isinstance(preprocess.spacing, tuple) and len(preprocess.spacing) != axes:
+        raise UsageError(f"preprocess.spacing has {len(preprocess.spacing)} numbers, the data {axes} axes.", "One fits all.")
     if preprocess.fit == "native":
         return dataclasses.replace(preprocess, size=None)
     size = (preprocess.size,) * dims if isinstance(preprocess.size, int) else tuple(preprocess.size or ())

@@ -51,6 +51,11 @@ def test_one_size_fits_all_axes_and_a_wrong_number_of_axes_is_refused() -> None:
         record("preprocess.size=64,64,64")
 
 
+def test_a_spacing_for_the_wrong_number_of_axes_is_told() -> None:
+    with pytest.raises(UsageError, match=r"preprocess.spacing has 3 numbers, the data 2 axes"):
+        record("preprocess.spacing=1,1,2")
+
+
 @given(
     width=st.integers(1, 64),
     size=st.tuples(st.integers(1, 512), st.integers(1, 512)),

@@ -33,7 +33,7 @@ def open_acdc(root: Path, options: NoOptions, labelled: bool = True) -> Dataset:
     both = len({path.parent.name for path in patients} & set(SUBSETS)) == 2
     cases, unmasked = [], []
     for patient in patients:
-        subset = SUBSETS[patient.parent.name] if both else None
+        subset = SUBSETS.get(patient.parent.name) if both else None
         for case in _cases(patient, subset):
             if labelled and case.files and "mask" not in case.files:
                 unmasked.append(case.id)

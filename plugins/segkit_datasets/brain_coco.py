@@ -38,7 +38,7 @@ def open_brain_coco(root: Path, options: BrainCocoOptions, labelled: bool = True
     if not labelled:
         images = [(SUBSETS.get(name), path) for name, folder in folders.items() for path in list_images(folder)]
         cases = [Case(path.stem, _original(path.name), subset, files={"image": path}) for subset, path in images]
-        categories: dict[int, str] = {}
+        categories: list[str] = []
     else:
         files = {name: folder / FILE for name, folder in folders.items() if (folder / FILE).exists()}
         documents = {name: _read_json(path) for name, path in files.items()}
@@ -46,11 +46,11 @@ def open_brain_coco(root: Path, options: BrainCocoOptions, labelled: bool = True
         cases = [case for name, document in documents.items() for case in _cases(folders[name], SUBSETS.get(name), document)]
     if not cases:
         raise missing_data(FILE, root, [f"{name}/{FILE}" for name in ("train", "valid", "test")], COCO_LAYOUT, HOMEPAGE)
-    names = tuple(categories.values()) if options.target == "category" and categories else ("tumour",)
+    names = tuple(categories) if options.target == "category" and categories else ("tumour",)
     task = Task(
         3, ("background", *names), mode="binary" if len(names) == 1 else "multiclass", channel_names=("red", "green", "blue")
     )
-    label_of = dict.fromkeys(categories, 1) if len(names) == 1 else {id: k for k, id in enumerate(categories, start=1)}
+    label_of = {name: 1 if len(names) == 1 else names.index(name) + 1 for name in categories}
     return Dataset(task, tuple(cases), partial(_read, label_of=label_of, shape=options.mask), options)
 
 
@@ -90,17 +90,27 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _categories(documents: Mapping[str, Mapping[str, Any]]) -> dict[int, str]:
-    """Id -> name of the categories that any annotation uses, by id; the placeholder drops out."""
-    used = {annotation["category_id"] for document in documents.values() for annotation in document["annotations"]}
-    named = {category["id"]: str(category["name"]) for document in documents.values() for category in document["categories"]}
-    return {id: named.get(id, f"category {id}") for id in sorted(used)}
+def _categories(documents: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of the categories that any annotation uses, in the order of their ids; the placeholder drops out."""
+    used: dict[str, int] = {}
+    for document in documents.values():
+        names = _names(document)
+        for annotation in document["annotations"]:
+            id = annotation["category_id"]
+            used.setdefault(names.get(id, f"category {id}"), id)
+    return sorted(used, key=lambda name: (used[name], name))
+
+
+def _names(document: Mapping[str, Any]) -> dict[int, str]:
+    return {category["id"]: str(category["name"]) for category in document["categories"]}
 
 
 def _cases(folder: Path, subset: str | None, document: Mapping[str, Any]) -> list[Case]:
+    names = _names(document)  # ids of categories may differ between the subsets' files
     annotations: dict[Any, list[Annotation]] = {}
     for annotation in document["annotations"]:
-        annotations.setdefault(annotation["image_id"], []).append(annotation)
+        named = {**annotation, "category": names.get(annotation["category_id"], f"category {annotation['category_id']}")}
+        annotations.setdefault(annotation["image_id"], []).append(named)
     cases = []
     for image in document["images"]:
         path, name = folder / image["file_name"], image["file_name"]
@@ -114,7 +124,10 @@ def _cases(folder: Path, subset: str | None, document: Mapping[str, Any]) -> lis
                 subset,
                 files=files,
                 problem="" if files else f"{folder / FILE}: the file_name {name!r} {problem}.",
-                metadata={"annotations": annotations.get(image["id"], [])},
+                metadata={
+                    "annotations": annotations.get(image["id"], []),
+                    "size": (image.get("height"), image.get("width")),
+                },
             )
         )
     return cases
@@ -125,12 +138,15 @@ def _original(name: str) -> str:
     return Path(name).name.partition(".rf.")[0]
 
 
-def _read(case: Case, label_of: Mapping[int, int], shape: str) -> Sample:
+def _read(case: Case, label_of: Mapping[str, int], shape: str) -> Sample:
     image = read_image(case.files["image"])
     if len(image) == 1:
         image = np.repeat(image, 3, axis=0)
     if "annotations" not in case.metadata:
         return Sample(image)
+    stated = case.metadata["size"]
+    if None not in stated and tuple(stated) != image.shape[1:]:
+        raise SegkitError(f"{case.files['image']} is {image.shape[1:]}, its annotations are for {tuple(stated)} pixels.")
     mask = np.zeros(image.shape[1:], np.int32)
     for annotation in case.metadata["annotations"]:
         try:
@@ -138,7 +154,7 @@ def _read(case: Case, label_of: Mapping[int, int], shape: str) -> Sample:
         except Exception as error:
             where = f"annotation {annotation.get('id')} of {case.files['image']}"
             raise SegkitError(f"The {where} cannot be drawn: {type(error).__name__}: {error}") from None
-        mask[inside] = label_of[annotation["category_id"]]
+        mask[inside] = label_of[annotation["category"]]
     return Sample(image, mask)
 
 

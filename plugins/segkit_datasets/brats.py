@@ -138,6 +138,8 @@ def _read(case: Case, options: BratsOptions, labelled: bool) -> Sample:
 def _labels(path: Path) -> NDArray[np.int32]:
     labels, _ = read_label_volume(path)
     strange = set(np.unique(labels).tolist()) - {0, 1, 2, 3, 4}
+    if {3, 4} <= set(np.unique(labels).tolist()):
+        raise SegkitError(f"{path} holds the labels 3 and 4; one of them means the enhancing tumour, depending on the year.")
     if strange:
         raise SegkitError(f"{path} holds the labels {sorted(strange)}; 0, 1, 2 and 4 (or 3) are expected.")
     return np.where(labels == 4, 3, labels).astype(np.int32)

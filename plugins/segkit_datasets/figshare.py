@@ -26,10 +26,10 @@ from segkit.api import (
     missing_data,
     natural_order,
     read_image,
-    read_mask,
 )
 from segkit_datasets.phantom import draw
 from segkit_datasets.plugin import FIGSHARE_LAYOUT, FigshareOptions, PhantomOptions
+from segkit_datasets.reading import read_binary
 
 HOMEPAGE = "https://doi.org/10.6084/m9.figshare.1512427"
 TYPES = ("meningioma", "glioma", "pituitary")  # labels 1, 2, 3
@@ -151,7 +151,7 @@ def _read_mat(case: Case) -> tuple[NDArray[Any], NDArray[np.int32]]:
 
 def _read_png(case: Case) -> tuple[NDArray[Any], NDArray[np.int32] | None]:
     image = read_image(case.files["image"])[:1]  # gray, stored as RGBA
-    mask = (read_mask(case.files["mask"]) > 127).astype(np.int32).T if "mask" in case.files else None
+    mask = read_binary(case.files["mask"]).T if "mask" in case.files else None
     return np.ascontiguousarray(image.transpose(0, 2, 1)), None if mask is None else np.ascontiguousarray(mask)
 
 

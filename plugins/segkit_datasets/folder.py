@@ -24,7 +24,7 @@ from segkit.api import (
     missing_data,
     pair_files,
 )
-from segkit_datasets.mask_values import infer_values, value_of
+from segkit_datasets.mask_values import LARGEST_LABEL, infer_values, value_of
 from segkit_datasets.plugin import FOLDER_LAYOUT, FolderOptions
 from segkit_datasets.reading import read_any, read_labels, readable
 
@@ -102,7 +102,7 @@ def _find(root: Path, given: str | None, names: Sequence[str], what: str) -> Pat
 def _case(pair: Pair, subset: str | None, group: str | None) -> Case:
     key, image, mask = pair
     id = f"{subset}/{key}" if subset else key
-    return Case(id, _group(key, group), subset, files={"image": image} | ({"mask": mask} if mask else {}))
+    return Case(id, _group(key, group) if group else id, subset, files={"image": image} | ({"mask": mask} if mask else {}))
 
 
 def _infer(options: FolderOptions, pairs: Sequence[Pair], labelled: bool) -> tuple[FolderOptions, list[str]]:
@@ -171,6 +171,7 @@ def _to_labels(path: Path, options: FolderOptions) -> NDArray[np.int32]:
     values = [value_of(value) for value in options.values or ()]
     if _is_threshold(options):
         low, high = sorted(values)
+        _refuse_other_coding(path, stored, low, high)
         if stored.min() >= low and stored.max() <= high:
             above = stored * 2 > low + high
             return (above if values[1] == high else ~above).astype(np.int32)
@@ -187,6 +188,14 @@ def _to_labels(path: Path, options: FolderOptions) -> NDArray[np.int32]:
     return labels
 
 
+def _refuse_other_coding(path: Path, stored: NDArray[np.int32], low: int, high: int) -> None:
+    """A mask of 0 and 1 among those of 0 and 255 would silently be empty."""
+    lossy = path.suffix.lower() in (".jpg", ".jpeg")
+    if not lossy and high > LARGEST_LABEL >= int(stored.max()) > low:
+        words = f"holds values up to {stored.max()} only, where {high} is the foreground"
+        raise SegkitError(f"{path} {words}.", "Masks of one dataset must be coded alike.")
+
+
 def _with_channels(image: NDArray[Any], channels: int, path: Path) -> NDArray[Any]:
     if len(image) == channels:
         return image
@@ -195,9 +204,7 @@ def _with_channels(image: NDArray[Any], channels: int, path: Path) -> NDArray[An
     raise SegkitError(f"{path} has {len(image)} channels, the dataset {channels}.", f"-o dataset.channels={len(image)}")
 
 
-def _group(key: str, pattern: str | None) -> str:
-    if pattern is None:
-        return key
+def _group(key: str, pattern: str) -> str:
     try:
         match = re.search(pattern, key)
     except re.error as error:

@@ -23,11 +23,11 @@ from segkit.api import (
     missing_data,
     natural_order,
     read_image,
-    read_mask,
     write_image,
 )
 from segkit_datasets.phantom import draw
 from segkit_datasets.plugin import LGG_LAYOUT, LggOptions, PhantomOptions
+from segkit_datasets.reading import read_binary
 
 HOMEPAGE = "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation"
 FOLDER = re.compile(r"(TCGA_[A-Z0-9]{2}_[A-Z0-9]{4})_\d{8}")
@@ -117,11 +117,11 @@ def _case(image: Path, mask: Path | None, facts: Mapping[str, Mapping[str, Any]]
 def _has_tumour(case: Case) -> bool:
     """A mask that cannot be read stays, so that it is named where it is used."""
     try:
-        return bool((read_mask(case.files["mask"]) > 127).any())
+        return bool(read_binary(case.files["mask"]).any())
     except SegkitError:
         return True
 
 
 def _read(case: Case) -> Sample:
-    mask = (read_mask(case.files["mask"]) > 127).astype(np.int32) if "mask" in case.files else None
+    mask = read_binary(case.files["mask"]) if "mask" in case.files else None
     return Sample(read_image(case.files["image"]), mask)

@@ -40,28 +40,34 @@ def infer_values(masks: Sequence[Path], ignore: int | None) -> tuple[tuple[str, 
         UsageError: the values could mean anything.
     """
     exact = [mask for mask in masks if mask.suffix.lower() not in (".jpg", ".jpeg")]
-    counts: Counter[int] = Counter()
+    counts, together = Counter[int](), False
     for labels in readable(exact or masks, read_labels):
         values, numbers = np.unique(labels, return_counts=True)
         counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+        together |= BORDER in values and bool(((values > 0) & (values <= LARGEST_LABEL)).any())
     counts.pop(ignore, None) if ignore is not None else None
     found = sorted(counts)
     if found[-1] > 255:
         return _colours(counts, bool(exact)), None
-    if not exact or found == [0]:
+    if found == [0] or (not exact and found[-1] > LARGEST_LABEL):
         return ("0", "255"), None
-    if len(found) <= 2 or _has_soft_edges(counts):
+    if exact and (len(found) <= 2 or _has_soft_edges(counts)):
         return (str(found[0] if len(found) > 1 else 0), str(found[-1])), None
-    if BORDER in counts and found[-2] <= LARGEST_LABEL and ignore is None:
-        return tuple(str(value) for value in range(found[-2] + 1)), BORDER
-    if found[-1] <= LARGEST_LABEL:
-        return tuple(str(value) for value in range(found[-1] + 1)), None
+    if together and found[-2] <= LARGEST_LABEL and ignore is None:
+        return _labels(found[:-1]), BORDER
+    if exact and found[-1] <= LARGEST_LABEL:
+        return _labels(found), None
     shown = ", ".join(map(str, found[:12])) + (", ..." if len(found) > 12 else "")
     raise UsageError(
         f"What the mask values mean cannot be inferred: {shown}.",
         "One class with blurred edges: -o dataset.values=0,255. Several classes: "
         "-o dataset.classes=background,tumour,organ -o dataset.values=0,128,255",
     )
+
+
+def _labels(found: Sequence[int]) -> tuple[str, ...]:
+    """The values that occur, and 0 for the background."""
+    return tuple(str(value) for value in sorted({0, *found}))
 
 
 def _has_soft_edges(counts: Counter[int]) -> bool:

@@ -184,9 +184,10 @@ def _infer(masks: Sequence[Path]) -> tuple[Labels, list[str]]:
     top = max(1, *found)
     if top > 255:
         raise UsageError(f"The labels go up to {top}; that is no label map.", "Write a dataset.json with the labels.")
-    names = ("background", *(f"class-{value}" for value in range(1, top + 1)))
-    note = f"there is no dataset.json: {top} class(es) inferred from {len(masks[::step])} masks."
-    return Labels(names, tuple(range(top + 1))), [note]
+    values = tuple(sorted({0, *found})) if len(found) > 1 else (0, 1)
+    names = ("background", *(f"class-{value}" for value in values[1:]))
+    note = f"there is no dataset.json: {len(values) - 1} class(es) inferred from {len(masks[::step])} masks."
+    return Labels(names, values), [note]
 
 
 def _read(case: Case, labels: Labels) -> Sample:

@@ -22,11 +22,11 @@ from segkit.api import (
     missing_data,
     pair_files,
     read_image,
-    read_mask,
     write_image,
 )
 from segkit_datasets.phantom import draw
 from segkit_datasets.plugin import POLYP_LAYOUT, PhantomOptions
+from segkit_datasets.reading import read_binary
 
 HOMEPAGE = "https://polyp.grand-challenge.org/CVCClinicDB/"
 MASK_FOLDERS = ("ground truth", "ground_truth", "groundtruth")
@@ -95,7 +95,7 @@ def _case(key: str, image: Path, mask: Path | None) -> Case:
 def _read(case: Case) -> Sample:
     mask = None
     if "mask" in case.files:
-        mask = (read_mask(case.files["mask"]) > 127).astype(np.int32)  # some masks have gray edges
+        mask = read_binary(case.files["mask"])
     return Sample(read_image(case.files["image"]), mask)
 
 

@@ -39,6 +39,18 @@ def readable(paths: Iterable[Path], read: Callable[[Path], Result]) -> list[Resu
     return found
 
 
+def read_binary(path: Path) -> NDArray[np.int32]:
+    """(H, W) of 0 and 1 from a mask of 0 and 255, whose gray edges are rounded.
+
+    Raises:
+        SegkitError: it is coded otherwise (0 and 1, say) and would silently be empty.
+    """
+    stored = read_mask(path)
+    if 0 < stored.max() < 64:
+        raise SegkitError(f"{path} holds values up to {stored.max()} only; this dataset's masks are of 0 and 255.")
+    return (stored > 127).astype(np.int32)
+
+
 def read_labels(path: Path) -> NDArray[np.int32]:
     """(*S) integers; a coloured image mask comes as 0xRRGGBB."""
     labels: NDArray[Any] = read_label_volume(path)[0] if is_volume(path) else read_mask(path, colours=True)

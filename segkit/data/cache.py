@@ -28,8 +28,9 @@ from segkit.data.reading import read_case
 from segkit.errors import SegkitError
 from segkit.files import replacing, write_json
 from segkit.options import plain
-from segkit.task import Case, Dataset
+from segkit.task import Case, Dataset, Task
 
+SAMPLE = 4096  # bytes of a file that the fingerprint looks at, three times
 LAYOUT = 2  # of the cached arrays; raised when preprocessing itself changes
 
 
@@ -64,7 +65,7 @@ def fill(dataset: Dataset, cases: Sequence[Case], config: Config) -> list[Cached
     made = []
     with terminal.progress("preprocessing", len(cases)) as bar:
         for case in cases:
-            key = _key(case, config)
+            key = _key(case, config, dataset.task)
             image, mask, geometry = (folder / key[:2] / f"{key}.{part}" for part in ("image.npy", "mask.npy", "json"))
             if not _is_whole(image, mask, geometry):
                 _make(dataset, case, config, image, mask, geometry)
@@ -81,14 +82,14 @@ def cache_folder() -> Path:
 
 
 def fingerprint(dataset: Dataset) -> dict[str, Any]:
-    """A hash over all cases: ids, groups, file names and sizes. Equal on any machine that holds the same copy."""
+    """A hash over all cases: ids, groups, file names, sizes and samples of the content. Equal for the same copy anywhere."""
     digest = hashlib.sha256()
     if not all(case.files for case in dataset.cases) and dataset.options is not None:
         digest.update(json.dumps(plain(dataset.options), sort_keys=True).encode())  # generated: its options are the data
     for case in sorted(dataset.cases, key=lambda case: case.id):
-        files = {role: [path.name, _stat(path)[0]] for role, path in sorted(case.files.items())}
+        files = {role: [path.name, _sample_of(path)] for role, path in sorted(case.files.items())}
         digest.update(json.dumps([case.id, case.group, case.subset, files]).encode())
-    return {"cases": len(dataset.cases), "sha256": digest.hexdigest(), "of": "ids, groups, file names and sizes"}
+    return {"cases": len(dataset.cases), "sha256": digest.hexdigest(), "of": "ids, groups, file names, sizes and samples"}
 
 
 def _make(dataset: Dataset, case: Case, config: Config, image_file: Path, mask_file: Path, geometry_file: Path) -> None:
@@ -127,7 +128,7 @@ def _save(path: Path, array: NDArray[Any]) -> None:
         np.save(temporary, array, allow_pickle=False)
 
 
-def _key(case: Case, config: Config) -> str:
+def _key(case: Case, config: Config, task: Task) -> str:
     files: Mapping[str, Any] = {role: [str(path), *_stat(path)] for role, path in sorted(case.files.items())}
     record = [
         LAYOUT,
@@ -140,8 +141,20 @@ def _key(case: Case, config: Config) -> str:
         files,
         plain(config.preprocess),
         config.dims,
+        task.to_dict(),
     ]
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _sample_of(path: Path) -> str:
+    """A hash of a file's size and of its beginning, middle and end: small files as a whole."""
+    size = _stat(path)[0]
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for start in sorted({0, max(0, size // 2 - SAMPLE // 2), max(0, size - SAMPLE)}):
+            file.seek(start)
+            digest.update(file.read(SAMPLE))
+    return digest.hexdigest()
 
 
 def _stat(path: Path) -> tuple[int, int]:

@@ -17,7 +17,6 @@ from scipy import ndimage
 from segkit import terminal
 from segkit.data.reading import read_case
 from segkit.data.split import find_leaks
-from segkit.data.volumes import is_volume, same_grid
 from segkit.errors import SegkitError
 from segkit.task import Case, Dataset
 
@@ -36,7 +35,6 @@ class CaseFacts:
         pixels: how many pixels each label has.
         digest: of the image's content.
         boxes: every target is a filled rectangle; None where there is no target.
-        grid: how image and mask differ in the world, empty if they do not.
     """
 
     case: Case
@@ -46,7 +44,6 @@ class CaseFacts:
     pixels: Mapping[int, int] = field(default_factory=dict)
     digest: str = ""
     boxes: bool | None = None
-    grid: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,6 @@ def check(dataset: Dataset) -> Report:
     facts = tuple(_look_at_all(dataset))
     good = [fact for fact in facts if not fact.error]
     problems = [f"{fact.case.id}: {fact.error}" for fact in facts if fact.error]
-    problems += [f"{fact.case.id}: {fact.grid}" for fact in good if fact.grid]
     leaks = find_leaks(dataset.cases, _official(dataset.cases))
     problems += [f"group {group} is in the official subsets {' and '.join(names)}" for group, names in leaks.items()]
     twins, copies = _duplicates(good)
@@ -131,7 +127,6 @@ def _look_at(dataset: Dataset, case: Case) -> CaseFacts:
     try:
         sample = read_case(dataset, case)
         assert sample.mask is not None, "read_case saw to it"
-        grid = _compare_grids(case)
     except SegkitError as error:
         return CaseFacts(case, error=error.message)
     if dataset.task.mode == "multilabel":
@@ -143,7 +138,7 @@ def _look_at(dataset: Dataset, case: Case) -> CaseFacts:
     digest = hashlib.blake2b(np.ascontiguousarray(sample.image).tobytes(), digest_size=16)
     digest.update(str(sample.image.shape).encode())
     boxes = _are_boxes(target) if target.any() else None
-    return CaseFacts(case, "", sample.image.shape[1:], sample.spacing, pixels, digest.hexdigest(), boxes, grid)
+    return CaseFacts(case, "", sample.image.shape[1:], sample.spacing, pixels, digest.hexdigest(), boxes)
 
 
 def _are_boxes(target: NDArray[Any]) -> bool:
@@ -153,14 +148,6 @@ def _are_boxes(target: NDArray[Any]) -> bool:
         if min(side.stop - side.start for side in box) < 2 or not (labels[box] == number).all():
             return False
     return True
-
-
-def _compare_grids(case: Case) -> str:
-    """How the volumes of a case differ in the world, by their headers."""
-    volumes = {role: path for role, path in case.files.items() if is_volume(path)}
-    first = next(iter(volumes.values()), None)
-    others = [path for path in volumes.values() if first is not None and not same_grid(first, path)]
-    return f"{', '.join(str(path) for path in others)} lie on another grid than {first}" if others else ""
 
 
 def _official(cases: Sequence[Case]) -> dict[str, list[str]]:

@@ -87,7 +87,8 @@ def _pixels(dataset: Any, path: Path) -> Array:
         raise SegkitError(f"{path}: its pixels cannot be decoded: {_first_line(error)}") from None
     slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        stored = stored.max() - stored
+        signed = int(dataset.get("PixelRepresentation", 0)) == 1
+        stored = (-1 if signed else 2 ** int(dataset.BitsStored) - 1) - stored.astype(np.int32)
     if (slope, intercept) == (1.0, 0.0):
         return stored
     return (stored * slope + intercept).astype(np.float32)

@@ -138,8 +138,8 @@ def _decode_tiff(path: Path, labels: bool) -> Array:
             )
         _check_size(path, page.imagewidth * page.imagelength)
         pixels: Array = np.asarray(page.asarray())
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
-            pixels = np.iinfo(pixels.dtype).max - pixels
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind in "ub":
+            pixels = ~pixels if pixels.dtype == bool else np.iinfo(pixels.dtype).max - pixels
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not labels:
             return np.asarray(np.moveaxis(page.colormap[:, pixels] >> 8, 0, -1), np.uint8)
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:

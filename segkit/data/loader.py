@@ -80,11 +80,12 @@ class TrainingItems(torch.utils.data.Dataset[Item]):
     def __getitem__(self, index: Index) -> Item:
         (cached, number), epoch = self.items[index[0]], index[1]
         image, mask = cached.load()
+        id = cached.case.id
         if number is not None:
-            return image[number], mask[number], f"{cached.case.id}/{number:04d}"
+            image, mask, id = image[number], mask[number], f"{id}/{number:04d}"
         if self.patch is not None:
-            image, mask = _cut(image, mask, self.patch, f"{self.seed}/{epoch}/{cached.case.id}")
-        return image, mask, cached.case.id
+            image, mask = _cut(image, mask, self.patch, f"{self.seed}/{epoch}/{id}")
+        return image, mask, id
 
 
 def loader(items: TrainingItems, order: Order, workers: int, pin: bool) -> DataLoader[Batch]:

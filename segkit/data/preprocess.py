@@ -22,6 +22,7 @@ Slices = tuple[slice, ...]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CLEARLY = 1.5  # times the second largest spacing
 CLIP = (0.5, 99.5)  # percentiles
 
 
@@ -55,7 +56,7 @@ def geometry_of(
         dims: of the network; one less than the image's makes it see slices.
         spacing: mm of the image along each axis, where known.
     """
-    axis = slice_axis_of(settings, spacing) if len(source) == dims + 1 else None
+    axis = slice_axis_of(settings, source, spacing) if len(source) == dims + 1 else None
     wanted = _along_all_axes(settings.size, len(source), axis)
     scaled = _resampled(source, settings, spacing, axis)
     if settings.fit in ("native", "patch"):
@@ -74,11 +75,17 @@ def geometry_of(
     return Geometry(tuple(source), scaled, target, offset, axis)
 
 
-def slice_axis_of(settings: Preprocess, spacing: tuple[float, ...] | None) -> int:
-    """The axis of a volume that slices are taken along: as set, else the one of clearly largest spacing, else the last."""
+def slice_axis_of(settings: Preprocess, source: tuple[int, ...], spacing: tuple[float, ...] | None) -> int:
+    """The axis of a volume that slices are taken along.
+
+    As set; else the only one of length 1; else the one of clearly largest spacing (half as large again as the next); else
+    the last.
+    """
     if settings.slice_axis is not None:
         return settings.slice_axis
-    if spacing is None or max(spacing) < 1.01 * sorted(spacing)[-2]:
+    if source.count(1) == 1:
+        return source.index(1)
+    if spacing is None or max(spacing) < CLEARLY * sorted(spacing)[-2]:
         return 2
     return int(np.argmax(spacing))
 
@@ -192,7 +199,7 @@ def _normalise(image: Array, settings: Preprocess, slice_axis: int | None) -> Fl
     if settings.intensity_per == "slice" and slice_axis is not None:
         over = tuple(axis for axis in over if axis != slice_axis + 1)
     if intensity in ("scale255", "imagenet", "encoder"):
-        values /= np.iinfo(image.dtype).max if image.dtype.kind == "u" else 255
+        values /= np.iinfo(image.dtype).max if image.dtype.kind in "ui" and image.dtype.itemsize <= 2 else 255
     if intensity in ("imagenet", "encoder"):
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if intensity == "imagenet" else (settings.mean or (), settings.std or ())
         if len(values) != len(mean):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.config import Choice
+from segkit.data.volumes import is_volume, same_grid
 from segkit.errors import SegkitError
 from segkit.task import Case, Dataset, Sample, Task
 
@@ -45,7 +46,16 @@ def read_case(dataset: Dataset, case: Case) -> Sample:
     except Exception as error:
         raise SegkitError(f"{_where(case)} cannot be read: {type(error).__name__}: {error}") from error
     _check(sample.image, sample.mask, case, dataset.task)
+    _check_grids(case)
     return sample
+
+
+def _check_grids(case: Case) -> None:
+    """Volumes of one case are each turned by their own affine, so these must agree, by their headers."""
+    volumes = [path for path in case.files.values() if is_volume(path)]
+    others = [path for path in volumes[1:] if not same_grid(volumes[0], path)]
+    if others:
+        raise SegkitError(f"{_where(case)}: {', '.join(map(str, others))} lies on another grid (affine) than {volumes[0]}.")
 
 
 def _check(image: NDArray[Any], mask: NDArray[Any] | None, case: Case, task: Task) -> None:

@@ -17,6 +17,7 @@ SUBSETS = ("train", "val", "test")
 def split_cases(cases: Sequence[Case], settings: Split) -> dict[str, list[str]]:
     """Case ids by subset, stratified by the cases' labels where the dataset states them.
 
+    Folds are made of the cases that are in no official test subset.
     With fewer groups than subsets, train is filled first, then test, then val.
 
     Args:
@@ -29,6 +30,8 @@ def split_cases(cases: Sequence[Case], settings: Split) -> dict[str, list[str]]:
     if not cases:
         raise UsageError("The dataset holds no cases.", "'segkit datasets NAME' shows the tree it expects.")
     official = all(case.subset for case in cases)
+    if settings.folds and any(case.subset == "test" for case in cases):
+        cases = [case for case in cases if case.subset != "test"]  # cross-validation leaves the official test set alone
     if settings.by == "official" and not official:
         raise UsageError("--split official: this dataset states no subsets.", "Type --split group.")
     if settings.by == "official" or (settings.by == "auto" and official and not settings.folds):

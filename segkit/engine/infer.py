@@ -81,7 +81,10 @@ def logits_of(network: Network, images: Iterable[tuple[Item, Floats, Geometry]])
             pending = []
         if geometry.slice_axis is not None:
             slices = to_slices(image, geometry.slice_axis, lead=1)
-            logits = np.stack([found for (_, found) in _one_by_one(network, slices)])
+            if network.preprocess.fit == "patch":
+                logits = np.stack([_windows(network, np.ascontiguousarray(part)) for part in slices])
+            else:
+                logits = np.stack([found for (_, found) in _one_by_one(network, slices)])
             yield item, from_slices(logits, geometry.slice_axis, lead=1)
         elif network.preprocess.fit == "patch":
             yield item, _windows(network, image)

@@ -233,6 +233,9 @@ def _prepare(
     notes = list(dataset.notes)
     if not ids["val"]:
         notes.append("There is no validation subset: the last weights are kept, plateau and early stopping are off.")
+    left_out = len(dataset.cases) - sum(len(members) for members in ids.values())
+    if left_out:
+        notes.append(f"{left_out} case(s) of the official test subset are left out of the cross-validation.")
     leaks = find_leaks(dataset.cases, ids)
     if leaks:
         notes.append(f"{len(leaks)} group(s) are in more than one subset (--allow-leak): scores will look too good.")

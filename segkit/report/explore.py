@@ -31,7 +31,7 @@ LIMITS = (-4.0, 4.0)  # of pixel values shown; what lies outside is counted at t
 TITLES = {
     "intensities": "Pixel values after normalisation",
     "sizes": "Target size, share of the image",
-    "aspects": "Aspect ratio of targets, width over height of the bounding box",
+    "aspects": "Aspect ratio of targets: second axis over first (width over height) of the bounding box",
     "centres": "Where the targets' centres lie",
     "balance": "Class balance, share of all pixels",
 }

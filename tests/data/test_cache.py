@@ -152,3 +152,17 @@ def test_an_empty_variable_means_the_usual_place(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SEGKIT_CACHE", "")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache_folder() == Path("/somewhere/segkit")
+
+
+def test_another_meaning_of_the_labels_is_another_entry(folder: Path) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+    renamed = dataclasses.replace(dataset, task=Task(3, ("background", "a", "b"), mode="multiclass"))
+    assert fill(dataset, dataset.cases, config)[0].image != fill(renamed, dataset.cases, config)[0].image
+
+
+def test_the_fingerprint_sees_content_of_equal_size(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(100_000))
+    dataset = Dataset(Task(3, ("background", "a")), (Case("1", "1", files={"image": tmp_path / "x"}),), lambda case: None)  # type: ignore[arg-type, return-value]
+    before = fingerprint(dataset)["sha256"]
+    (tmp_path / "x").write_bytes(bytes(50_000) + b"1" + bytes(49_999))
+    assert fingerprint(dataset)["sha256"] != before

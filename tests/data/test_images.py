@@ -101,6 +101,15 @@ def test_a_palette_tiff_is_the_same(tmp_path: Path) -> None:
     assert read_mask(tmp_path / "x.tif").tolist() == [[0, 1], [2, 1]]
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8])
+def test_white_is_low_is_turned_round(tmp_path: Path, dtype: type) -> None:
+    shown = np.zeros((4, 5), bool)
+    shown[1, 2] = True
+    stored = ~shown if dtype is bool else (255 * ~shown).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "x.tif", stored, photometric="miniswhite")
+    assert np.array_equal(read_mask(tmp_path / "x.tif") > 0, shown)
+
+
 def test_a_mask_of_two_bits_keeps_its_labels(tmp_path: Path) -> None:
     rows = b"".join(bytes([0, 0b00011011]) for _ in range(2))  # 0 1 2 3, twice
     parts = [(b"IHDR", struct.pack(">IIBBBBB", 4, 2, 2, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]

@@ -186,7 +186,16 @@ def test_resampling_to_a_spacing_gives_the_physical_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spacing", "axis"), [((1.0, 1.0, 5.0), 2), ((6.0, 1.0, 1.0), 0), ((1.0, 1.0, 1.0), 2), (None, 2), ((1.0, 3.0, 3.0), 2)]
+    ("spacing", "axis"),
+    [
+        ((1.0, 1.0, 5.0), 2),
+        ((1.02, 1.0, 1.0), 2),
+        ((0.98, 1.0, 0.98), 2),
+        ((6.0, 1.0, 1.0), 0),
+        ((1.0, 1.0, 1.0), 2),
+        (None, 2),
+        ((1.0, 3.0, 3.0), 2),
+    ],
 )
 def test_slices_are_taken_along_the_axis_of_largest_spacing_else_the_last(spacing, axis: int) -> None:  # type: ignore[no-untyped-def]
     assert geometry_of((4, 5, 6), Preprocess("stretch", (8, 8)), 2, spacing).slice_axis == axis
@@ -210,3 +219,8 @@ def test_intensities_are_taken_over_the_case_or_each_slice() -> None:
     clipped = preprocess.forward_image(volume, settings, geometry_of((6, 7, 4), settings, 3))
     low, high = np.percentile(volume[0], (0.5, 99.5))
     assert clipped[0] == pytest.approx((np.clip(volume[0], low, high) - low) / (high - low), abs=1e-4)
+
+
+def test_a_flat_volume_is_cut_along_its_flat_axis() -> None:
+    settings = Preprocess("stretch", (32, 32))
+    assert geometry_of((24, 24, 1), settings, 2, (2.0, 1.0, 1.0)).target == (32, 32, 1)

@@ -132,3 +132,14 @@ def test_an_official_split_without_val_takes_it_from_the_training_groups() -> No
     assert subsets["test"] == [case.id for case in cases if case.subset == "test"]
     assert 4 <= len(subsets["val"]) <= 6 and find_leaks(cases, subsets) == {}
     assert split_cases(cases, dataclasses.replace(SPLIT, val=0.0))["val"] == []
+
+
+def test_folds_leave_the_official_test_subset_alone() -> None:
+    cases = [Case(f"{g}", f"p{g}", "test" if g >= 20 else "train") for g in range(30)]
+    tested = []
+    for fold in range(5):
+        subsets = split_cases(cases, Split(seed=0, folds=5, fold=fold))
+        everything = {id for ids in subsets.values() for id in ids}
+        assert everything == {str(g) for g in range(20)}
+        tested += subsets["test"]
+    assert sorted(tested, key=int) == [str(g) for g in range(20)]

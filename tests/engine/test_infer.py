@@ -97,3 +97,4 @@ def test_a_volume_comes_back_voxel_by_voxel_from_slices_windows_and_whole(dims: 
     ((_, found),) = predict_images(Network(copy, dims, BINARY, settings, 3), [(0, volume, None)])
     assert found[0] == pytest.approx(1 / (1 + np.exp(-4 * volume[0])), abs=1e-5)
     assert all(len(shape) == dims + 2 and shape[0] <= 3 for shape in seen)
+    assert fit != "patch" or all(shape[2:] == size for shape in seen)

@@ -204,3 +204,25 @@ def test_roboflows_exports_of_one_image_are_one_group(tmp_path: Path) -> None:
     dataset = opened("brain-coco", synth("brain-coco", tmp_path))
     assert {case.subset for case in dataset.cases} == {"train", "val", "test"}
     assert dataset.cases[0].group == "0_png"
+
+
+def test_annotations_for_another_size_are_refused(tmp_path: Path) -> None:
+    root = annotate(tmp_path, [BOX])
+    Image.fromarray(np.zeros((10, 15, 3), np.uint8)).save(root / "train" / "1.png")
+    with pytest.raises(SegkitError, match=r"is \(10, 15\), its annotations are for \(20, 30\) pixels"):
+        mask_of(root)
+
+
+def test_categories_are_matched_by_name_across_the_subsets_files(tmp_path: Path) -> None:
+    annotate(tmp_path, [BOX, TRIANGLE])  # ids 1: "0" and 2: "1"
+    shutil.copytree(tmp_path / "train", tmp_path / "valid")
+    file = tmp_path / "valid" / "_annotations.coco.json"
+    document = json.loads(file.read_text())
+    document["categories"] = [{"id": 0, "name": "0"}, {"id": 1, "name": "1"}]
+    for annotation in document["annotations"]:
+        annotation["category_id"] -= 1
+    file.write_text(json.dumps(document))
+    dataset = opened("brain-coco", tmp_path, target="category")
+    assert dataset.task.classes == ("background", "0", "1")
+    masks = [dataset.read(case).mask for case in dataset.cases]
+    assert np.array_equal(masks[0], masks[1])  # type: ignore[arg-type]

@@ -15,8 +15,10 @@ from PIL import Image
 from conftest import Command
 from segkit import plugins
 from segkit.data.reading import read_case
+from segkit.data.split import find_leaks, split_cases
 from segkit.errors import SegkitError, UsageError
 from segkit.options import build
+from segkit.settings import Split
 from segkit.task import Dataset
 
 
@@ -133,6 +135,44 @@ def test_brackets_in_class_names_stay(tmp_path: Path) -> None:
     assert dataset.task.classes == ("background", "tumour (malignant)")
 
 
+def test_masks_coded_in_two_ways_are_asked_for_or_refused(tmp_path: Path) -> None:
+    root = write(tmp_path / "few", {"a": BOX, "b": BOX * 255})
+    with pytest.raises(UsageError, match="cannot be inferred: 0, 1, 255"):
+        opened("folder", root)
+    dataset = opened("folder", root, values="0,255")
+    with pytest.raises(SegkitError, match=r"a.png holds values up to 1 only, where 255 is the foreground"):
+        dataset.read(dataset.cases[0])
+
+
+@pytest.mark.parametrize("name", ["polyp", "lgg"])
+def test_public_masks_of_0_and_1_are_refused_not_read_as_empty(tmp_path: Path, name: str) -> None:
+    root = synth(name, tmp_path, cases=4)
+    for path in root.rglob("*.tif"):
+        if "Ground Truth" in path.parts or path.stem.endswith("_mask"):
+            tifffile.imwrite(path, tifffile.imread(path) // 255)
+    dataset = opened(name, root)
+    with pytest.raises(SegkitError, match="values up to 1 only"):
+        dataset.read(dataset.cases[-1])
+
+
+def test_a_mask_on_another_affine_is_refused_not_mirrored(tmp_path: Path) -> None:
+    root = volumes(tmp_path, "ab")
+    file = root / "masks" / "a_seg.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(file).dataobj), np.eye(4)), file)
+    dataset = opened("folder", root)
+    with pytest.raises(SegkitError, match=r"a_seg.nii.gz lies on another grid \(affine\)"):
+        read_case(dataset, dataset.cases[0])
+    read_case(dataset, dataset.cases[1])
+
+
+def test_equal_names_in_official_subsets_are_different_groups(tmp_path: Path) -> None:
+    for name in ("train", "val", "test"):
+        write(tmp_path / name, {"000": BOX, "001": BOX})
+    dataset = opened("folder", tmp_path)
+    assert len({case.group for case in dataset.cases}) == 6
+    assert find_leaks(dataset.cases, split_cases(dataset.cases, Split(seed=0))) == {}
+
+
 def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
     root = write(tmp_path, {"a": BOX})
     for folder in ("images", "masks"):
@@ -160,7 +200,7 @@ def test_label_values_are_classes_and_a_strange_one_later_is_named(tmp_path: Pat
     labels = BOX.copy()
     labels[0, 0] = 3
     dataset = opened("folder", write(tmp_path, {"a": labels}))
-    assert dataset.task.classes == ("background", "class-1", "class-2", "class-3")
+    assert dataset.task.classes == ("background", "class-1", "class-3")  # 2 does not occur: no class is invented
     again = opened("folder", tmp_path, values="0,1", classes="background,organ")
     assert again.task.mode == "binary"
     named = opened("folder", tmp_path, values="0,3,9", classes="background,spot,rest")

@@ -125,6 +125,17 @@ def test_the_names_of_later_years_are_understood(tmp_path: Path, folder: str, na
     assert len(dataset.cases[0].files) == 5
 
 
+def test_a_mask_with_both_codes_of_enhancing_tumour_is_refused(tmp_path: Path) -> None:
+    root = synth("brats2020", tmp_path, cases=2)
+    file = root / "MICCAI_BraTS2020_TrainingData" / "BraTS20_Training_001" / "BraTS20_Training_001_seg.nii.gz"
+    labels = np.asarray(nib.load(file).dataobj).copy()
+    labels[0, 0, 0] = 3
+    nib.save(nib.Nifti1Image(labels, nib.load(file).affine), file)
+    dataset = opened("brats2020", root)
+    with pytest.raises(SegkitError, match="the labels 3 and 4"):
+        dataset.read(dataset.cases[0])
+
+
 def test_wrong_modalities_and_missing_files_are_told(tmp_path: Path) -> None:
     root = synth("brats2020", tmp_path, cases=2)
     with pytest.raises(UsageError, match=r"dataset.modalities = flair,pet"):
