@@ -31,7 +31,8 @@ def predict(
     path = weights_of(what)
     header = weights.read_header(path)
     if header.task.dims != 2:
-        raise UsageError(f"{path} takes {header.task.dims}D volumes; the input is 2D images.")
+        words = f"{path} was trained on {header.task.dims}D volumes; predict takes 2D images so far"
+        raise UsageError(f"{words}.", "'segkit evaluate' scores volumes.")
     jobs = plan(source, out, overlay)
 
     from segkit.engine import backends

@@ -237,3 +237,5 @@ def test_a_3d_phantom_is_learned(segkit: Command, install, tmp_path: Path) -> No
     assert segkit(*words, "--out", tmp_path / "run").code == 0
     document = json.loads(segkit("evaluate", tmp_path / "run", "--json").out)
     assert document["figures"]["per_case"]["dice"]["mean"] > 0.8
+    told = segkit("predict", tmp_path / "run", tmp_path, "--out", tmp_path / "masks")
+    assert told.code == 2 and "trained on 3D volumes" in told.err and not (tmp_path / "masks").exists()
