@@ -48,6 +48,11 @@ BROKEN = {
         "partial",
         "kebab-case",
     ),
+    "one name twice": (
+        GOOD.format(name="early-bird").replace("build\")]", "build\"), ModelSpec('early-bird', 'again', 'nowhere:build')]"),
+        "partial",
+        "the plugin offers this name twice",
+    ),
     "not a list": (
         "from segkit.api import hookimpl\n@hookimpl\ndef segkit_models(): return None",
         "failed",
@@ -157,3 +162,13 @@ def test_a_spec_whose_code_is_missing_fails_only_when_used(install: Callable[...
     assert segkit("models", "zeta-net").code == 0
     told = segkit("models", "zeta-net", "--channels", "3")
     assert told.code == 1 and "nowhere.at_all:build" in told.err
+
+
+@pytest.mark.parametrize("package", ["a_package_that_does_not_exist", "missing.parent"])
+def test_a_spec_that_requires_a_missing_package_says_how_to_get_it(
+    install: Callable[..., None], segkit: Command, package: str
+) -> None:
+    needs = f'build", requires={{"{package}": "pip install that-package"}})]'
+    install("zeta-good", GOOD.format(name="zeta-net").replace('build")]', needs))
+    told = segkit("models", "zeta-net", "--channels", "3")
+    assert told.code == 1 and package in told.err and "pip install that-package" in told.err
