@@ -86,6 +86,14 @@ def _numbered(folder: Path, name: str) -> RunFolder:
     raise AssertionError("unreachable")
 
 
+def discard(run: RunFolder) -> None:
+    """Take away a run of which nothing of use came, so that its name is free again; other people's files stay."""
+    for path in (run.config, run.manifest, run.split, run.history):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it is not empty
+        run.path.rmdir()
+
+
 def find(path: Path) -> RunFolder | None:
     """The run that a folder, or a weights file inside one, belongs to; None for weights that stand alone."""
     folder = path if path.is_dir() else path.parent

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -122,8 +121,10 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
     try:
         return _train(config, dataset, ids, run, device, accelerator)
     except BaseException:
-        if not run.weights.exists():  # nothing of use came of it: leave the name free for the next try
-            shutil.rmtree(run.path, ignore_errors=True)
+        if run.weights.exists():
+            terminal.notice(f"the best weights so far are kept in {run.path}")
+        else:
+            runs.discard(run)
         raise
 
 

@@ -87,6 +87,21 @@ def test_a_run_is_never_overwritten_and_an_unusable_command_leaves_no_folder(seg
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_failed_training_takes_away_its_own_files_alone(
+    segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segkit.engine import train
+
+    def spoil(*_: object) -> None:
+        (tmp_path / "run" / "notes.txt").write_text("mine")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train, "set_seed", spoil)
+    told = segkit(*SMALL, "--out", tmp_path / "run")
+    assert told.code == 1 and "No space left on device" in told.err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
 def test_runs_without_a_name_are_numbered(segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
