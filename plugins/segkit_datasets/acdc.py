@@ -15,6 +15,7 @@ import numpy as np
 from segkit.api import Case, Dataset, NoOptions, Sample, SegkitError, Task, missing_data, read_label_volume, read_volume
 from segkit_datasets.phantom import draw_volume
 from segkit_datasets.plugin import ACDC_LAYOUT, PhantomOptions
+from segkit_datasets.reading import left_out
 
 HOMEPAGE = "https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html"
 PATIENT = re.compile(r"patient\d{3}")
@@ -44,7 +45,7 @@ def open_acdc(root: Path, options: NoOptions, labelled: bool = True) -> Dataset:
             "A frame with its mask", root, ["patientNNN/patientNNN_frameNN.nii.gz", "_gt"], ACDC_LAYOUT, HOMEPAGE
         )
     task = Task(1, ("background", "RV", "myocardium", "LV"), dims=3, mode="multiclass", channel_names=("cine MR",))
-    notes = (f"{len(unmasked)} frame(s) without a mask are left out: {', '.join(unmasked[:5])}",) if unmasked else ()
+    notes = left_out("frame(s) without a mask", unmasked)
 
     def read(case: Case) -> Sample:
         return _read(case, labelled)

@@ -32,6 +32,7 @@ from segkit.api import (
 )
 from segkit_datasets.phantom import draw_volume
 from segkit_datasets.plugin import BRATS_LAYOUT, BratsOptions, PhantomOptions
+from segkit_datasets.reading import left_out
 
 HOMEPAGE = "https://www.med.upenn.edu/cbica/brats2020/data.html"
 ROLES = {"flair": "flair", "t2f": "flair", "t1": "t1", "t1n": "t1", "t1ce": "t1ce", "t1c": "t1ce", "t2": "t2", "t2w": "t2"}
@@ -64,8 +65,7 @@ def open_brats(root: Path, options: BratsOptions, labelled: bool = True) -> Data
         channel_names=_unique(options.modalities),
         regions={"WT": ("NCR", "edema", "ET"), "TC": ("NCR", "ET"), "ET": ("ET",)},
     )
-    left_out = len(found) - len(cases)
-    notes = (f"{left_out} case(s) without a mask are left out.",) if left_out else ()
+    notes = left_out("case(s) without a mask", [case.id for case in found if case not in cases])
     return Dataset(task, tuple(cases), partial(_read, options=options, labelled=labelled), options, notes)
 
 

@@ -26,7 +26,7 @@ from segkit.api import (
 )
 from segkit_datasets.mask_values import LARGEST_LABEL, infer_values, value_of
 from segkit_datasets.plugin import FOLDER_LAYOUT, FolderOptions
-from segkit_datasets.reading import read_any, read_labels, readable
+from segkit_datasets.reading import left_out, read_any, read_labels, readable
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "frames")
 MASK_FOLDERS = (
@@ -218,11 +218,8 @@ def _group(key: str, pattern: str) -> str:
 def _unpaired(found: Any, labelled: bool) -> list[str]:
     images = [path for part in found for path in part.unpaired_images] if labelled else []
     masks = [path for part in found for path in part.unpaired_masks]
-    return [
-        f"{len(paths)} {what} are left out: {', '.join(path.name for path in paths[:5])}"
-        for paths, what in ((images, "image(s) without a mask"), (masks, "mask(s) without an image"))
-        if paths
-    ]
+    named = [(images, "image(s) without a mask"), (masks, "mask(s) without an image")]
+    return [note for paths, what in named for note in left_out(what, [path.name for path in paths])]
 
 
 def _spaced(items: Sequence[Pair], most: int) -> list[Pair]:

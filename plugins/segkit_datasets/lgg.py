@@ -27,7 +27,7 @@ from segkit.api import (
 )
 from segkit_datasets.phantom import draw
 from segkit_datasets.plugin import LGG_LAYOUT, LggOptions, PhantomOptions
-from segkit_datasets.reading import read_binary
+from segkit_datasets.reading import left_out, read_binary
 
 HOMEPAGE = "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation"
 FOLDER = re.compile(r"(TCGA_[A-Z0-9]{2}_[A-Z0-9]{4})_\d{8}")
@@ -43,13 +43,13 @@ def open_lgg(root: Path, options: LggOptions, labelled: bool = True) -> Dataset:
     """
     folders = _find_patients(root)
     facts = _read_facts(folders[0].parent / "data.csv")
-    cases, unmasked = [], 0
+    cases, unmasked = [], list[str]()
     for folder in folders:
         for image in sorted(folder.glob("*.tif"), key=lambda path: natural_order(path.name)):
             if image.stem.endswith("_mask"):
                 continue
             mask = image.with_name(f"{image.stem}_mask.tif")
-            unmasked += not mask.exists()
+            unmasked += [] if mask.exists() else [image.stem]
             if mask.exists() or not labelled:
                 cases.append(_case(image, mask if mask.exists() and labelled else None, facts))
     if options.only_tumour and labelled:
@@ -57,7 +57,7 @@ def open_lgg(root: Path, options: LggOptions, labelled: bool = True) -> Dataset:
     if not cases:
         raise missing_data("A slice with its mask", root, ["TCGA_*/TCGA_*_N.tif", "_mask.tif"], LGG_LAYOUT, HOMEPAGE)
     task = Task(3, ("background", "tumour"), channel_names=("pre-contrast", "FLAIR", "post-contrast"))
-    notes = (f"{unmasked} slice(s) without a mask are left out.",) if unmasked and labelled else ()
+    notes = left_out("slice(s) without a mask", unmasked) if labelled else ()
     return Dataset(task, tuple(cases), _read, options, notes)
 
 

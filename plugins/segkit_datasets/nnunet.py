@@ -29,7 +29,7 @@ from segkit.api import (
 )
 from segkit_datasets.phantom import draw_volume
 from segkit_datasets.plugin import NNUNET_LAYOUT, PhantomOptions
-from segkit_datasets.reading import read_any, read_labels, readable
+from segkit_datasets.reading import left_out, read_any, read_labels, readable
 
 CHANNEL = re.compile(r"_(\d{4})$")
 LOOKED_AT = 200  # masks that classes are inferred from, evenly spaced
@@ -84,9 +84,8 @@ def open_nnunet(root: Path, options: NoOptions, labelled: bool = True) -> Datase
         regions=labels.regions,
     )
     cases = tuple(_case(name, paired[name], masks.get(name)) for name in sorted(paired, key=natural_order))
-    left_out = len(images) - len(paired)
-    notes = [*inferred] + ([f"{left_out} image(s) without a label are left out."] if left_out else [])
-    return Dataset(task, cases, partial(_read, labels=labels), options, tuple(notes))
+    notes = (*inferred, *left_out("image(s) without a label", [name for name in images if name not in paired]))
+    return Dataset(task, cases, partial(_read, labels=labels), options, notes)
 
 
 def synthesize(out: Path, cases: int, seed: int) -> None:

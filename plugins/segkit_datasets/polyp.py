@@ -26,7 +26,7 @@ from segkit.api import (
 )
 from segkit_datasets.phantom import draw
 from segkit_datasets.plugin import POLYP_LAYOUT, PhantomOptions
-from segkit_datasets.reading import read_binary
+from segkit_datasets.reading import left_out, read_binary
 
 HOMEPAGE = "https://polyp.grand-challenge.org/CVCClinicDB/"
 MASK_FOLDERS = ("ground truth", "ground_truth", "groundtruth")
@@ -49,8 +49,7 @@ def open_polyp(root: Path, options: NoOptions, labelled: bool = True) -> Dataset
     if not cases:
         raise missing_data("A frame with its mask", root, ["Original/N.tif", "Ground Truth/N.tif"], POLYP_LAYOUT, HOMEPAGE)
     task = Task(3, ("background", "polyp"), channel_names=("red", "green", "blue"))
-    left_out = len(found.pairs) - len(cases)
-    notes = (f"{left_out} frame(s) without a mask are left out.",) if left_out else ()
+    notes = left_out("frame(s) without a mask", [path.name for path in found.unpaired_images]) if labelled else ()
     return Dataset(task, cases, _read, options, notes)
 
 

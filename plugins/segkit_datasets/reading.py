@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,12 @@ def read_any(path: Path) -> Sample:
         volume = read_volume(path)
         return Sample(volume.array, None, volume.spacing, volume.affine)
     return Sample(read_image(path))
+
+
+def left_out(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The note that names what is not used; none where nothing is left out."""
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return (f"{len(names)} {what} are left out: {shown}",) if names else ()
 
 
 def readable(paths: Iterable[Path], read: Callable[[Path], Result]) -> list[Result]:

@@ -81,6 +81,24 @@ def test_missing_partners_are_told(segkit: Command, data: Path) -> None:
     assert "1 image(s) without a mask" in " ".join(check(segkit, "folder", data)[1]["warnings"])
 
 
+@pytest.mark.parametrize(
+    ("name", "mask"),
+    [
+        ("lgg", "kaggle_3m/TCGA_ZZ_0000_20000101/TCGA_ZZ_0000_20000101_2_mask.tif"),
+        ("polyp", "CVC-ClinicDB/Ground Truth/154.tif"),
+        ("acdc", "training/patient001/patient001_frame07_gt.nii.gz"),
+        ("brats2020", "MICCAI_BraTS2020_TrainingData/BraTS20_Training_001/BraTS20_Training_001_seg.nii.gz"),
+        ("nnunet", "labelsTr/case_001.nii.gz"),
+    ],
+)
+def test_what_has_no_mask_is_named_in_every_layout(segkit: Command, tmp_path: Path, name: str, mask: str) -> None:
+    assert segkit("data", "synth", name, "--cases", "4", "--out", tmp_path / "data").code == 0
+    (tmp_path / "data" / mask).unlink()
+    warnings = check(segkit, name, tmp_path / "data")[1]["warnings"]
+    named = {"lgg": "20000101_2", "polyp": "154", "acdc": "patient001_ES", "brats2020": "Training_001", "nnunet": "case_001"}
+    assert any("1 " in warning and "are left out" in warning and named[name] in warning for warning in warnings)
+
+
 def test_the_same_image_in_two_groups_is_a_problem_and_in_one_a_note(segkit: Command, data: Path) -> None:
     for folder in ("images", "masks"):
         shutil.copy(data / folder / "phantom-0001.png", data / folder / "copy-of-1.png")
