@@ -31,6 +31,7 @@ class Holdout:
         dataset: the chosen spec, and its options.
         root: where the data lies.
         opened: the dataset.
+        data: its fingerprint.
         metrics: the recorded ones and those that were typed.
     """
 
@@ -39,6 +40,7 @@ class Holdout:
     dataset: Choice
     root: Path | None
     opened: Dataset
+    data: Mapping[str, Any]
     metrics: tuple[Choice, ...]
 
 
@@ -60,29 +62,31 @@ def open_holdout(weights: Path, flags: Mapping[str, Any], assignments: Sequence[
     recorded = base.get("dataset", {})
     same_name = dataset.name == recorded.get("name")
     same_root = same_name and root is not None and str(root) == str(recorded.get("root"))
-    opened, matches = _open_if_same(folder, dataset, root, must=same_root or not same_name)
+    opened = _open(dataset, root, must=same_root or not same_name)
+    data = fingerprint(opened) if opened is not None else {}
+    matches = folder is not None and bool(data) and data["sha256"] == _trained_on(folder)
     if opened is not None and (matches or same_root or not same_name):
         if same_root and not matches:
             terminal.notice(
                 "the data has changed since the training (its fingerprint differs); the split is taken by case id."
             )
-        return Holdout(folder, same_name, dataset, root, opened, metrics)
+        return Holdout(folder, same_name, dataset, root, opened, data, metrics)
     terminal.notice("this is not the data of the run: the run's split does not apply, and nothing inferred from it.")
     if root is not None:
         typed = {"dataset": recorded["name"], **{key: value for key, value in flags.items() if value is not None}}
         dataset, root, metrics = _resolve({"metrics": base.get("metrics", {})}, typed, assignments, catalogue)
-    return Holdout(folder, False, dataset, root, open_dataset(dataset, root), metrics)
+    opened = open_dataset(dataset, root)
+    return Holdout(folder, False, dataset, root, opened, fingerprint(opened), metrics)
 
 
-def _open_if_same(folder: RunFolder | None, dataset: Choice, root: Path | None, must: bool) -> tuple[Dataset | None, bool]:
-    """The dataset, and whether its fingerprint is that of the run's; None where it cannot be opened and need not be."""
+def _open(dataset: Choice, root: Path | None, must: bool) -> Dataset | None:
+    """The dataset; None where it cannot be opened and need not be."""
     try:
-        opened = open_dataset(dataset, root)
+        return open_dataset(dataset, root)
     except SegkitError:
         if must:
             raise
-        return None, False
-    return opened, folder is not None and fingerprint(opened)["sha256"] == _trained_on(folder)
+        return None
 
 
 def _resolve(
@@ -131,7 +135,7 @@ def select(holdout: Holdout, subset: str) -> tuple[list[Case], dict[str, Any]]:
         "dataset": holdout.dataset.spec.name,
         "root": str(holdout.root) if holdout.root else None,
         "options": plain(dataset.options or holdout.dataset.options),
-        "data": fingerprint(dataset),
+        "data": dict(holdout.data),
         "subset": subset,
         "holds_training_data": False,
     }
