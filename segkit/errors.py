@@ -33,6 +33,10 @@ class UsageError(SegkitError):
     exit_code = 2
 
 
+class MissingDataError(UsageError):
+    """The files of a dataset are not where they were looked for."""
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Words that name the closest allowed name, or list them all if they are few.
 

@@ -14,10 +14,9 @@ import numpy as np
 
 from segkit.api import Case, Dataset, NoOptions, Sample, SegkitError, Task, missing_data, read_label_volume, read_volume
 from segkit_datasets.phantom import draw_volume
-from segkit_datasets.plugin import ACDC_LAYOUT, PhantomOptions
+from segkit_datasets.plugin import PhantomOptions
 from segkit_datasets.reading import left_out
 
-HOMEPAGE = "https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html"
 PATIENT = re.compile(r"patient\d{3}")
 SUBSETS = {"training": "train", "testing": "test"}
 PHASES = ("ED", "ES")
@@ -41,9 +40,7 @@ def open_acdc(root: Path, options: NoOptions, labelled: bool = True) -> Dataset:
             else:
                 cases.append(case)
     if not cases:
-        raise missing_data(
-            "A frame with its mask", root, ["patientNNN/patientNNN_frameNN.nii.gz", "_gt"], ACDC_LAYOUT, HOMEPAGE
-        )
+        raise missing_data("A frame with its mask", root, ["patientNNN/patientNNN_frameNN.nii.gz", "_gt"])
     task = Task(1, ("background", "RV", "myocardium", "LV"), dims=3, mode="multiclass", channel_names=("cine MR",))
     notes = left_out("frame(s) without a mask", unmasked)
 
@@ -80,7 +77,7 @@ def _find_patients(root: Path) -> list[Path]:
         if found:
             return found
         level = [path for folder in level for path in sorted(folder.iterdir()) if path.is_dir()]
-    raise missing_data("ACDC", root, ["training/patientNNN/", "patientNNN/"], ACDC_LAYOUT, HOMEPAGE)
+    raise missing_data("ACDC", root, ["training/patientNNN/", "patientNNN/"])
 
 
 def _cases(patient: Path, subset: str | None) -> list[Case]:

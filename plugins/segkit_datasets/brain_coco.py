@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from segkit.api import Case, Dataset, Sample, SegkitError, Task, list_images, missing_data, read_image, write_image
 from segkit_datasets.phantom import draw
-from segkit_datasets.plugin import COCO_LAYOUT, BrainCocoOptions, PhantomOptions
+from segkit_datasets.plugin import BrainCocoOptions, PhantomOptions
 
-HOMEPAGE = "https://www.kaggle.com/datasets/pkdarabi/brain-tumor-image-dataset-semantic-segmentation"
 SUBSETS = {"train": "train", "valid": "val", "val": "val", "test": "test"}
 FILE = "_annotations.coco.json"
 
@@ -37,7 +36,7 @@ def open_brain_coco(root: Path, options: BrainCocoOptions, labelled: bool = True
     folders = {name: root / name for name in SUBSETS if (root / name).is_dir()} or {"": root}
     if not labelled:
         images = [(SUBSETS.get(name), path) for name, folder in folders.items() for path in list_images(folder)]
-        cases = [Case(path.stem, _original(path.name), subset, files={"image": path}) for subset, path in images]
+        cases = [Case(*_names_of(path.name, subset), subset, files={"image": path}) for subset, path in images]
         categories: list[str] = []
     else:
         files = {name: folder / FILE for name, folder in folders.items() if (folder / FILE).exists()}
@@ -45,7 +44,7 @@ def open_brain_coco(root: Path, options: BrainCocoOptions, labelled: bool = True
         categories = _categories(documents)
         cases = [case for name, document in documents.items() for case in _cases(folders[name], SUBSETS.get(name), document)]
     if not cases:
-        raise missing_data(FILE, root, [f"{name}/{FILE}" for name in ("train", "valid", "test")], COCO_LAYOUT, HOMEPAGE)
+        raise missing_data(FILE, root, [f"{name}/{FILE}" for name in ("train", "valid", "test")])
     names = tuple(categories) if options.target == "category" and categories else ("tumour",)
     task = Task(
         3, ("background", *names), mode="binary" if len(names) == 1 else "multiclass", channel_names=("red", "green", "blue")
@@ -119,8 +118,7 @@ def _cases(folder: Path, subset: str | None, document: Mapping[str, Any]) -> lis
         problem = "names no file" if inside else "leads out of its folder"
         cases.append(
             Case(
-                Path(name).stem,
-                _original(name),
+                *_names_of(name, subset),
                 subset,
                 files=files,
                 problem="" if files else f"{folder / FILE}: the file_name {name!r} {problem}.",
@@ -133,9 +131,12 @@ def _cases(folder: Path, subset: str | None, document: Mapping[str, Any]) -> lis
     return cases
 
 
-def _original(name: str) -> str:
-    """Roboflow calls its exports of one image ORIGINAL.rf.HASH.jpg."""
-    return Path(name).name.partition(".rf.")[0]
+def _names_of(file_name: str, subset: str | None) -> tuple[str, str]:
+    """Id and group. Roboflow calls its exports of one image ORIGINAL.rf.HASH.jpg: these are one group."""
+    name = Path(file_name)
+    id = f"{subset}/{name.stem}" if subset else name.stem
+    original, exported, _ = name.name.partition(".rf.")
+    return id, original if exported else id
 
 
 def _read(case: Case, label_of: Mapping[str, int], shape: str) -> Sample:

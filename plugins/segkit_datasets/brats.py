@@ -31,10 +31,9 @@ from segkit.api import (
     volume_stem,
 )
 from segkit_datasets.phantom import draw_volume
-from segkit_datasets.plugin import BRATS_LAYOUT, BratsOptions, PhantomOptions
+from segkit_datasets.plugin import BratsOptions, PhantomOptions
 from segkit_datasets.reading import left_out
 
-HOMEPAGE = "https://www.med.upenn.edu/cbica/brats2020/data.html"
 ROLES = {"flair": "flair", "t2f": "flair", "t1": "t1", "t1n": "t1", "t1ce": "t1ce", "t1c": "t1ce", "t2": "t2", "t2w": "t2"}
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 ENDING = re.compile(r"[-_](flair|t2f|t1|t1n|t1ce|t1c|t2|t2w|seg)$", re.I)
@@ -56,7 +55,7 @@ def open_brats(root: Path, options: BratsOptions, labelled: bool = True) -> Data
     found = [_case(folder) for folder in _find_folders(root)]
     cases = [case for case in found if "mask" in case.files or not labelled]
     if not cases:
-        raise missing_data("A BraTS case", root, ["*/*_flair.nii.gz", "*_seg.nii.gz"], BRATS_LAYOUT, HOMEPAGE)
+        raise missing_data("A BraTS case", root, ["*/*_flair.nii.gz", "*_seg.nii.gz"])
     task = Task(
         len(options.modalities),
         ("background", "NCR", "edema", "ET"),

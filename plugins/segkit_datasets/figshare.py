@@ -28,10 +28,9 @@ from segkit.api import (
     read_image,
 )
 from segkit_datasets.phantom import draw
-from segkit_datasets.plugin import FIGSHARE_LAYOUT, FigshareOptions, PhantomOptions
+from segkit_datasets.plugin import FigshareOptions, PhantomOptions
 from segkit_datasets.reading import read_binary
 
-HOMEPAGE = "https://doi.org/10.6084/m9.figshare.1512427"
 TYPES = ("meningioma", "glioma", "pituitary")  # labels 1, 2, 3
 FOLDS = ("cvind.mat", "cvind5fold.mat")
 NO_PATIENTS = (
@@ -55,7 +54,7 @@ def open_figshare(root: Path, options: FigshareOptions, labelled: bool = True) -
     else:
         cases, notes = _png_cases(root, labelled), (NO_PATIENTS,)
     if not cases:
-        raise missing_data("The Figshare set", root, ["N.mat", "K.png and K_mask.png"], FIGSHARE_LAYOUT, HOMEPAGE)
+        raise missing_data("The Figshare set", root, ["N.mat", "K.png and K_mask.png"])
     if options.target == "type" and not slices:
         raise UsageError("dataset.target = 'type' needs the .mat files: the PNG copy has lost the tumour type.")
     by_type = options.target == "type"

@@ -25,7 +25,7 @@ from segkit.api import (
     pair_files,
 )
 from segkit_datasets.mask_values import LARGEST_LABEL, infer_values, value_of
-from segkit_datasets.plugin import FOLDER_LAYOUT, FolderOptions
+from segkit_datasets.plugin import FolderOptions
 from segkit_datasets.reading import left_out, read_any, read_labels, readable
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "frames")
@@ -61,7 +61,7 @@ def open_folder(root: Path, options: FolderOptions, labelled: bool = True) -> Da
     everything = [pair for part in pairs.values() for pair in part]
     if not everything:
         what = "An image with a mask" if labelled else "An image"
-        raise missing_data(what, root, ["images/NAME.*", "masks/NAME.*"], FOLDER_LAYOUT)
+        raise missing_data(what, root, ["images/NAME.*", "masks/NAME.*"])
     options, inferred = _infer(options, everything, labelled)
     task = _task(options, dims=_dims([image for _, image, _ in everything]))
     cases = tuple(_case(pair, subset, options.group) for subset, part in pairs.items() for pair in part)
@@ -95,7 +95,7 @@ def _find(root: Path, given: str | None, names: Sequence[str], what: str) -> Pat
     folder = root / given if given else find_folder(root, names)
     if folder is None or not folder.is_dir():
         looked_for = [given] if given else [f"{name}/" for name in names]
-        raise missing_data(f"The folder of the {what}", root, looked_for, FOLDER_LAYOUT)
+        raise missing_data(f"The folder of the {what}", root, looked_for)
     return folder
 
 

@@ -26,10 +26,9 @@ from segkit.api import (
     write_image,
 )
 from segkit_datasets.phantom import draw
-from segkit_datasets.plugin import LGG_LAYOUT, LggOptions, PhantomOptions
+from segkit_datasets.plugin import LggOptions, PhantomOptions
 from segkit_datasets.reading import left_out, read_binary
 
-HOMEPAGE = "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation"
 FOLDER = re.compile(r"(TCGA_[A-Z0-9]{2}_[A-Z0-9]{4})_\d{8}")
 DEEPEST = 3  # folders below DATA_DIR in which the patients are looked for
 
@@ -55,7 +54,7 @@ def open_lgg(root: Path, options: LggOptions, labelled: bool = True) -> Dataset:
     if options.only_tumour and labelled:
         cases = [case for case in cases if _has_tumour(case)]
     if not cases:
-        raise missing_data("A slice with its mask", root, ["TCGA_*/TCGA_*_N.tif", "_mask.tif"], LGG_LAYOUT, HOMEPAGE)
+        raise missing_data("A slice with its mask", root, ["TCGA_*/TCGA_*_N.tif", "_mask.tif"])
     task = Task(3, ("background", "tumour"), channel_names=("pre-contrast", "FLAIR", "post-contrast"))
     notes = left_out("slice(s) without a mask", unmasked) if labelled else ()
     return Dataset(task, tuple(cases), _read, options, notes)
@@ -86,7 +85,7 @@ def _find_patients(root: Path) -> list[Path]:
             if found:
                 return found
         level = [path for folder in level for path in sorted(folder.iterdir()) if path.is_dir()]
-    raise missing_data("TCGA-LGG", root, ["TCGA_*/", "kaggle_3m/TCGA_*/"], LGG_LAYOUT, HOMEPAGE)
+    raise missing_data("TCGA-LGG", root, ["TCGA_*/", "kaggle_3m/TCGA_*/"])
 
 
 def _read_facts(path: Path) -> dict[str, dict[str, str]]:

@@ -28,7 +28,7 @@ from segkit.api import (
     volume_stem,
 )
 from segkit_datasets.phantom import draw_volume
-from segkit_datasets.plugin import NNUNET_LAYOUT, PhantomOptions
+from segkit_datasets.plugin import PhantomOptions
 from segkit_datasets.reading import left_out, read_any, read_labels, readable
 
 CHANNEL = re.compile(r"_(\d{4})$")
@@ -65,9 +65,7 @@ def open_nnunet(root: Path, options: NoOptions, labelled: bool = True) -> Datase
     masks = {_stem(path): path for path in _files(root / "labelsTr")} if labelled else {}
     paired = {name: files for name, files in images.items() if name in masks or not labelled}
     if not paired:
-        raise missing_data(
-            "A case with its label", root, ["imagesTr/NAME_0000.nii.gz", "labelsTr/NAME.nii.gz"], NNUNET_LAYOUT
-        )
+        raise missing_data("A case with its label", root, ["imagesTr/NAME_0000.nii.gz", "labelsTr/NAME.nii.gz"])
     record = _read_json(root / "dataset.json")
     labels, inferred = _labels(record, list(masks.values()))
     first = next(iter(paired.values()))

@@ -25,10 +25,9 @@ from segkit.api import (
     write_image,
 )
 from segkit_datasets.phantom import draw
-from segkit_datasets.plugin import POLYP_LAYOUT, PhantomOptions
+from segkit_datasets.plugin import PhantomOptions
 from segkit_datasets.reading import left_out, read_binary
 
-HOMEPAGE = "https://polyp.grand-challenge.org/CVCClinicDB/"
 MASK_FOLDERS = ("ground truth", "ground_truth", "groundtruth")
 
 LAST_FRAMES = (  # of sequences 1 to 29
@@ -47,7 +46,7 @@ def open_polyp(root: Path, options: NoOptions, labelled: bool = True) -> Dataset
     found = pair_files(images, masks if labelled else None)
     cases = tuple(_case(key, image, mask) for key, image, mask in found.pairs if mask is not None or not labelled)
     if not cases:
-        raise missing_data("A frame with its mask", root, ["Original/N.tif", "Ground Truth/N.tif"], POLYP_LAYOUT, HOMEPAGE)
+        raise missing_data("A frame with its mask", root, ["Original/N.tif", "Ground Truth/N.tif"])
     task = Task(3, ("background", "polyp"), channel_names=("red", "green", "blue"))
     notes = left_out("frame(s) without a mask", [path.name for path in found.unpaired_images]) if labelled else ()
     return Dataset(task, cases, _read, options, notes)
@@ -107,4 +106,4 @@ def _find_folders(root: Path, labelled: bool) -> tuple[Path, Path]:
         images, masks = find_folder(folder, ["original"]), find_folder(folder, MASK_FOLDERS)
         if images is not None and (masks is not None or not labelled):
             return images, masks or images
-    raise missing_data("CVC-ClinicDB", root, ["Original/", "Ground Truth/"], POLYP_LAYOUT, HOMEPAGE)
+    raise missing_data("CVC-ClinicDB", root, ["Original/", "Ground Truth/"])

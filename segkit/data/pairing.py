@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.data.images import SUFFIXES
-from segkit.errors import UsageError
+from segkit.errors import MissingDataError, UsageError
 
 MASK_SUFFIX = re.compile(r"[_-](mask|masks|gt|label|labels|seg|segmentation|manual\d*|groundtruth|annotation)$", re.I)
 IMAGE_SUFFIX = re.compile(r"[_-](image|img|training|test)$", re.I)  # DRIVE calls them 21_training and 21_manual1
@@ -77,16 +77,14 @@ def find_folder(root: Path, names: Iterable[str]) -> Path | None:
     return next((folders[name] for name in wanted if name in folders), None)
 
 
-def missing_data(what: str, root: Path, looked_for: Sequence[str], layout: str, homepage: str = "") -> UsageError:
-    """The error of a dataset whose files are not there: what, where, what was found, and the expected tree."""
+def missing_data(what: str, root: Path, looked_for: Sequence[str]) -> MissingDataError:
+    """The error of a dataset whose files are not there: what, where, and what was found instead.
+
+    Whoever opens the dataset adds the expected tree and the homepage, which stand in its spec.
+    """
     entries = sorted(path.name + ("/" if path.is_dir() else "") for path in root.iterdir())[:12]
     found = ", ".join(entries) if entries else "nothing"
-    lines = [f"Expected tree:\n{layout.rstrip()}"]
-    lines += [f"Homepage: {homepage}"] if homepage else []
-    lines += ["'--dataset phantom' runs without any data."]
-    return UsageError(
-        f"{what} was not found in {root}.\nLooked for: {', '.join(looked_for)}. Found there: {found}.", "\n".join(lines)
-    )
+    return MissingDataError(f"{what} was not found in {root}.\nLooked for: {', '.join(looked_for)}. Found there: {found}.")
 
 
 def _partner(key: str, images: Mapping[str, Path], plain: Mapping[str, str]) -> str:

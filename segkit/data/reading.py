@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.config import Choice
+from segkit.config import Choice, where_to_get
 from segkit.data.volumes import is_volume, same_grid
-from segkit.errors import SegkitError
+from segkit.errors import MissingDataError, SegkitError, UsageError
 from segkit.task import Case, Dataset, Sample, Task
 
 
@@ -20,9 +20,13 @@ def open_dataset(choice: Choice, root: Path | None, labelled: bool = True) -> Da
     """Open a chosen dataset and check what every dataset must keep.
 
     Raises:
+        UsageError: its files are not there; with the expected tree and the homepage of its spec.
         SegkitError: the plugin fails, gives no Dataset, or gives two cases one id.
     """
-    dataset = choice.make(root, labelled=labelled)
+    try:
+        dataset = choice.make(root, labelled=labelled)
+    except MissingDataError as error:
+        raise UsageError(error.message, where_to_get(choice.spec)) from None
     if not isinstance(dataset, Dataset):
         raise SegkitError(f"The dataset {choice.name} gave no segkit.api.Dataset but {type(dataset).__name__}.")
     twice = [id for id, count in Counter(case.id for case in dataset.cases).items() if count > 1]

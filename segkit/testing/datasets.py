@@ -11,7 +11,7 @@ import pytest
 
 from segkit import plugins
 from segkit.config import Choice
-from segkit.data.reading import read_case
+from segkit.data.reading import open_dataset, read_case
 from segkit.data.split import find_leaks, split_cases
 from segkit.errors import UsageError
 from segkit.options import build, fields_of, plain
@@ -58,9 +58,7 @@ class DatasetContract:
 
     @classmethod
     def open(cls, choice: Choice, root: Path, labelled: bool = True) -> Dataset:
-        opened = choice.make(root if choice.spec.needs_root else None, labelled=labelled)
-        assert isinstance(opened, Dataset)
-        return opened
+        return open_dataset(choice, root if choice.spec.needs_root else None, labelled)
 
     def test_it_describes_itself(self, choice: Choice) -> None:
         spec = choice.spec

@@ -224,5 +224,6 @@ def test_categories_are_matched_by_name_across_the_subsets_files(tmp_path: Path)
     file.write_text(json.dumps(document))
     dataset = opened("brain-coco", tmp_path, target="category")
     assert dataset.task.classes == ("background", "0", "1")
+    assert [(case.id, case.group) for case in dataset.cases] == [("train/1", "train/1"), ("val/1", "val/1")]
     masks = [dataset.read(case).mask for case in dataset.cases]
     assert np.array_equal(masks[0], masks[1])  # type: ignore[arg-type]

@@ -14,7 +14,8 @@ from PIL import Image
 
 from conftest import Command
 from segkit import plugins
-from segkit.data.reading import read_case
+from segkit.config import Choice
+from segkit.data.reading import open_dataset, read_case
 from segkit.data.split import find_leaks, split_cases
 from segkit.errors import SegkitError, UsageError
 from segkit.options import build
@@ -23,8 +24,8 @@ from segkit.task import Dataset
 
 
 def opened(name: str, root: Path | None = None, labelled: bool = True, **options: object) -> Dataset:
-    spec = plugins.load().find("datasets", name).spec
-    return spec.load()(root, build(spec.options, options, "dataset"), labelled=labelled)  # type: ignore[no-any-return]
+    found = plugins.load().find("datasets", name)
+    return open_dataset(Choice(found, build(found.spec.options, options, "dataset")), root, labelled)
 
 
 def synth(name: str, out: Path, cases: int = 6, **options: object) -> Path:
