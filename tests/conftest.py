@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -85,6 +86,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run([*words.split(), "-o", "preprocess.size=32", "--epochs", "2", "--batch-size", "4", "--out", str(out), "-q"]) == 0
     )
     return out
+
+
+def history(run: Path) -> list[dict[str, str]]:
+    """The rows of a run's history.csv."""
+    with (run / "history.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def real(folder: str) -> Path:

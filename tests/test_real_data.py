@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from PIL import Image
 from test_datasets import opened
 from test_volume_datasets import CUBE_NET
 
-from conftest import Command, real
+from conftest import Command, history, real
 
 
 def test_polyp_frames_are_in_colour_and_masks_are_binary() -> None:
@@ -86,8 +85,7 @@ def test_the_main_job_on_real_frames(segkit: Command, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = segkit("train", "--dataset", "polyp", "--data-dir", root, "--model", "resunet", *small, "--out", run)
     assert done.code == 0, done.err
-    with (run / "history.csv").open() as file:
-        losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
+    losses = [float(row["train_loss"]) for row in history(run)]
     assert losses[-1] < losses[0]
     document = json.loads(segkit("evaluate", run, "--json").out)
     split = json.loads((run / "split.json").read_text())

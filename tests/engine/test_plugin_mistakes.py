@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
 import pytest
 
-from conftest import Command
+from conftest import Command, history
 
 SMALL = (
     "train --dataset phantom -o dataset.cases=12 -o dataset.size=24 -o preprocess.size=24 --batch-size 4 --epochs 1 "
     "--model resunet -o model.width=2 -o model.depth=2"
 ).split()
-
-
-def history(run: Path) -> list[dict[str, str]]:
-    with (run / "history.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 PLUGIN = """

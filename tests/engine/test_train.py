@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -15,18 +14,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from conftest import Command
+from conftest import Command, history
 from segkit.weights import read_header
 
 SMALL = (
     "train --dataset phantom --model resunet -o dataset.cases=12 -o dataset.size=24 -o preprocess.size=24 "
     "-o model.width=2 -o model.depth=2 --batch-size 4"
 ).split()
-
-
-def history(run: Path) -> list[dict[str, str]]:
-    with (run / "history.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def same_weights(one: Path, other: Path) -> bool:
