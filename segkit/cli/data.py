@@ -104,14 +104,14 @@ def _print(document: dict[str, Any]) -> None:
     for name, facts in document["subsets"].items():
         balance = ", ".join(f"{label} {100 * (share or 0):.2f} %" for label, share in facts["class_balance"].items())
         sizes = list(facts["sizes"])
-        shown = sizes[0] if len(sizes) == 1 else f"{len(sizes)} kinds: {', '.join(sizes[:3])}, ..." if sizes else "-"
+        shown = ", ".join(sizes[:3]) + (", ..." if len(sizes) > 3 else "")
         spacing = ", ".join(list(facts["spacings"])[:2]) or "-"
         counts = [str(facts[key]) for key in ("cases", "groups", "without_target")]
-        rows.append([name, *counts, shown, spacing, balance])
+        rows.append([name, *counts, shown or "-", spacing, balance])
     columns = ("subset", "cases", "groups", "no target", "size", "spacing (mm)", "share of pixels")
     print_table(columns, rows, title=f"{document['dataset']}: {document['cases']} cases, {document['unusable']} unusable")
     for kind, words in (("warnings", "Note"), ("problems", "Problem")):
         for text in document[kind]:
             typer.echo(f"{words}: {text}")
     if not document["problems"]:
-        typer.echo("Nothing here would make a training fail or lie.")
+        typer.echo("No problem was found." + (" Mind the notes." if document["warnings"] else ""))

@@ -32,7 +32,7 @@ def test_a_sound_folder_passes_and_its_figures_are_the_masks_own(segkit: Command
     everything = found["subsets"]["all"]
     assert everything["class_balance"]["foreground"] == pytest.approx(np.mean([mask > 127 for mask in masks]))
     assert everything["sizes"] == {"128 x 128": 6} and everything["groups"] == 6 and everything["without_target"] == 0
-    assert "Nothing here" in segkit("data", "check", "folder", "--data-dir", data).out
+    assert "No problem was found. Mind the notes." in segkit("data", "check", "folder", "--data-dir", data).out
 
 
 def test_every_unusable_case_is_named_and_the_rest_is_done(segkit: Command, data: Path) -> None:
