@@ -33,7 +33,7 @@ class CaseFacts:
         size: of the image.
         spacing: mm, where the file says so.
         pixels: how many pixels each label has.
-        digest: of the image's content.
+        digest: of the image's content, empty for a blank one.
         boxes: every target is a filled rectangle; None where there is no target.
     """
 
@@ -135,10 +135,17 @@ def _look_at(dataset: Dataset, case: Case) -> CaseFacts:
     else:
         pixels = {int(label): int(count) for label, count in zip(*np.unique(sample.mask, return_counts=True), strict=True)}
         target = np.asarray((sample.mask > 0) & (sample.mask < len(dataset.task.classes)))
-    digest = hashlib.blake2b(np.ascontiguousarray(sample.image).tobytes(), digest_size=16)
-    digest.update(str(sample.image.shape).encode())
     boxes = _are_boxes(target) if target.any() else None
-    return CaseFacts(case, "", sample.image.shape[1:], sample.spacing, pixels, digest.hexdigest(), boxes)
+    return CaseFacts(case, "", sample.image.shape[1:], sample.spacing, pixels, _digest(sample.image), boxes)
+
+
+def _digest(image: NDArray[Any]) -> str:
+    """Of an image's content; none for a blank one, which is nobody's twin."""
+    if image.min() == image.max():
+        return ""
+    digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
 
 
 def _are_boxes(target: NDArray[Any]) -> bool:
@@ -162,8 +169,12 @@ def _duplicates(facts: Sequence[CaseFacts]) -> tuple[list[list[str]], list[list[
     """Ids of equal images: those of different groups, and those within one."""
     same: dict[str, list[Case]] = {}
     for fact in facts:
-        same.setdefault(fact.digest, []).append(fact.case)
-    several = [cases for cases in same.values() if len(cases) > 1]
-    across = [cases for cases in several if len({case.group for case in cases}) > 1]
-    within = [cases for cases in several if cases not in across]
-    return [[case.id for case in cases] for cases in across], [[case.id for case in cases] for cases in within]
+        if fact.digest:
+            same.setdefault(fact.digest, []).append(fact.case)
+    across: list[list[str]] = []
+    within: list[list[str]] = []
+    for cases in same.values():
+        if len(cases) > 1:
+            kind = across if len({case.group for case in cases}) > 1 else within
+            kind.append([case.id for case in cases])
+    return across, within

@@ -108,6 +108,14 @@ def test_the_same_image_in_two_groups_is_a_problem_and_in_one_a_note(segkit: Com
     assert code == 0 and any("the same image in one group" in warning for warning in found["warnings"])
 
 
+def test_blank_images_are_nobodys_twins(segkit: Command, data: Path) -> None:
+    for name in ("blank-1", "blank-2"):  # as the first and last slices of many volumes are
+        Image.fromarray(np.zeros((128, 128, 3), np.uint8)).save(data / "images" / f"{name}.png")
+        Image.fromarray(np.zeros((128, 128), np.uint8)).save(data / "masks" / f"{name}.png")
+    code, found = check(segkit, "folder", data)
+    assert code == 0 and found["problems"] == []
+
+
 def test_official_subsets_that_share_a_patient_are_a_problem(segkit: Command, data: Path, tmp_path: Path) -> None:
     for index, subset in enumerate(("train", "test")):
         for folder in ("images", "masks"):
