@@ -3,23 +3,80 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from segkit.api import ModelSpec, hookimpl, option
+
+Norm = Literal["batch", "instance", "group", "none"]
+Activation = Literal["relu", "leaky-relu", "elu", "prelu", "prelu-layer"]
+Initialisation = Literal["torch", "keras", "keras-he-normal", "keras-he-uniform"]
+Place = Literal["encoder", "bottleneck", "decoder"]
+
+WIDTH = "feature maps of the first level; each level below has twice as many"
+DEPTH = "how often the size is halved"
+NORM = "after each 3x3 convolution"
+ACTIVATION = "prelu: a slope per channel; prelu-layer: one per layer"
+INIT = (
+    "keras: Glorot-uniform kernels, keras-he-normal and keras-he-uniform: He's; all three with zero bias and batch norm "
+    "with eps 1e-3, momentum 0.01, as in the papers"
+)
+
+
+@dataclass(frozen=True)
+class VariantOptions:
+    """Ehab & Li's forms; the defaults reach their parameter counts."""
+
+    width: int = option(64, WIDTH, minimum=1)
+    depth: int = option(4, DEPTH, minimum=1, maximum=8)
+    init: Initialisation = option("torch", INIT)
 
 
 @dataclass(frozen=True)
 class UNetOptions:
-    """Ehab & Li's form; the defaults reach their parameter counts."""
+    """The defaults are Ehab & Li's form. The other papers' forms, for as many channels and classes as they have:
 
-    width: int = option(64, "feature maps of the first level; each level below has twice as many", minimum=1)
-    depth: int = option(4, "how often the size is halved", minimum=1, maximum=8)
-    init: Literal["torch", "keras"] = option(
-        "torch", "keras: Glorot-uniform, zero bias, and batch norm with eps 1e-3, momentum 0.01, as in the papers"
+    Müller & Wolf   upsample=nearest-conv head_norm=false
+    Vaona           upsample=transposed head_norm=false bias=false dropout=0.3
+    Keller          upsample=nearest-conv head_norm=false norm=none dropout=0.2 width=32 init=keras-he-normal
+    """
+
+    width: int = option(64, WIDTH, minimum=1)
+    depth: int = option(4, DEPTH, minimum=1, maximum=8)
+    upsample: Literal["nearest", "transposed", "nearest-conv"] = option(
+        "nearest", "nearest: no parameters; transposed: 2x2, halves the maps; nearest-conv: nearest, then a 2x2 convolution"
     )
+    norm: Norm = option("batch", NORM)
+    head_norm: bool = option(True, "a batch norm after the last convolution")
+    activation: Activation = option("relu", ACTIVATION)
+    bias: bool = option(True, "a bias also in convolutions that a norm follows")
+    dropout: float = option(0.0, "probability, after the blocks named by dropout_at", minimum=0, maximum=0.95)
+    dropout_at: tuple[Place, ...] = option(("bottleneck",), "which blocks")
+    init: Initialisation = option("torch", INIT)
 
 
-def halvings(options: UNetOptions) -> int:
+@dataclass(frozen=True)
+class UNet3DOptions:
+    """The form of Baizhan's 3D U-Net; init=keras-he-uniform is its initialisation."""
+
+    width: int = option(16, WIDTH, minimum=1)
+    depth: int = option(4, DEPTH, minimum=1, maximum=8)
+    norm: Norm = option("none", NORM)
+    activation: Activation = option("relu", ACTIVATION)
+    dropout: tuple[float, ...] = option(
+        (0.1, 0.1, 0.2, 0.2, 0.3),
+        "between the two convolutions, by level from the top; the last number holds for the levels below",
+        minimum=0,
+        maximum=0.95,
+    )
+    init: Initialisation = option("torch", INIT)
+
+
+class HasDepth(Protocol):
+    @property
+    def depth(self) -> int: ...
+
+
+def halvings(options: HasDepth) -> int:
     return int(2**options.depth)
 
 
@@ -37,7 +94,29 @@ def segkit_models() -> list[ModelSpec]:
             "resunet",
             "U-Net with a projected shortcut around each pair of convolutions (Ehab & Li)",
             "segkit_unets.resunet:build",
-            UNetOptions,
+            VariantOptions,
+            stride=halvings,
+        ),
+        ModelSpec(
+            "attention-unet",
+            "U-Net whose skips pass attention gates (Baizhan, after Oktay 2018)",
+            "segkit_unets.attention:build",
+            VariantOptions,
+            stride=halvings,
+        ),
+        ModelSpec(
+            "attention-resunet",
+            "attention U-Net of residual blocks (Ehab & Li)",
+            "segkit_unets.attention:build_residual",
+            VariantOptions,
+            stride=halvings,
+        ),
+        ModelSpec(
+            "unet3d",
+            "3D U-Net: two 3x3x3 convolutions a level, transposed up-sampling (Baizhan, after Çiçek 2016)",
+            "segkit_unets.unet3d:build",
+            UNet3DOptions,
+            dims=(3,),
             stride=halvings,
         ),
     ]

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segkit.api import Task
-from segkit_unets.plugin import UNetOptions
-from segkit_unets.unet import make
+from segkit_unets.initialise import initialise
+from segkit_unets.plugin import VariantOptions
+from segkit_unets.unet import UNet, level_widths
 
 
 class ResidualBlock(nn.Module):
@@ -33,5 +34,6 @@ class ResidualBlock(nn.Module):
         return functional.relu(self.convolutions(x) + self.shortcut(x))
 
 
-def build(task: Task, options: UNetOptions) -> nn.Module:
-    return make(task, options, ResidualBlock)
+def build(task: Task, options: VariantOptions) -> nn.Module:
+    model = UNet(task.channels, task.outputs, level_widths(options.width, options.depth), ResidualBlock)
+    return initialise(model, options.init)
