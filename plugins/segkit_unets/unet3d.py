@@ -1,10 +1,10 @@
 """3D U-Net in the form that Baizhan's section 2.3.2 describes (after Çiçek 2016).
 
-    volume -> [conv, dropout, conv] --------------------------------- concat -> [conv, dropout, conv] -> 1x1x1 -> logits
-                 | max-pool 2                                           ^ transposed 2x2x2
-             [conv, dropout, conv] ---- concat -> [conv, dropout, conv]-+
-                 | max-pool 2              ^ transposed 2x2x2
-                 +---> [conv, dropout, conv]
+volume -> [conv, dropout, conv] --------------------------------- concat -> [conv, dropout, conv] -> 1x1x1 -> logits
+             | max-pool 2                                           ^ transposed 2x2x2
+         [conv, dropout, conv] ---- concat -> [conv, dropout, conv]-+
+             | max-pool 2              ^ transposed 2x2x2
+             +---> [conv, dropout, conv]
 """
 
 from __future__ import annotations
