@@ -1,0 +1,167 @@
+"""Networks of timm as encoders: feature maps by stride, or one pooled vector.
+
+timm makes them for any number of channels and loads ImageNet weights into them; nothing is downloaded unless
+`load_pretrained(None)` asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from segkit.api import SegkitError, UsageError
+
+__all__ = ["Encoder", "Trunk"]
+
+STRIDES = (2, 4, 8, 16, 32)
+ALTERNATIVES = "resnet50, resnet18, efficientnet_b0, densenet121, convnext_tiny or swin_tiny_patch4_window7_224"
+ENOUGH = 0.9  # share of an encoder's parameters that a file of weights must hold
+
+
+class TimmModule(nn.Module):
+    """A network of timm.
+
+    Args:
+        name: timm's, with or without a tag; a name of a hub or a folder is refused.
+        channels: of the image.
+        frozen: neither trained nor taken out of eval mode.
+        arguments: for timm.create_model.
+
+    Attributes:
+        pretrained_name: the weights that `load_pretrained(None)` asks for.
+    """
+
+    def __init__(self, name: str, channels: int, frozen: bool, **arguments: Any) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            close = ", ".join(timm.list_models(f"*{name.partition('_')[0].partition('.')[0]}*")[:6])
+            raise UsageError(
+                f"timm knows no encoder {name!r}.", f"Close: {close}." if close else f"There are {ALTERNATIVES}."
+            )
+        self.name, self.channels, self.arguments = name, channels, arguments
+        self.net = self._create()
+        self.pretrained_name = str(getattr(self.net, "pretrained_cfg", {}).get("hf_hub_id") or name).rpartition("/")[2]
+        self.frozen = frozen
+        self.requires_grad_(not frozen)
+
+    def _create(self, **more: Any) -> nn.Module:
+        wanted = {"in_chans": self.channels, **self.arguments, **more}
+        try:  # the families that fix their image size can be asked not to
+            return timm.create_model(self.name, strict_img_size=False, **wanted)  # type: ignore[no-any-return]
+        except TypeError:
+            return timm.create_model(self.name, **wanted)  # type: ignore[no-any-return]
+
+    def train(self, mode: bool = True) -> TimmModule:
+        super().train(mode and not self.frozen)
+        return self
+
+    def load_pretrained(self, tensors: Mapping[str, Tensor] | None) -> None:
+        """Take over weights of the timm network, from a state dict or (None) from wherever timm gets its own.
+
+        timm renames old names, adapts the first convolution to other channels than 3 and leaves out the classifier.
+
+        Raises:
+            SegkitError: the state dict is not one of this network.
+        """
+        overlay = {} if tensors is None else {"pretrained_cfg_overlay": {"state_dict": dict(tensors)}}
+        try:
+            loaded = self._create(pretrained=True, **overlay)
+        except (RuntimeError, KeyError) as error:
+            if tensors is None:
+                raise
+            raise SegkitError(f"The weights do not fit the encoder {self.name!r}: {str(error).splitlines()[0]}") from error
+        if tensors is not None:
+            self._check(loaded, tensors)
+        self.net.load_state_dict(loaded.state_dict())
+
+    def _check(self, loaded: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+        """timm loads what fits by name and is silent about the rest; so look for the values themselves."""
+        held = {(tensor.numel(), float(tensor.double().sum())) for tensor in tensors.values()}
+        mine = [parameter.detach() for parameter in loaded.parameters()]
+        found = sum((value.numel(), float(value.double().sum())) in held for value in mine)
+        if found < ENOUGH * len(mine):
+            raise SegkitError(f"The file holds {found} of the {len(mine)} parameters of the encoder {self.name!r}.")
+
+
+class Encoder(TimmModule):
+    """(B, channels, H, W) -> feature maps by stride, finest first: {2: ..., 4: ..., 8: ..., 16: ..., 32: ...}.
+
+    Args:
+        name, channels, frozen: see TimmModule.
+        output_stride: 16 keeps the deepest maps at a sixteenth, by dilation; they are then under 32 all the same.
+
+    Attributes:
+        widths: channels by stride. A family without maps at stride 2 (transformers, ConvNeXt) has no entry for it.
+
+    Raises:
+        UsageError: timm does not know it, or it has no such maps.
+    """
+
+    def __init__(self, name: str, channels: int, frozen: bool = False, output_stride: int = 32) -> None:
+        dilation = {} if output_stride == 32 else {"output_stride": output_stride}
+        try:
+            super().__init__(name, channels, frozen, features_only=True, **dilation)
+        except (TypeError, AssertionError, RuntimeError, ValueError, NotImplementedError, AttributeError) as error:
+            reason = "cannot be dilated (output_stride)" if dilation else "gives no feature maps"
+            raise UsageError(f"The encoder {name!r} {reason}.", f"Take {ALTERNATIVES}.") from error
+        info = self.net.feature_info
+        reductions, widths = list(info.reduction()), list(info.channels())
+        levels = [(stride, index) for index, stride in enumerate(reductions) if stride in STRIDES]
+        if dilation:
+            levels[-1] = (32, levels[-1][1])
+        self.places = dict(levels)
+        self.widths = {stride: int(widths[index]) for stride, index in self.places.items()}
+        self.last_axis = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
+        if not {4, 8, 16, 32} <= set(self.widths) or (dilation and reductions[-1] != output_stride):
+            raise UsageError(
+                f"The encoder {name!r} has feature maps at strides {', '.join(map(str, reductions))}; "
+                "4, 8, 16 and 32 are needed.",
+                f"Take {ALTERNATIVES}.",
+            )
+        self._try()
+
+    def forward(self, x: Tensor) -> dict[int, Tensor]:
+        maps = self.net(x)
+        if self.last_axis:
+            maps = [found.permute(0, 3, 1, 2) for found in maps]
+        return {stride: maps[index] for stride, index in self.places.items()}
+
+    def _try(self) -> None:
+        """Some families take only images of one size, and say so when they see another."""
+        mode = self.training
+        try:
+            with torch.no_grad():
+                self.eval()(torch.zeros(1, self.channels, 64, 96))
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(
+                f"The encoder {self.name!r} does not take any size: {reason}", f"Take {ALTERNATIVES}."
+            ) from error
+        finally:
+            self.train(mode)
+
+
+class Trunk(TimmModule):
+    """(B, channels, H, W) -> (B, width), pooled.
+
+    Raises:
+        UsageError: timm does not know it, or it takes only images of one size.
+    """
+
+    def __init__(self, name: str, channels: int, frozen: bool = False) -> None:
+        super().__init__(name, channels, frozen, num_classes=0)
+        mode = self.training
+        try:
+            with torch.no_grad():
+                self.width = int(self.eval()(torch.zeros(1, channels, 64, 96)).shape[1])
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"The encoder {name!r} does not take any size: {reason}", f"Take {ALTERNATIVES}.") from error
+        self.train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)  # type: ignore[no-any-return]
