@@ -34,6 +34,7 @@ FLAG_KEYS = {
     "folds": "split.folds",
     "fold": "split.fold",
     "allow_leak": "split.allow_leak",
+    "freeze_encoder": "model.freeze",
 }
 PREPROCESS_DEFAULTS: Mapping[str, Any] = {"fit": "stretch", "size": 256, "intensity": "scale255"}
 
@@ -137,7 +138,7 @@ def resolve(values: Values, catalogue: Catalogue) -> Config:
         preprocess=build(Preprocess, values.get("preprocess", {}), "preprocess"),
         augment=build(Augment, values.get("augment", {}), "augment"),
         split=build(Split, values.get("split", {}), "split"),
-        train=build(Train, values.get("train", {}), "train"),
+        train=_absolute_pretrained(build(Train, values.get("train", {}), "train")),
     )
 
 
@@ -158,9 +159,12 @@ def complete(config: Config, dataset: Dataset, catalogue: Catalogue) -> Config:
     Raises:
         UsageError: a model, loss or metric that cannot take this task.
     """
-    task = dataset.task
-    dims = _check_model(config.model, config.dataset.spec.name, task)
+    dims = _check_model(config.model, config.dataset.spec.name, dataset.task)
+    _check_features(config.model.spec, config.train)
+    task = dataset.task.learned_by(config.model.spec.kind)
     preprocess = _complete_preprocess(config, dims, task.dims)
+    if task.kind == "classification" and preprocess.fit == "patch":
+        raise UsageError("preprocess.fit=patch: a classification model sees whole images or slices.", "Take stretch or pad.")
     options = config.model.options
     if getattr(options, "size", 0) is None:
         options = dataclasses.replace(options, size=preprocess.size)
@@ -295,9 +299,32 @@ def _check_model(model: Choice, dataset: str, task: Task) -> int:
             f"The model {spec.name!r} takes {takes} images; the dataset {dataset!r} has {task.dims}D ones.",
             f"'segkit models' lists the {task.dims}D models.",
         )
-    if spec.kind != task.kind:
+    if spec.kind != task.learned_by(spec.kind).kind:
         raise UsageError(f"The model {spec.name!r} is for {spec.kind}; the dataset {dataset!r} is for {task.kind}.")
     return dims
+
+
+def _check_features(spec: ModelSpec, train: Train) -> None:
+    """Refuse what the model says it does not stand. (channels-last is the engine's own choice, and left out for it.)"""
+    asked = {
+        "mixed-precision": train.precision in ("bf16", "fp16"),
+        "compile": train.compile,
+        "checkpointing": train.checkpointing,
+    }
+    for feature, wanted in asked.items():
+        if wanted and feature in spec.lacks:
+            key = "precision" if feature == "mixed-precision" else feature
+            raise UsageError(f"The model {spec.name!r} does not stand {feature} (train.{key}).", f"Leave out train.{key}.")
+
+
+def _absolute_pretrained(train: Train) -> Train:
+    """Paths are stored absolute. Raises UsageError if there is no such file."""
+    if train.pretrained in ("none", "imagenet"):
+        return train
+    path = Path(train.pretrained).expanduser().absolute()
+    if not path.is_file():
+        raise UsageError(f"--pretrained {train.pretrained}: there is no such file.", "Allowed: imagenet, none, or a file.")
+    return dataclasses.replace(train, pretrained=str(path))
 
 
 def _default_loss(catalogue: Catalogue) -> str:
@@ -313,7 +340,8 @@ def _complete_loss(config: Config, task: Task, catalogue: Catalogue) -> Choice:
         return Choice(defaults[0], defaults[0].spec.options())
     if not config.loss.spec.suits(task):
         names = ", ".join(item.spec.name for item in offered)
-        raise UsageError(f"The loss {config.loss.spec.name!r} does not take {task.mode} masks.", f"These do: {names}.")
+        what = "classes" if task.kind == "classification" else f"{task.mode} masks"
+        raise UsageError(f"The loss {config.loss.spec.name!r} does not take {what}.", f"These do: {names}.")
     return config.loss
 
 
@@ -321,7 +349,8 @@ def complete_metrics(named: tuple[Choice, ...], task: Task, catalogue: Catalogue
     """The default metrics that suit the task, and those that were named. Raises UsageError if one of these does not."""
     for metric in named:
         if not metric.spec.suits(task):
-            raise UsageError(f"The metric {metric.spec.name!r} does not take {task.mode} masks.", "See 'segkit metrics'.")
+            what = "classes" if task.kind == "classification" else f"{task.mode} masks"
+            raise UsageError(f"The metric {metric.spec.name!r} does not take {what}.", "See 'segkit metrics'.")
     names = {metric.name for metric in named}
     defaults = [
         Choice(item, item.spec.options())

@@ -81,10 +81,15 @@ class Train:
     plateau_patience: int = option(10, "epochs without improvement before that", minimum=0)
     min_lr: float = option(1e-6, "the rate is not lowered below this", minimum=0)
     patience: int = option(30, "epochs without improvement before training stops; 0: never", minimum=0)
-    monitor: Literal["loss", "dice"] = option("loss", "validation value that decides best weights, plateau, stopping")
+    monitor: Literal["loss", "dice"] = option(
+        "loss", "validation value that decides best weights, plateau, stopping (dice of a classification is its F1)"
+    )
     seed: int = option(0, "decides split, initialisation, order and augmentation", minimum=0, maximum=2**32 - 1)
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "auto: fp32 on CPUs, bf16 or fp16 on GPUs")
+    pretrained: str = option("none", "weights to start from: imagenet (for the encoder), a file, or none")
+    checkpointing: bool = option(False, "less memory, more time: blocks compute their activations again for the gradient")
+    compile: bool = option(False, "torch.compile: slow first steps, then faster ones")
     workers: int = option(0, "processes that read the data", minimum=0)
     validate: bool = option(True, "score the validation subset after each epoch")
 

@@ -18,6 +18,7 @@ from segkit.settings import Preprocess
 from segkit.task import Task
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+FEATURES = ("mixed-precision", "channels-last", "compile", "checkpointing")
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -106,6 +107,11 @@ class ModelSpec(Spec):
         kind: "segmentation" or "classification" (logits (B, outputs)).
         stride: input sizes must be multiples of it, per axis or for all, or a function of the options; the engine pads.
         minimum: smallest input size along an axis; the engine pads up to it.
+        lacks: which of `FEATURES` it does not stand; asking for them is then refused in words.
+
+    A module whose attribute `encoder` has a method `load_pretrained(tensors)` takes `--pretrained imagenet`: tensors are a
+    state dict, or None where it shall fetch its own weights; its attributes `pretrained_file` and `pretrained_url` say
+    which. An option `freeze` makes `--freeze-encoder` work, an option `size` is filled from the preprocessing.
     """
 
     group: ClassVar[str] = "models"
@@ -114,6 +120,7 @@ class ModelSpec(Spec):
     kind: str = "segmentation"
     stride: int | tuple[int, ...] | Callable[[Any], int | tuple[int, ...]] = 1
     minimum: int = 1
+    lacks: tuple[str, ...] = ()
 
     def strides(self, options: Any, dims: int) -> tuple[int, ...]:
         """The stride along each of `dims` axes for these options."""
@@ -131,6 +138,8 @@ class ModelSpec(Spec):
             found.append(f"its dims {self.dims!r} are not 2 and/or 3")
         if self.kind not in ("segmentation", "classification"):
             found.append(f"its kind {self.kind!r} is neither segmentation nor classification")
+        if set(self.lacks) - set(FEATURES):
+            found.append(f"it lacks {self.lacks!r}; known are {', '.join(FEATURES)}")
         return found
 
 

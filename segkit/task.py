@@ -83,6 +83,10 @@ class Task:
             self, classes=("absent", "present"), mode="multiclass", kind="classification", ignore_index=None, regions={}
         )
 
+    def learned_by(self, kind: str) -> Task:
+        """What a model of this kind learns from this data: of masks, a classification model learns `as_classification`."""
+        return self.as_classification() if (kind, self.kind) == ("classification", "segmentation") else self
+
     def to_dict(self) -> dict[str, Any]:
         return {
             **dataclasses.asdict(self),
@@ -164,6 +168,8 @@ class Dataset:
 @dataclass(frozen=True)
 class CaseResult:
     """A prediction beside its truth, on one grid; computed once per case and given to every metric.
+
+    Of a classification, *S is () for an image and (slices,) for a volume that the network saw slice by slice.
 
     Args:
         probabilities: (outputs, *S) float.

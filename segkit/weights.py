@@ -140,6 +140,33 @@ def load_tensors(path: Path) -> dict[str, Any]:
     return tensors
 
 
+def load_state_dict(path: Path) -> dict[str, Any]:
+    """Name -> torch tensor of any weights file: safetensors, or a state dict that torch saved. Nothing is unpickled.
+
+    Raises:
+        SegkitError: the file is damaged, or holds more than tensors.
+    """
+    if path.suffix == ".safetensors":
+        return load_tensors(path)
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the unpickler refuses
+        reason = str(error).splitlines()[0]
+        raise SegkitError(
+            f"{path} cannot be read as weights alone: {reason}",
+            "segkit opens safetensors and plain state dicts, never pickled objects: torch.save(model.state_dict(), FILE).",
+        ) from error
+    for key in ("state_dict", "model_state_dict", "model"):  # what trainers wrap around it
+        content = content[key] if isinstance(content, dict) and isinstance(content.get(key), dict) else content
+    tensors = {str(key): value for key, value in content.items()} if isinstance(content, dict) else {}
+    tensors = {key.removeprefix("module."): value for key, value in tensors.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise SegkitError(f"{path} holds no tensors by name.", "A state dict is expected: {name: tensor}.")
+    return tensors
+
+
 def _parse(document: Mapping[str, Any]) -> Header:
     model = document["model"]
     texts = [model["name"], model["distribution"], model["version"], document["segkit"]]

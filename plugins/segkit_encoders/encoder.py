@@ -15,11 +15,20 @@ from torch import Tensor, nn
 
 from segkit.api import SegkitError, UsageError
 
-__all__ = ["Encoder", "Trunk"]
+__all__ = ["Encoder", "Trunk", "weights_of"]
 
 STRIDES = (2, 4, 8, 16, 32)
 ALTERNATIVES = "resnet50, resnet18, efficientnet_b0, densenet121, convnext_tiny or swin_tiny_patch4_window7_224"
 ENOUGH = 0.9  # share of an encoder's parameters that a file of weights must hold
+
+
+def weights_of(hub_id: str) -> tuple[str, str]:
+    """What a file of timm's weights is called here, and where it is.
+
+    >>> weights_of("timm/resnet50.a1_in1k")
+    ('resnet50.a1_in1k.safetensors', 'https://huggingface.co/timm/resnet50.a1_in1k/resolve/main/model.safetensors')
+    """
+    return f"{hub_id.rpartition('/')[2]}.safetensors", f"https://huggingface.co/{hub_id}/resolve/main/model.safetensors"
 
 
 class TimmModule(nn.Module):
@@ -32,7 +41,7 @@ class TimmModule(nn.Module):
         arguments: for timm.create_model.
 
     Attributes:
-        pretrained_name: the weights that `load_pretrained(None)` asks for.
+        pretrained_file, pretrained_url: the weights that `load_pretrained(None)` asks for.
     """
 
     def __init__(self, name: str, channels: int, frozen: bool, **arguments: Any) -> None:
@@ -44,7 +53,10 @@ class TimmModule(nn.Module):
             )
         self.name, self.channels, self.arguments = name, channels, arguments
         self.net = self._create()
-        self.pretrained_name = str(getattr(self.net, "pretrained_cfg", {}).get("hf_hub_id") or name).rpartition("/")[2]
+        known = timm.get_pretrained_cfg(name)
+        self.pretrained_file, self.pretrained_url = weights_of(
+            known.hf_hub_id if known and known.hf_hub_id else f"timm/{name}"
+        )
         self.frozen = frozen
         self.requires_grad_(not frozen)
 

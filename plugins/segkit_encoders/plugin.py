@@ -118,6 +118,7 @@ def segkit_models() -> list[ModelSpec]:
             "ResNet-50 and vision transformer with a U-Net decoder (Baizhan, after Chen 2021)",
             "segkit_encoders.transunet:build",
             TransUNetOptions,
+            requires=BLOCKS,
             stride=16,
         ),
         ModelSpec(

@@ -10,6 +10,7 @@ The convolutions of the ResNet standardise their weights (Qiao 2019) and are fol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -21,11 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segkit.api import SegkitError, Task, UsageError
+from segkit_encoders.encoder import weights_of
 from segkit_encoders.plugin import TransUNetOptions
 from segkit_unets.blocks import ConvBlock, Layers
 
 PATCH = 16  # pixels along a token
 DEFAULT_SIZE = 224
+TIMM_NAME = "vit_base_r50_s16_224.orig_in21k"
 DECODER = (256, 128, 64, 16)
 
 
@@ -66,7 +69,7 @@ class HybridEncoder(nn.Module):
     Its parts have the names of timm's `vit_base_r50_s16_224`, whose weights fit the default options.
     """
 
-    pretrained_name = "vit_base_r50_s16_224.orig_in21k"
+    pretrained_file, pretrained_url = weights_of(f"timm/{TIMM_NAME}")
 
     def __init__(self, channels: int, grid: tuple[int, int], options: TransUNetOptions) -> None:
         super().__init__()
@@ -119,21 +122,18 @@ class HybridEncoder(nn.Module):
             SegkitError: they are not of this network.
         """
         if tensors is None:
-            tensors = timm.create_model(self.pretrained_name, pretrained=True).state_dict()
+            tensors = timm.create_model(TIMM_NAME, pretrained=True).state_dict()
         own, stem = self.state_dict(), "patch_embed.backbone.stem.conv.weight"
         given = {name: tensor for name, tensor in tensors.items() if name in own}
         if set(given) != set(own):
-            raise SegkitError(f"The file holds {len(given)} of the {len(own)} tensors of {self.pretrained_name!r}.")
-        positions = given["pos_embed"][:, -(round((given["pos_embed"].shape[1] - 1) ** 0.5) ** 2) :]
-        side = round(positions.shape[1] ** 0.5)
-        given["pos_embed"] = _resized(positions, (side, side), self.grid)
+            raise SegkitError(f"The file holds {len(given)} of the {len(own)} tensors of {TIMM_NAME!r}.")
+        side = math.isqrt(given["pos_embed"].shape[1])  # a square of positions, and maybe the class token before it
+        given["pos_embed"] = _resized(given["pos_embed"][:, -side * side :], (side, side), self.grid)
         given[stem] = adapt_input_conv(own[stem].shape[1], given[stem])
         try:
             self.load_state_dict(given)
         except RuntimeError as error:
-            raise SegkitError(
-                f"Its sizes are not those of {self.pretrained_name!r}: {str(error).splitlines()[-1]}"
-            ) from error
+            raise SegkitError(f"Its sizes are not those of {TIMM_NAME!r}: {str(error).splitlines()[-1]}") from error
 
 
 class TransUNet(nn.Module):

@@ -40,7 +40,15 @@ class DiceFocalOptions:
 
 @hookimpl
 def segkit_losses() -> list[LossSpec]:
-    return [
+    both = ("segmentation", "classification")
+    return [  # the first default that suits a task is taken when the user names none
+        LossSpec(
+            "dice-focal",
+            "weighted sum of Dice and focal loss (Vaona, section 7.3.4)",
+            "segkit_losses.dice:build_dice_focal",
+            DiceFocalOptions,
+            default=True,
+        ),
         LossSpec(
             "bce",
             "binary cross-entropy, mean over pixels",
@@ -49,27 +57,23 @@ def segkit_losses() -> list[LossSpec]:
         ),
         LossSpec(
             "cross-entropy",
-            "categorical cross-entropy, mean over pixels",
+            "categorical cross-entropy, mean over pixels or cases",
             "segkit_losses.entropy:build_cross_entropy",
             modes=("multiclass",),
+            kinds=both,
+            default=True,
         ),
         LossSpec(
             "focal",
             "focal loss, binary and categorical (Ehab & Li, eq. 2 and 3; Lin 2017)",
             "segkit_losses.entropy:build_focal",
             FocalOptions,
+            kinds=both,
         ),
         LossSpec(
             "dice",
             "1 - soft Dice, mean over cases and classes (Milletari 2016)",
             "segkit_losses.dice:build_dice",
             DiceOptions,
-        ),
-        LossSpec(
-            "dice-focal",
-            "weighted sum of Dice and focal loss (Vaona, section 7.3.4)",
-            "segkit_losses.dice:build_dice_focal",
-            DiceFocalOptions,
-            default=True,
         ),
     ]

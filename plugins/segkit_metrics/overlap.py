@@ -71,6 +71,7 @@ def _ratio_metric(name: str, ratio: Ratio, empty: float) -> Callable[[Task, NoOp
 
 build_dice = _ratio_metric("dice", lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn), empty=1.0)
 build_iou = _ratio_metric("iou", lambda tp, fp, fn, tn: (tp, tp + fp + fn), empty=1.0)
+build_f1 = _ratio_metric("f1", lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn), empty=float("nan"))
 build_precision = _ratio_metric("precision", lambda tp, fp, fn, tn: (tp, tp + fp), empty=float("nan"))
 build_recall = _ratio_metric("recall", lambda tp, fp, fn, tn: (tp, tp + fn), empty=float("nan"))
 build_specificity = _ratio_metric("specificity", lambda tp, fp, fn, tn: (tn, tn + fp), empty=float("nan"))

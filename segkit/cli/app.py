@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from segkit import __version__, terminal
-from segkit.cli import catalogue, data, evaluate, info, plugins, predict, settings, train
+from segkit.cli import benchmark, catalogue, data, evaluate, info, plugins, predict, settings, train
 from segkit.errors import SegkitError
 
 EVERYWHERE = ("--debug", "-q", "--quiet")  # typed before or after the command
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("benchmark")(benchmark.benchmark)
 app.command("models")(catalogue.models)
 app.command("datasets")(catalogue.datasets)
 app.command("losses")(catalogue.losses)

@@ -21,19 +21,32 @@ def models(
     name: Name = None,
     channels: Annotated[int | None, typer.Option(min=1, help="Image channels: build it and count.")] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Number of outputs, with --channels.")] = None,
+    size: Annotated[str | None, typer.Option(help="Image size, N or N,M: also FLOPs and activation memory.")] = None,
     option: Annotated[list[str] | None, typer.Option("-o", metavar="model.KEY=VALUE", help="Option to count with.")] = None,
     json: Json = False,
 ) -> None:
-    """List the models, or show one: its options and, for given channels, its parameters."""
+    """List the models, or show one: its options and, for given channels and size, its parameters and what they cost."""
     if name is None:
         return _list("models", json)
     found = registry.load().find("models", name)
     document = _describe(found)
-    if channels is not None or classes is not None or option:
-        from segkit.engine.count import count_parameters
+    if channels is not None or classes is not None or size is not None or option:
+        from segkit.engine import count
 
-        document |= count_parameters(found, channels or 3, classes or 1, option or [])
+        choice = count.choose(found, option or [])
+        task = count.task_for(choice, channels or 3, classes or (2 if found.spec.kind == "classification" else 1))
+        document |= count.count_parameters(choice, task)
+        if size is not None:
+            document |= count.count_cost(choice, task, numbers("--size", size))
     return _show(document, json)
+
+
+def numbers(flag: str, text: str) -> tuple[int, ...]:
+    """What a flag like --size 256,192 means. Raises UsageError."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise UsageError(f"{flag} {text} is not understood.", "Whole numbers above 0, with commas between them: 256,192.")
+    return tuple(int(part) for part in parts)
 
 
 def datasets(name: Name = None, json: Json = False) -> None:
@@ -132,6 +145,8 @@ def _show(document: dict[str, Any], json: bool) -> None:
 
 
 def _words(value: Any) -> str:
+    if isinstance(value, int) and value > 9999:
+        return f"{value:,}"
     if isinstance(value, dict):
         return ", ".join(f"{key} = {in_words(item)}" for key, item in value.items())
-    return f"{value:,}" if isinstance(value, int) and value > 9999 else in_words(value)
+    return in_words(value)

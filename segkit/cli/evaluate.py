@@ -14,7 +14,10 @@ def evaluate(
     dataset: Annotated[str | None, typer.Option(help="Another dataset than the run's own.")] = None,
     data_dir: Annotated[str | None, typer.Option(help="Where the data lies, if not where it lay in training.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="One more metric; may be repeated.")] = None,
-    aggregate: Annotated[str, typer.Option(help="What the table shows: per_case, per_group or pooled.")] = "per_case",
+    aggregate: Annotated[
+        str | None,
+        typer.Option(help="What the table shows: per_case, per_group or pooled (default: per_case; of classes pooled)."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for cases.csv and metrics.json (default: RUN/SUBSET).")] = None,
@@ -32,15 +35,16 @@ def evaluate(
     from segkit.errors import UsageError, did_you_mean
     from segkit.run import weights_of
 
-    if aggregate not in AGGREGATIONS:
+    if aggregate is not None and aggregate not in AGGREGATIONS:
         raise UsageError(f"--aggregate {aggregate} is not allowed.", did_you_mean(aggregate, AGGREGATIONS))
     path, catalogue = weights_of(what), plugins.load()
     header = weights.read_header(path)
     flags = {"dataset": dataset, "data_dir": data_dir, "metric": metric}
     with terminal.results_only():
         holdout = open_holdout(path, flags, option or [], catalogue)
-        check_task(header.task, holdout.opened.task)
-        chosen = complete_metrics(holdout.metrics, holdout.opened.task, catalogue)
+        task = holdout.opened.task.learned_by(header.task.kind)
+        check_task(header.task, task)
+        chosen = complete_metrics(holdout.metrics, task, catalogue)
         cases, about = select(holdout, subset)
 
         from segkit.engine import backends
@@ -48,14 +52,14 @@ def evaluate(
         from segkit.engine.evaluate import evaluate as run_evaluation
 
         network = backends.load_network(path, device, batch_size)
-        scored = run_evaluation(network, holdout.opened, cases, build_metrics(chosen, holdout.opened.task))
+        scored = run_evaluation(network, holdout.opened, cases, build_metrics(chosen, task))
     folder = out or (holdout.run.path / subset if holdout.run and holdout.own_data else None)
     about = {"weights": str(path), **about}
     document = write_evaluation(scored, folder, about) if folder else document_of(scored, about)
     if json:
         print_json(document)
     elif scored.scores:
-        _print(document, aggregate)
+        _print(document, aggregate or ("pooled" if task.kind == "classification" else "per_case"))
     if folder:
         terminal.say(f"written: {folder}/cases.csv, {folder}/metrics.json")
     else:

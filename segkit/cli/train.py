@@ -34,6 +34,10 @@ def train(
     ] = None,
     augment: Annotated[str | None, _setting("augment.policy", DATA)] = None,
     model: Annotated[str | None, typer.Option(help="'segkit models' lists them.", rich_help_panel=MODEL)] = None,
+    pretrained: Annotated[str | None, _setting("train.pretrained", MODEL)] = None,
+    freeze_encoder: Annotated[
+        bool | None, typer.Option("--freeze-encoder", help="Train the decoder alone.", rich_help_panel=MODEL)
+    ] = None,
     loss: Annotated[str | None, typer.Option(help="'segkit losses' lists them.", rich_help_panel=MODEL)] = None,
     metric: Annotated[list[str] | None, typer.Option(help="One more; may be repeated.", rich_help_panel=MODEL)] = None,
     epochs: Annotated[str | None, _setting("train.epochs", TRAINING)] = None,

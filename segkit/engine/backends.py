@@ -19,6 +19,7 @@ from segkit.config import Choice
 from segkit.engine.infer import Network
 from segkit.errors import SegkitError, UsageError
 from segkit.options import build
+from segkit.specs import ModelSpec
 from segkit.task import Task
 from segkit.weights import Header, load_tensors, read_header
 
@@ -35,8 +36,8 @@ def build_model(choice: Choice, task: Task, dims: int) -> nn.Module:
     return model
 
 
-def load_model(path: Path) -> tuple[Header, nn.Module]:
-    """Header and module of a weights file: header -> its plugin alone -> options -> build -> strict load.
+def load_model(path: Path) -> tuple[Header, ModelSpec, nn.Module]:
+    """Header, spec and module of a weights file: header -> its plugin alone -> options -> build -> strict load.
 
     Raises:
         SegkitError: the plugin is missing, or the tensors are not those of the model.
@@ -57,20 +58,20 @@ def load_model(path: Path) -> tuple[Header, nn.Module]:
             f"The tensors in {path} are not those of {header.model}: {str(error).splitlines()[0]}",
             f"It was written by {header.distribution} {header.version}; install that version.",
         ) from error
-    return header, model.eval()
+    return header, owned[0].spec, model.eval()
 
 
 def load_network(path: Path, device: str, batch_size: int) -> Network:
     """The network of a weights file, ready for inference on a device."""
-    header, model = load_model(path)
+    header, spec, model = load_model(path)
     place = choose_device(device)
-    model = to_device(model, place, header.dims)
+    model = to_device(model, place, header.dims, spec)
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
             images = torch.from_numpy(batch).to(place)
             with plugin_errors(header.model, images):
-                logits = padded(model, layout(images), header.stride, header.minimum)
+                logits = padded(model, layout(images, spec), header.stride, header.minimum)
                 return check_logits(logits, images, header.task).float().cpu().numpy()
 
     return Network(forward, header.dims, header.task, header.preprocess, batch_size)
@@ -92,7 +93,7 @@ def plugin_errors(name: str, images: Tensor) -> Iterator[None]:
 
 def check_logits(logits: Any, images: Tensor, task: Task) -> Tensor:
     """Refuse what is no (B, outputs, *S) tensor."""
-    expected = (len(images), task.outputs, *images.shape[2:])
+    expected = (len(images), task.outputs, *(images.shape[2:] if task.kind == "segmentation" else ()))
     if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise SegkitError(f"The model gave {found}; logits of shape {expected} are expected.")
@@ -112,13 +113,17 @@ def padded(model: nn.Module, images: Tensor, stride: tuple[int, ...], minimum: i
     return logits
 
 
-def to_device(model: nn.Module, device: torch.device, dims: int) -> nn.Module:
+def to_device(model: nn.Module, device: torch.device, dims: int, spec: ModelSpec) -> nn.Module:
     """Move a model; 2D convolutions are faster with channels last."""
-    return model.to(device, memory_format=torch.channels_last) if dims == 2 else model.to(device)  # type: ignore[call-overload]
+    if dims != 2 or "channels-last" in spec.lacks:
+        return model.to(device)
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def layout(images: Tensor) -> Tensor:
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+def layout(images: Tensor, spec: ModelSpec) -> Tensor:
+    if images.ndim != 4 or "channels-last" in spec.lacks:
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def choose_device(name: str) -> torch.device:

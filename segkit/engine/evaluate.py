@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from segkit import terminal
 from segkit.config import Choice
+from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
-from segkit.engine.infer import Network, labels_of, predict_images
+from segkit.engine.infer import Network, labels_of, predict_images, presence_of
 from segkit.engine.stats import AGGREGATIONS, CaseScore, Figure, add, aggregate, score_case
 from segkit.errors import SegkitError
 from segkit.files import write_json, write_text
@@ -37,7 +38,7 @@ def build_metrics(choices: Sequence[Choice], task: Task) -> dict[str, Metric]:
 
 def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics: Mapping[str, Metric]) -> Evaluation:
     """Predict and score each case; one that cannot be read is named in `failed` and the rest is done."""
-    task, failed, scores = dataset.task, {}, []
+    task, failed, scores = dataset.task.learned_by(network.task.kind), {}, []
 
     def read() -> Iterator[tuple[tuple[Case, Sample], NDArray[Any], tuple[float, ...] | None]]:
         for case in cases:
@@ -52,7 +53,11 @@ def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics:
     with terminal.progress("evaluating", len(cases)) as bar:
         for (case, sample), probabilities in predict_images(network, read()):
             assert sample.mask is not None
-            result = CaseResult(probabilities, labels_of(probabilities, task), sample.mask, task, sample.spacing)
+            truth = sample.mask
+            if task.kind != dataset.task.kind:
+                geometry = geometry_of(sample.image.shape[1:], network.preprocess, network.dims, sample.spacing)
+                truth = presence_of(sample.mask, dataset.task, geometry.slice_axis)
+            result = CaseResult(probabilities, labels_of(probabilities, task), truth, task, sample.spacing)
             scores.append(score_case(metrics, case.id, case.group, result))
             bar.advance()
     figures = {how: aggregate(metrics, scores, how, task) for how in AGGREGATIONS} if scores else {}

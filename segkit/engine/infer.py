@@ -56,7 +56,7 @@ def predict_images(network: Network, images: Iterable[tuple[Item, NDArray[Any], 
         images: (anything, (C, *S) in stored units, spacing); the first part comes back beside the result.
 
     Yields:
-        (the first part, (K, *S) probabilities).
+        (the first part, (K, *S) probabilities); of a classification (K,), or (K, slices) of a volume seen in slices.
     """
     task = network.task
     background = np.zeros(task.outputs, np.float32)
@@ -69,7 +69,8 @@ def predict_images(network: Network, images: Iterable[tuple[Item, NDArray[Any], 
             yield (item, geometry), forward_image(image, network.preprocess, geometry), geometry
 
     for (item, geometry), logits in logits_of(network, prepared()):
-        yield item, inverse(probabilities_of(logits, task), geometry, background)
+        probabilities = probabilities_of(logits, task)
+        yield item, inverse(probabilities, geometry, background) if task.kind == "segmentation" else probabilities
 
 
 def logits_of(network: Network, images: Iterable[tuple[Item, Floats, Geometry]]) -> Iterator[tuple[Item, Floats]]:
@@ -85,7 +86,7 @@ def logits_of(network: Network, images: Iterable[tuple[Item, Floats, Geometry]])
                 logits = np.stack([_windows(network, np.ascontiguousarray(part)) for part in slices])
             else:
                 logits = np.stack([found for (_, found) in _one_by_one(network, slices)])
-            yield item, from_slices(logits, geometry.slice_axis, lead=1)
+            yield item, from_slices(logits, geometry.slice_axis if logits.ndim > 2 else 0, lead=1)
         elif network.preprocess.fit == "patch":
             yield item, _windows(network, image)
         else:
@@ -112,6 +113,22 @@ def labels_of(probabilities: NDArray[Any], task: Task) -> NDArray[np.unsignedint
         return np.asarray(probabilities.argmax(axis=0), np.uint8 if len(probabilities) <= 256 else np.uint16)
     above: NDArray[np.uint8] = (probabilities > THRESHOLD).astype(np.uint8)
     return above[0] if task.mode == "binary" else above
+
+
+def presence_of(mask: NDArray[Any], task: Task, slice_axis: int | None) -> NDArray[np.int64]:
+    """The truth of a classification: 1 where a mask holds any foreground, else 0.
+
+    Args:
+        mask: (*S), or (K, *S) for multilabel.
+        task: of the masks.
+        slice_axis: which axis of *S is seen slice by slice, if any.
+
+    Returns:
+        () for the whole of it, or (slices,).
+    """
+    found = (mask != 0) if task.ignore_index is None else (mask != 0) & (mask != task.ignore_index)
+    own = None if slice_axis is None else slice_axis + (task.mode == "multilabel")
+    return np.asarray(found.any(axis=tuple(axis for axis in range(mask.ndim) if axis != own)), np.int64)
 
 
 def _whole(network: Network, pending: Sequence[tuple[Item, Floats]]) -> Iterator[tuple[Item, Floats]]:

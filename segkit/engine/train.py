@@ -41,12 +41,15 @@ from segkit.engine.backends import (
     plugin_errors,
     to_device,
 )
+from segkit.engine.checkpointing import checkpoint_blocks
 from segkit.engine.evaluate import build_metrics
-from segkit.engine.infer import Network, labels_of, logits_of, probabilities_of
+from segkit.engine.infer import Network, labels_of, logits_of, presence_of, probabilities_of
+from segkit.engine.pretrained import start_from
 from segkit.engine.stats import CaseScore, aggregate, is_detail, score_case
 from segkit.errors import SegkitError, UsageError
 from segkit.run import RunFolder
 from segkit.settings import Train
+from segkit.specs import ModelSpec
 from segkit.task import Case, CaseResult, Dataset, Metric, Task
 
 
@@ -80,7 +83,8 @@ class Parts:
     """The pieces of a training, assembled."""
 
     config: Config
-    task: Task
+    task: Task  # what the model learns
+    data: Task  # what the masks say
     device: torch.device
     accelerator: Accelerator
     model: nn.Module
@@ -92,7 +96,7 @@ class Parts:
         """(B, C, *S) of any size -> (B, K, *S) in float32."""
         spec, options = self.config.model.spec, self.config.model.options
         with plugin_errors(self.config.model.name, images):
-            logits = padded(self.model, layout(images), spec.strides(options, self.config.dims), spec.minimum).float()
+            logits = padded(self.model, layout(images, spec), spec.strides(options, self.config.dims), spec.minimum).float()
             return check_logits(logits, images, self.task)
 
     def network(self) -> Network:
@@ -115,7 +119,7 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
     settings = config.train
     device = choose_device(settings.device)
     AcceleratorState._reset_state(reset_partial_state=True)  # it outlives a training and refuses another precision
-    accelerator = Accelerator(mixed_precision=_precision(settings, device), cpu=device.type == "cpu")
+    accelerator = Accelerator(mixed_precision=_precision(settings, device, config.model.spec), cpu=device.type == "cpu")
     ids = split_cases(dataset.cases, config.split)
     run = runs.create(out, config.dataset.spec.name, config.model.spec.name)
     try:
@@ -137,9 +141,9 @@ def _train(
     accelerator: Any,
 ) -> Outcome:
     settings = config.train
-    subsets = _prepare(config, dataset, ids, run, str(device))
     set_seed(settings.seed)
     parts = _assemble(config, dataset.task, device, accelerator)
+    subsets = _prepare(config, dataset, ids, run, str(device))
     validated = bool(subsets["val"]) and settings.validate
     schedule = _schedule(parts.optimizer, settings) if validated else None
     patch = config.preprocess.size if config.preprocess.fit == "patch" else None
@@ -174,32 +178,52 @@ def _train(
 def _train_epoch(parts: Parts, batches: Iterable[Batch], epoch: int, bar: terminal.Bar) -> dict[str, float]:
     """One pass over the training cases; returns the epoch's loss, Dice and seconds."""
     settings, started = parts.config.train, time.perf_counter()
-    total, seen, dice = 0.0, 0, RunningDice(parts.task)
+    total, seen, dice, score = 0.0, 0, RunningDice(parts.task), _score_name(parts.task)
     parts.model.train()
     for batch in batches:
         images = batch.images.to(parts.device, non_blocking=True)
         masks = batch.masks.to(parts.device, non_blocking=True)
         images, masks = augment(images, masks, parts.config.augment, settings.seed, epoch, batch.ids)
+        targets = masks if parts.task == parts.data else _presence(masks, parts.data)
         logits = parts.logits(images)
-        loss = parts.criterion(logits, masks)
+        loss = parts.criterion(logits, targets)
         value = _finite(loss, f"epoch {epoch}", batch.ids)
         parts.accelerator.backward(loss)
         parts.optimizer.step()
         parts.optimizer.zero_grad(set_to_none=True)
         total, seen = total + value * len(batch.ids), seen + len(batch.ids)
-        dice.add(logits.detach(), masks)
+        dice.add(logits.detach(), targets)
         if bar.advance():
-            bar.show(epoch=f"{epoch}/{settings.epochs}", loss=f"{total / seen:.4f}", dice=f"{dice.value():.3f}")
-    return {"train_loss": total / seen, "train_dice": dice.value(), "train_seconds": time.perf_counter() - started}
+            values = {"loss": f"{total / seen:.4f}", score: f"{dice.value():.3f}"}
+            bar.show(epoch=f"{epoch}/{settings.epochs}", **values)
+    return {"train_loss": total / seen, f"train_{score}": dice.value(), "train_seconds": time.perf_counter() - started}
 
 
-def _assemble(config: Config, task: Task, device: torch.device, accelerator: Accelerator) -> Parts:
+def _assemble(config: Config, data: Task, device: torch.device, accelerator: Accelerator) -> Parts:
     assert config.loss is not None, "config.complete() comes first"
-    model = to_device(build_model(config.model, task, config.dims), device, config.dims)
+    task, spec, settings = data.learned_by(config.model.spec.kind), config.model.spec, config.train
+    model = build_model(config.model, task, config.dims)
+    start_from(model, config.model.name, settings.pretrained)
+    model = to_device(model, device, config.dims, spec)
+    if settings.checkpointing:
+        checkpoint_blocks(model)
     criterion = config.loss.make(task).to(device)
     metrics = build_metrics(config.metrics, task)
-    model, optimizer = accelerator.prepare(model, _optimizer(model, config.train))
-    return Parts(config, task, device, accelerator, model, criterion, metrics, optimizer)
+    model, optimizer = accelerator.prepare(model, _optimizer(model, settings))
+    if settings.compile:
+        model.compile()
+    return Parts(config, task, data, device, accelerator, model, criterion, metrics, optimizer)
+
+
+def _presence(masks: Tensor, data: Task) -> Tensor:
+    """(B, ...) masks -> (B,): 1 where there is any foreground. What a classification learns, of the image it sees."""
+    found = (masks != 0) if data.ignore_index is None else (masks != 0) & (masks != data.ignore_index)
+    return found.flatten(1).any(dim=1).long()
+
+
+def _score_name(task: Task) -> str:
+    """What the Dice of labels is called: over cases instead of pixels it is the F1 score."""
+    return "dice" if task.kind == "segmentation" else "f1"
 
 
 class RunningDice:
@@ -278,7 +302,8 @@ def _validate(parts: Parts, cases: Sequence[Cached]) -> dict[str, float]:
             axis = cached.geometry.slice_axis
             if axis is not None:
                 image, mask = from_slices(image, axis, lead=1), from_slices(mask, axis, lead=mask.ndim - 3)
-            yield (cached.case, np.asarray(mask)), image, cached.geometry
+            truth = np.asarray(mask) if parts.task == parts.data else presence_of(mask, parts.data, axis)
+            yield (cached.case, truth), image, cached.geometry
 
     parts.model.eval()
     for (case, truth), logits in logits_of(parts.network(), images()):
@@ -290,14 +315,15 @@ def _validate(parts: Parts, cases: Sequence[Cached]) -> dict[str, float]:
         probabilities = probabilities_of(logits, parts.task)
         result = CaseResult(probabilities, labels_of(probabilities, parts.task), truth, parts.task)
         scores.append(score_case(parts.metrics, case.id, case.group, result))
-    figures = aggregate(parts.metrics, scores, "per_case", parts.task)
+    how = "per_case" if parts.task.kind == "segmentation" else "pooled"
+    figures = aggregate(parts.metrics, scores, how, parts.task)
     means = {f"val_{key}": figure.mean for key, figure in figures.items() if not is_detail(key)}
     return {"val_loss": total / len(cases), **means, "val_seconds": time.perf_counter() - started}
 
 
 def _monitored(row: Mapping[str, Any], settings: Train) -> float:
     """The value whose minimum is best."""
-    value = row["val_loss"] if settings.monitor == "loss" else -row["val_dice"]
+    value = row["val_loss"] if settings.monitor == "loss" else -row.get("val_dice", row.get("val_f1", math.nan))
     return math.inf if math.isnan(value) else float(value)
 
 
@@ -327,9 +353,9 @@ def _finite(loss: Tensor, when: str, ids: Sequence[str]) -> float:
     return value
 
 
-def _precision(settings: Train, device: torch.device) -> str:
+def _precision(settings: Train, device: torch.device, spec: ModelSpec) -> str:
     if settings.precision == "auto":
-        if device.type != "cuda":
+        if device.type != "cuda" or "mixed-precision" in spec.lacks:
             return "no"
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     if settings.precision == "fp16" and device.type == "cpu":
@@ -339,8 +365,9 @@ def _precision(settings: Train, device: torch.device) -> str:
 
 def _epoch_line(row: Mapping[str, Any], epochs: int, improved: bool) -> str:
     parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"loss {row['train_loss']:.4f}"]
-    parts += [f"dice {row['train_dice']:.3f}"]
+    name = "dice" if "train_dice" in row else "f1"
+    parts += [f"{name} {row[f'train_{name}']:.3f}"]
     if "val_loss" in row:
-        parts += [f"val loss {row['val_loss']:.4f}", f"val dice {row.get('val_dice', math.nan):.3f}"]
+        parts += [f"val loss {row['val_loss']:.4f}", f"val {name} {row.get(f'val_{name}', math.nan):.3f}"]
     parts += [f"lr {row['lr']:.1e}", f"{row['train_seconds'] + row.get('val_seconds', 0):.1f} s"]
     return "  ".join(parts) + ("  best" if improved else "")

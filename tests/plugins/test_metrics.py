@@ -24,7 +24,7 @@ LAYERS = Task(1, ("background", "WT", "TC"), mode="multilabel")
 
 
 def all_metrics(task: Task) -> dict[str, Metric]:
-    found = plugins.load().all("metrics")
+    found = [item for item in plugins.load().all("metrics") if item.spec.suits(task)]
     return build_metrics([Choice(item, item.spec.options()) for item in found], task)
 
 
