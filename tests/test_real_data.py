@@ -12,7 +12,6 @@ import pytest
 import tifffile
 from PIL import Image
 from test_datasets import opened
-from test_volume_datasets import CUBE_NET
 
 from conftest import Command, history, real
 
@@ -225,22 +224,29 @@ def test_hippocampus_volumes(segkit: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("dataset", "folder"), [("acdc", "acdc"), ("brats2020", "brats2020"), ("nnunet", "nnunet")])
-def test_a_3d_network_trains_on_real_volumes(segkit: Command, install, tmp_path: Path, dataset: str, folder: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_3d_network_trains_on_real_volumes(segkit: Command, tmp_path: Path, dataset: str, folder: str) -> None:
     root = real(folder) / ("Task04_Hippocampus-layout" if dataset == "nnunet" else "")
-    install("acme", CUBE_NET)
-    words = [
-        "train",
-        "--dataset",
-        dataset,
-        "--data-dir",
-        root,
-        "--model",
-        "cube-net",
-        "-o",
-        "preprocess.size=32",
-        "--epochs",
-        "2",
-    ]
-    done = segkit(*words, "--batch-size", "2", "--out", tmp_path / "run")
+    small = "-o preprocess.size=32 -o model.width=4 -o model.depth=2 --epochs 2 --batch-size 2"
+    words = ["train", "--dataset", dataset, "--data-dir", root, "--model", "unet3d", *small.split()]
+    done = segkit(*words, "--out", tmp_path / "run")
     assert done.code == 0, done.err
     assert segkit("evaluate", tmp_path / "run", "--subset", "all").code == 0
+
+
+@pytest.mark.parametrize("model", ["unet", "unet3d"])
+def test_masks_of_volumes_lie_on_the_grid_of_their_files(segkit: Command, tmp_path: Path, model: str) -> None:
+    root = real("nnunet") / "Task04_Hippocampus-layout"
+    small = "-o preprocess.size=32 -o model.width=4 -o model.depth=2 --epochs 4 --batch-size 2"
+    words = ["train", "--dataset", "nnunet", "--data-dir", root, "--model", model, *small.split()]
+    assert segkit(*words, "--out", tmp_path / "run").code == 0
+    done = segkit("predict", tmp_path / "run", root / "imagesTr", "--out", tmp_path / "masks")
+    assert done.code == 0, done.err
+    table = np.zeros((3, 3), int)
+    for file in sorted((root / "imagesTr").glob("*.nii.gz")):
+        image, mask = nib.load(file), nib.load(tmp_path / "masks" / file.name)
+        assert mask.shape == image.shape and np.allclose(mask.affine, image.affine)
+        assert mask.get_data_dtype() == np.uint8 and mask.header.get_zooms() == image.header.get_zooms()
+        truth = np.asanyarray(nib.load(root / "labelsTr" / file.name).dataobj).astype(int)
+        np.add.at(table, (truth, np.asanyarray(mask.dataobj).astype(int)), 1)
+    scored = json.loads(segkit("evaluate", tmp_path / "run", "--subset", "all", "--json").out)
+    assert table.tolist() == scored["counts"]["dice"]["confusion"]  # what is written is what is scored

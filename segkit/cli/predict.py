@@ -10,7 +10,7 @@ import typer
 
 def predict(
     what: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors file.")],
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image, or a folder tree of images.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image or NIfTI volume, or a folder tree of them.")],
     out: Annotated[Path, typer.Option(help="Folder for the masks; mirrors the input's tree.")],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each mask over its image.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
@@ -18,22 +18,22 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Write a mask for each image, at the image's own size. A second call does what is left."""
+    """Write a mask for each image or volume, on its own grid; of a classification, a table.
+
+    A second call does what is left.
+    """
     import hashlib
 
     from segkit import terminal, weights
     from segkit.cli.output import print_json
-    from segkit.engine.predict import plan
+    from segkit.engine.jobs import plan
+    from segkit.engine.predict import TABLE
     from segkit.engine.predict import predict as run_prediction
-    from segkit.errors import UsageError
     from segkit.run import weights_of
 
     path = weights_of(what)
     header = weights.read_header(path)
-    if header.task.dims != 2:
-        words = f"{path} was trained on {header.task.dims}D volumes; predict takes 2D images so far"
-        raise UsageError(f"{words}.", "'segkit evaluate' scores volumes.")
-    jobs = plan(source, out, overlay)
+    jobs = plan(source, out, header.task, overlay)
 
     from segkit.engine import backends
 
@@ -52,6 +52,7 @@ def predict(
         files = {job.key: result.entries[job.key] for job in jobs}
         print_json({"out": str(out.absolute()), **counts, "files": files})
     parts = [f"{result.done} predicted", f"{result.skipped} already done", f"{result.failed} failed"]
-    terminal.say(f"{', '.join(parts)}; masks are in {out}, details in {out / 'predictions.json'}")
+    where = f"masks are in {out}" if header.task.kind == "segmentation" else f"classes are in {out / TABLE}"
+    terminal.say(f"{', '.join(parts)}; {where}, details in {out / 'predictions.json'}")
     if result.failed:
         raise typer.Exit(3 if result.done or result.skipped else 1)

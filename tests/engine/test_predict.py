@@ -15,7 +15,7 @@ from PIL import Image
 
 from conftest import Command
 from segkit.data.images import read_image, read_mask
-from segkit.engine.predict import _output_names
+from segkit.engine.jobs import _output_names
 
 
 def picture(path: Path, size: tuple[int, int] = (20, 30), mode: str = "RGB") -> Path:
