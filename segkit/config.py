@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.errors import SegkitError, UsageError, did_you_mean
-from segkit.options import build, in_words, plain
+from segkit.options import build, fields_of, in_words, plain
 from segkit.plugins import Catalogue, Found
 from segkit.settings import AUGMENT_POLICIES, SECTIONS, Augment, Preprocess, Split, Train
 from segkit.specs import DatasetSpec, ModelSpec
@@ -160,7 +160,7 @@ def complete(config: Config, dataset: Dataset, catalogue: Catalogue) -> Config:
         UsageError: a model, loss or metric that cannot take this task.
     """
     dims = _check_model(config.model, config.dataset.spec.name, dataset.task)
-    _check_features(config.model.spec, config.train)
+    check_features(config.model.spec, config.train)
     task = dataset.task.learned_by(config.model.spec.kind)
     preprocess = _complete_preprocess(config, dims, task.dims)
     if task.kind == "classification" and preprocess.fit == "patch":
@@ -250,6 +250,13 @@ def _choose(section: str, values: Mapping[str, Any], catalogue: Catalogue) -> Ch
     found = catalogue.find(group, str(name))
     label = f"metrics.{name}" if section == "metrics" else section
     options = {key: value for key, value in values.items() if key != "name"}
+    if (
+        section == "model"
+        and "freeze" in options
+        and "freeze" not in {field.name for field in fields_of(found.spec.options)}
+    ):
+        words = f"--freeze-encoder (model.freeze): the model {found.spec.name!r} has no encoder that can be frozen"
+        raise UsageError(f"{words}.", "Models that have one list an option 'freeze': segkit models NAME.")
     return Choice(found, build(found.spec.options, options, label))
 
 
@@ -304,7 +311,7 @@ def _check_model(model: Choice, dataset: str, task: Task) -> int:
     return dims
 
 
-def _check_features(spec: ModelSpec, train: Train) -> None:
+def check_features(spec: ModelSpec, train: Train) -> None:
     """Refuse what the model says it does not stand. (channels-last is the engine's own choice, and left out for it.)"""
     asked = {
         "mixed-precision": train.precision in ("bf16", "fp16"),

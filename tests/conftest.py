@@ -15,6 +15,9 @@ import pytest
 from segkit import plugins
 from segkit.cli.app import run
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch comes: workers that share cores wait for each other's threads
+
 SHARED = Path(os.environ.get("SEGKIT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

@@ -6,7 +6,9 @@ timm makes them for any number of channels and loads ImageNet weights into them;
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import timm
@@ -15,10 +17,11 @@ from torch import Tensor, nn
 
 from segkit.api import SegkitError, UsageError
 
-__all__ = ["Encoder", "Trunk", "weights_of"]
+__all__ = ["Encoder", "Trunk", "ask_for", "weights_of"]
 
 STRIDES = (2, 4, 8, 16, 32)
 ALTERNATIVES = "resnet50, resnet18, efficientnet_b0, densenet121, convnext_tiny or swin_tiny_patch4_window7_224"
+DILATABLE = "resnet50, resnet18, efficientnet_b0 or convnext_tiny"
 ENOUGH = 0.9  # share of an encoder's parameters that a file of weights must hold
 
 
@@ -29,6 +32,12 @@ def weights_of(hub_id: str) -> tuple[str, str]:
     ('resnet50.a1_in1k.safetensors', 'https://huggingface.co/timm/resnet50.a1_in1k/resolve/main/model.safetensors')
     """
     return f"{hub_id.rpartition('/')[2]}.safetensors", f"https://huggingface.co/{hub_id}/resolve/main/model.safetensors"
+
+
+def ask_for(url: str) -> None:
+    """Raises OSError where a file cannot be had; without this, the hub's own client asks twelve times, with pauses."""
+    with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10):
+        pass
 
 
 class TimmModule(nn.Module):
@@ -47,10 +56,10 @@ class TimmModule(nn.Module):
     def __init__(self, name: str, channels: int, frozen: bool, **arguments: Any) -> None:
         super().__init__()
         if not timm.is_model(name):
-            close = ", ".join(timm.list_models(f"*{name.partition('_')[0].partition('.')[0]}*")[:6])
-            raise UsageError(
-                f"timm knows no encoder {name!r}.", f"Close: {close}." if close else f"There are {ALTERNATIVES}."
-            )
+            names = timm.list_models()
+            close = [known for known in names if known.startswith(name)] + get_close_matches(name, names, n=4)
+            words = f"Close are {', '.join(dict.fromkeys(close[:6]))}." if close else f"Take {ALTERNATIVES}."
+            raise UsageError(f"timm knows no encoder {name!r}.", words)
         self.name, self.channels, self.arguments = name, channels, arguments
         self.net = self._create()
         known = timm.get_pretrained_cfg(name)
@@ -79,6 +88,8 @@ class TimmModule(nn.Module):
         Raises:
             SegkitError: the state dict is not one of this network.
         """
+        if tensors is None:
+            ask_for(self.pretrained_url)
         overlay = {} if tensors is None else {"pretrained_cfg_overlay": {"state_dict": dict(tensors)}}
         try:
             loaded = self._create(pretrained=True, **overlay)
@@ -119,7 +130,9 @@ class Encoder(TimmModule):
             super().__init__(name, channels, frozen, features_only=True, **dilation)
         except (TypeError, AssertionError, RuntimeError, ValueError, NotImplementedError, AttributeError) as error:
             reason = "cannot be dilated (output_stride)" if dilation else "gives no feature maps"
-            raise UsageError(f"The encoder {name!r} {reason}.", f"Take {ALTERNATIVES}.") from error
+            raise UsageError(
+                f"The encoder {name!r} {reason}.", f"Take {DILATABLE if dilation else ALTERNATIVES}."
+            ) from error
         info = self.net.feature_info
         reductions, widths = list(info.reduction()), list(info.channels())
         levels = [(stride, index) for index, stride in enumerate(reductions) if stride in STRIDES]

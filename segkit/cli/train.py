@@ -105,7 +105,9 @@ def start(
     shown = _shown(outcome.run)
     if json:
         print_json({**vars(outcome), "run": str(outcome.run)})
-    best = ", ".join(f"{key} {value:.3f}" for key, value in outcome.best.items() if key in ("val_loss", "val_dice"))
+    best = ", ".join(
+        f"{key} {value:.3f}" for key, value in outcome.best.items() if key in ("val_loss", "val_dice", "val_f1")
+    )
     terminal.say(
         f"{'Interrupted' if outcome.interrupted else 'Done'} after {outcome.epochs} epochs, {outcome.seconds:.0f} s. "
         f"Weights of epoch {outcome.best_epoch}{f' ({best})' if best else ''}: {shown}/model.safetensors"

@@ -83,7 +83,7 @@ class Record:
         """Args: the output folder, and what besides the input decides a result (weights, preprocessing)."""
         self.out, self.wanted = out, wanted
         self.entries = _read_record(out)
-        self.ours: set[str] = set()
+        self.ours: dict[str, None] = {}  # in order
 
     def remaining(self, jobs: Sequence[Job], overwrite: bool) -> list[Job]:
         """The jobs whose result is not there yet.
@@ -108,7 +108,7 @@ class Record:
     def begin(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self.entries[job.key] = {"status": "pending", "input": str(job.source.absolute()), "outputs": job.outputs}
-            self.ours.add(job.key)
+            self.ours[job.key] = None
         self.save()
 
     def done(self, job: Job, digest: str, found: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from segkit import terminal
 from segkit.data.images import read_image, write_image
 from segkit.data.overlay import overlay
+from segkit.data.pairing import natural_order
 from segkit.data.volumes import read_volume, write_volume
 from segkit.engine.infer import Network, labels_of, predict_images
 from segkit.engine.jobs import Job, Record, digest_of
@@ -117,9 +118,8 @@ def _fit_channels(image: NDArray[Any], channels: int, path: Path) -> NDArray[Any
 def _write(job: Job, out: Path, image: NDArray[Any], probabilities: NDArray[Any], task: Task) -> dict[str, Any]:
     """Write what belongs to an input; returns what the record says about it."""
     if job.mask is None:
-        return {
-            "probabilities": {name: own.round(6).tolist() for name, own in zip(task.classes, probabilities, strict=True)}
-        }
+        rounded = probabilities.astype(np.float64).round(6)
+        return {"probabilities": dict(zip(task.classes, rounded.tolist(), strict=True))}
     labels = labels_of(probabilities, task)
     if task.dims == 3:
         write_volume(out / job.mask, labels, like=job.source)
@@ -136,7 +136,8 @@ def _write_table(path: Path, entries: Mapping[str, Mapping[str, Any]], task: Tas
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["file", "slice", "class", *(f"probability_{name}" for name in task.classes), "error"])
-    for key, entry in entries.items():
+    for key in sorted(entries, key=natural_order):
+        entry = entries[key]
         if entry["status"] == "failed":
             writer.writerow([key, "", "", *("" for _ in task.classes), entry["reason"]])
         if entry["status"] != "done" or set(entry.get("probabilities", ())) != set(task.classes):

@@ -1,0 +1,215 @@
+"""What every model must do, shown on small inputs and four phantoms."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segkit import plugins, weights
+from segkit.config import Choice, check_features
+from segkit.data.reading import open_dataset
+from segkit.engine.backends import build_model, layout, load_model, padded, to_device
+from segkit.engine.checkpointing import checkpoint_blocks
+from segkit.engine.infer import presence_of
+from segkit.errors import UsageError
+from segkit.options import build, fields_of
+from segkit.settings import Preprocess, Train
+from segkit.specs import FEATURES
+from segkit.task import Task
+
+HEAVY = ("torch", "torchvision", "numpy", "timm", "cv2", "monai", "pennylane")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "mixed-precision": {"precision": "bf16"},
+    "compile": {"compile": True},
+    "checkpointing": {"checkpointing": True},
+}
+
+
+class ModelContract:
+    """Subclass it, set `name` and options that make the model small, and pytest runs it.
+
+    Attributes:
+        name: the model's spec name, bare or full.
+        options: options it is made with.
+        size: side of the images it is tried on; a multiple of its stride.
+        lr, steps: by which it learns four phantoms by heart.
+    """
+
+    name: ClassVar[str]
+    options: ClassVar[Mapping[str, Any]] = {}
+    size: ClassVar[int] = 32
+    lr: ClassVar[float] = 5e-3
+    steps: ClassVar[int] = 200
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def choice(cls) -> Choice:
+        found = plugins.load().find("models", cls.name)
+        return Choice(found, build(found.spec.options, cls.options, "model"))
+
+    @pytest.fixture(autouse=True)
+    def _same_everywhere(self) -> None:
+        torch.manual_seed(0)
+
+    def task(self, choice: Choice, channels: int = 3, classes: int = 2) -> Task:
+        names = ("background", *(f"class-{index}" for index in range(1, classes)))
+        task = Task(channels, names, dims=max(choice.spec.dims), mode="binary" if classes == 2 else "multiclass")
+        return task.learned_by(choice.spec.kind)
+
+    def images(self, task: Task, *sides: int, batch: int = 2) -> Tensor:
+        return torch.randn(batch, task.channels, *(sides or (self.size,) * task.dims))
+
+    def run(self, choice: Choice, model: nn.Module, images: Tensor) -> Tensor:
+        """As the engine runs it."""
+        return padded(model, images, choice.spec.strides(choice.options, images.ndim - 2), choice.spec.minimum)
+
+    def expected_shape(self, task: Task, images: Tensor) -> tuple[int, ...]:
+        return (len(images), task.outputs, *(images.shape[2:] if task.kind == "segmentation" else ()))
+
+    def test_it_describes_itself(self, choice: Choice) -> None:
+        assert choice.spec.summary and choice.spec.problems() == []
+        assert all(field.help for field in fields_of(choice.spec.options))
+
+    def test_its_plugin_imports_nothing_heavy(self, choice: Choice) -> None:
+        (entry,) = entry_points(group=plugins.GROUP, name=choice.found.plugin.name)
+        code = f"import sys, {entry.module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert not set(done.stdout.split()) & set(HEAVY)
+
+    @pytest.mark.parametrize(("channels", "classes"), [(1, 2), (3, 4), (5, 3)])
+    def test_logits_have_their_shape_and_every_trainable_parameter_a_finite_gradient(
+        self, choice: Choice, channels: int, classes: int
+    ) -> None:
+        task = self.task(choice, channels, classes)
+        model, images = build_model(choice, task, task.dims), self.images(task)
+        logits = self.run(choice, model, images)
+        assert tuple(logits.shape) == self.expected_shape(task, images)
+        (logits * torch.randn_like(logits)).sum().backward()  # type: ignore[no-untyped-call]
+        trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        assert trainable
+        without = [name for name, own in trainable.items() if own.grad is None or not own.grad.isfinite().all()]
+        assert without == []
+
+    def test_any_size_goes_in_and_comes_out(self, choice: Choice) -> None:
+        task = self.task(choice)
+        model = build_model(choice, task, task.dims).eval()
+        for side in (1, self.size - 1, self.size + 5):
+            images = self.images(task, side, *(self.size + 3,) * (task.dims - 1), batch=1)
+            with torch.inference_mode():
+                assert tuple(self.run(choice, model, images).shape) == self.expected_shape(task, images)
+
+    def test_in_eval_mode_an_image_always_gives_the_same_whatever_is_beside_it(self, choice: Choice) -> None:
+        task = self.task(choice)
+        model, images = build_model(choice, task, task.dims).eval(), self.images(task)
+        with torch.inference_mode():
+            first, second = self.run(choice, model, images), self.run(choice, model, images)
+            alone = self.run(choice, model, images[:1])
+        assert torch.equal(first, second)
+        torch.testing.assert_close(alone, first[:1], rtol=1e-3, atol=1e-4)
+
+    def test_weights_saved_rebuilt_and_loaded_give_identical_logits_and_fetch_nothing(
+        self, choice: Choice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task = self.task(choice)
+        model, images = build_model(choice, task, task.dims), self.images(task)
+        self.run(choice, model, images)  # in training mode: running statistics leave their initial values
+        header = weights.header_of(choice, task.dims, task, Preprocess("stretch", (self.size,) * task.dims), {})
+        weights.save(tmp_path / "model.safetensors", model.state_dict(), header)
+        monkeypatch.setattr(socket.socket, "connect", _no_network)
+        loaded_header, _, loaded = load_model(tmp_path / "model.safetensors")
+        assert loaded_header == header
+        with torch.inference_mode():
+            assert torch.equal(self.run(choice, model.eval(), images), self.run(choice, loaded, images))
+
+    def test_four_phantoms_are_learned_by_heart(self, choice: Choice) -> None:
+        task, images, masks = self.phantoms(choice)
+        model = build_model(choice, task, task.dims)
+        optimizer = torch.optim.Adam([own for own in model.parameters() if own.requires_grad], self.lr)
+        losses = plugins.load().find("losses", "dice-focal" if task.kind == "segmentation" else "cross-entropy").spec
+        criterion = losses.load()(task, losses.options())
+        for _ in range(self.steps // 20):
+            model.train()
+            for _ in range(20):
+                optimizer.zero_grad()
+                criterion(self.run(choice, model, images), masks).backward()
+                optimizer.step()
+            with torch.inference_mode():
+                logits = self.run(choice, model.eval(), images)
+            found = logits[:, 0] > 0 if task.mode == "binary" else logits.argmax(dim=1) == 1
+            dice = float(2 * (found & (masks == 1)).sum() / (found.sum() + (masks == 1).sum()))
+            if dice > 0.97:
+                break
+        assert dice > 0.95
+
+    @pytest.mark.parametrize("feature", FEATURES)
+    def test_what_it_does_not_say_it_lacks_works(self, choice: Choice, feature: str) -> None:
+        if feature in choice.spec.lacks:
+            if feature in SETTINGS:
+                with pytest.raises(UsageError, match=choice.spec.name):
+                    check_features(choice.spec, Train(**SETTINGS[feature]))
+            return
+        task = self.task(choice)
+        model, images = build_model(choice, task, task.dims), self.images(task)
+        for module in model.modules():  # what is drawn at random would hide a difference
+            if isinstance(module, (nn.Dropout, nn.Dropout2d, nn.Dropout3d)):
+                module.p = 0.0
+        state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+        plain = self.step(choice, model, images)
+        model.load_state_dict(state)
+        if feature == "mixed-precision":
+            with torch.autocast("cpu", torch.bfloat16):
+                changed = self.step(choice, model, images)
+            assert all(tensor.isfinite().all() for tensor in changed.values())
+            assert (changed["logits"] - plain["logits"]).abs().mean() < 0.1 * plain["logits"].std() + 0.02
+            return
+        if feature == "channels-last":
+            model, images = to_device(model, torch.device("cpu"), task.dims, choice.spec), layout(images, choice.spec)
+        if feature == "checkpointing":
+            checkpoint_blocks(model)
+        if feature == "compile":
+            model.compile(backend="aot_eager")
+        changed = self.step(choice, model, images)
+        assert changed.keys() == plain.keys()
+        for name, tensor in plain.items():
+            assert torch.allclose(changed[name], tensor, rtol=1e-3, atol=1e-3), name
+
+    def step(self, choice: Choice, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+        """One training step: logits, gradients relative to the largest of their tensor, and buffers."""
+        model.train()
+        model.zero_grad()
+        logits = self.run(choice, model, images).float()
+        torch.nn.functional.softplus(logits).mean().backward()  # type: ignore[no-untyped-call]
+        gradients = {name: own.grad for name, own in model.named_parameters() if own.grad is not None}
+        scale = max(float(gradient.abs().max()) for gradient in gradients.values())
+        buffers = {name: own.clone() for name, own in model.named_buffers() if own.is_floating_point()}
+        return {"logits": logits.detach()} | {name: own / scale for name, own in gradients.items()} | buffers
+
+    def phantoms(self, choice: Choice) -> tuple[Task, Tensor, Tensor]:
+        """Four made-up cases as tensors; for a classification two of each class."""
+        found = plugins.load().find("datasets", "phantom")
+        kinds = {"cases": 4} if choice.spec.kind == "segmentation" else {"cases": 16, "empty": 0.5}
+        options = {"dims": max(choice.spec.dims), "size": self.size, **kinds}
+        dataset = open_dataset(Choice(found, build(found.spec.options, options, "dataset")), None)
+        samples = [dataset.read(case) for case in dataset.cases]
+        images = torch.stack([torch.from_numpy(np.asarray(sample.image, np.float32)) / 255 for sample in samples])
+        task = dataset.task.learned_by(choice.spec.kind)
+        if task.kind == "segmentation":
+            return task, images, torch.stack([torch.from_numpy(np.asarray(sample.mask)) for sample in samples])
+        labels = torch.tensor([int(presence_of(np.asarray(sample.mask), dataset.task, None)) for sample in samples])
+        chosen = torch.cat([torch.where(labels == value)[0][:2] for value in (0, 1)])
+        return replace(task, channels=images.shape[1]), images[chosen], labels[chosen]
+
+
+def _no_network(*arguments: Any) -> None:
+    raise AssertionError("loading weights reached for the network")
