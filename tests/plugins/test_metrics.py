@@ -41,6 +41,36 @@ def test_one_case_by_hand() -> None:
     assert values["confusion/polyp/background"] == pytest.approx(1 / 3)
 
 
+@given(
+    arrays.arrays(np.float32, st.integers(1, 40), elements=st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.7, 0.9, 1.0])), st.data()
+)
+def test_auroc_equals_scikit_learns_however_the_cases_are_divided(scores: np.ndarray, data: st.DataObject) -> None:  # type: ignore[type-arg]
+    truth = data.draw(arrays.arrays(np.int64, len(scores), elements=st.integers(0, 1)))
+    cut = data.draw(st.integers(0, len(scores)))
+    task = BINARY.as_classification()
+    metrics = all_metrics(task)
+    parts = [(scores[:cut], truth[:cut]), (scores[cut:], truth[cut:])]
+    scored = []
+    for number, (own, labels) in enumerate(parts):
+        result = CaseResult(np.stack([1 - own, own]), (own > 0.5).astype(np.uint8), labels, task)
+        scored.append(score_case(metrics, str(number), str(number), result))
+    figures = aggregate(metrics, scored, "pooled", task)
+    if len(set(truth)) == 2:
+        assert figures["auroc/present"].mean == pytest.approx(oracle.roc_auc_score(truth, scores))
+        assert figures["auroc"].mean == figures["auroc/present"].mean
+    else:
+        assert math.isnan(figures["auroc/present"].mean)
+    found = scores > 0.5
+    expected = {
+        "accuracy": oracle.accuracy_score(truth, found),
+        "precision": oracle.precision_score(truth, found, zero_division=math.nan),
+        "recall": oracle.recall_score(truth, found, zero_division=math.nan),
+        "specificity": oracle.recall_score(truth, found, pos_label=0, zero_division=math.nan),
+        "f1": oracle.f1_score(truth, found, zero_division=math.nan),
+    }
+    assert {name: figures[f"{name}/present"].mean for name in expected} == pytest.approx(expected, nan_ok=True)
+
+
 EMPTY, FULL, HALF = [[0, 0]], [[1, 1]], [[1, 0]]
 
 
