@@ -33,3 +33,4 @@ bench: setup
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/overhead.py
 	$(BIN)/python tests/benchmarks/data.py
+	$(BIN)/python tests/benchmarks/memory.py

@@ -18,6 +18,7 @@ from segkit.settings import Preprocess
 from segkit.task import Task
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}  # and how their files end
 FEATURES = ("mixed-precision", "channels-last", "compile", "checkpointing")
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -107,6 +108,7 @@ class ModelSpec(Spec):
         kind: "segmentation" or "classification" (logits (B, outputs)).
         stride: input sizes must be multiples of it, per axis or for all, or a function of the options; the engine pads.
         minimum: smallest input size along an axis; the engine pads up to it.
+        exports: which of `FORMATS` it can be exported in.
         lacks: which of `FEATURES` it does not stand; asking for them is then refused in words.
 
     A module whose attribute `encoder` has a method `load_pretrained(tensors)` takes `--pretrained imagenet`: tensors are a
@@ -120,6 +122,7 @@ class ModelSpec(Spec):
     kind: str = "segmentation"
     stride: int | tuple[int, ...] | Callable[[Any], int | tuple[int, ...]] = 1
     minimum: int = 1
+    exports: tuple[str, ...] = tuple(FORMATS)
     lacks: tuple[str, ...] = ()
 
     def strides(self, options: Any, dims: int) -> tuple[int, ...]:
@@ -140,6 +143,8 @@ class ModelSpec(Spec):
             found.append(f"its kind {self.kind!r} is neither segmentation nor classification")
         if set(self.lacks) - set(FEATURES):
             found.append(f"it lacks {self.lacks!r}; known are {', '.join(FEATURES)}")
+        if set(self.exports) - set(FORMATS):
+            found.append(f"it exports {self.exports!r}; known are {', '.join(FORMATS)}")
         return found
 
 

@@ -110,7 +110,7 @@ class HybridEncoder(nn.Module):
         height, width = x.shape[2:]
         tokens = self.drop(x.flatten(2).transpose(1, 2) + self._positions(height, width))  # (B, H W / 256, hidden)
         tokens = self.norm(self.blocks(tokens))
-        return tokens.transpose(1, 2).reshape(len(x), -1, height, width), skips[::-1]
+        return tokens.transpose(1, 2).unflatten(2, (height, width)), skips[::-1]
 
     def _positions(self, height: int, width: int) -> Tensor:
         return self.pos_embed if (height, width) == self.grid else _resized(self.pos_embed, self.grid, (height, width))

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from segkit import plugins, weights
 from segkit.config import Choice, check_features
 from segkit.data.reading import open_dataset
+from segkit.engine import export
 from segkit.engine.backends import build_model, layout, load_model, padded, to_device
 from segkit.engine.checkpointing import checkpoint_blocks
 from segkit.engine.infer import presence_of
 from segkit.errors import UsageError
 from segkit.options import build, fields_of
 from segkit.settings import Preprocess, Train
-from segkit.specs import FEATURES
+from segkit.specs import FEATURES, FORMATS
 from segkit.task import Task
 
 HEAVY = ("torch", "torchvision", "numpy", "timm", "cv2", "monai", "pennylane")
@@ -184,6 +185,30 @@ class ModelContract:
         for name, tensor in plain.items():
             assert torch.allclose(changed[name], tensor, rtol=1e-3, atol=1e-3), name
 
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_formats_it_declares_give_its_logits_and_others_are_refused(
+        self, choice: Choice, format: str, tmp_path: Path
+    ) -> None:
+        if format not in choice.spec.exports:
+            with pytest.raises(UsageError, match=choice.spec.name):
+                export.check_format(choice.spec, format)
+            return
+        export.check_format(choice.spec, format)
+        task = self.task(choice)
+        model, path = build_model(choice, task, task.dims).eval(), tmp_path / f"artefact{FORMATS[format]}"
+        sides = [
+            max(side, 2 * stride) for side, stride in zip(self.images(task).shape[2:], self.strides(choice), strict=True)
+        ]
+        export.write(model, self.images(task, *sides), format, path)
+        for batch in (1, 3):
+            images = self.images(task, *sides, batch=batch)
+            with torch.inference_mode():
+                expected, found = model(images), _run_artefact(path, format, images)
+            torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+    def strides(self, choice: Choice) -> tuple[int, ...]:
+        return tuple(choice.spec.strides(choice.options, max(choice.spec.dims)))
+
     def step(self, choice: Choice, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
         """One training step: logits, gradients relative to the largest of their tensor, and buffers."""
         model.train()
@@ -209,6 +234,15 @@ class ModelContract:
         labels = torch.tensor([int(presence_of(np.asarray(sample.mask), dataset.task, None)) for sample in samples])
         chosen = torch.cat([torch.where(labels == value)[0][:2] for value in (0, 1)])
         return replace(task, channels=images.shape[1]), images[chosen], labels[chosen]
+
+
+def _run_artefact(path: Path, format: str, images: Tensor) -> Tensor:
+    """The logits that an exported file gives in its own runtime."""
+    if format == "torch-export":
+        return torch.export.load(path).module()(images)  # type: ignore[no-any-return]
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
 
 
 def _no_network(*arguments: Any) -> None:

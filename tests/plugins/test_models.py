@@ -245,6 +245,19 @@ def test_deeplabv3plus_is_that_of_segmentation_models_pytorch(classes: int) -> N
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("dims", "norm"), [(2, "batch"), (3, "batch"), (3, "instance")])
+def test_a_pair_of_convolutions_is_that_of_monais_unet(dims: int, norm: str) -> None:
+    """MONAI's whole U-Nets differ (their last level keeps its width); their block is ours."""
+    from monai.networks.nets.basic_unet import TwoConv
+
+    theirs = TwoConv(dims, 3, 8, "relu", (norm, {"affine": True}), bias=True)
+    name = "unet" if dims == 2 else "unet3d"
+    ours = make(name, Task(3, ("a", "b"), dims=dims), width=8, depth=1, norm=norm).encoder[0]  # type: ignore[index]
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+    x = torch.randn(2, 3, *(8,) * dims)
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
 # TransUNet
 
 SMALL = {"width": 32, "layers": (1, 1, 1), "hidden": 48, "depth": 1, "heads": 4}
