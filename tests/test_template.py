@@ -35,6 +35,22 @@ def segkit(*words: object, site: Path | None = None) -> subprocess.CompletedProc
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+def test_the_templates_own_tests_pass(site: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+        site.parent / "source" / "tests",
+    ]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout
+
+
 def test_the_template_lists_trains_predicts_and_is_missed_when_it_is_gone(site: Path, tmp_path: Path) -> None:
     listed = segkit("models", "tiny-net", site=site)
     assert listed.returncode == 0 and "segkit-plugin-template 0.1.0" in listed.stdout

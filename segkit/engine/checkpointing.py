@@ -1,6 +1,7 @@
 """Gradient checkpointing for any model (Chen 2016): blocks keep their inputs only, and run again for the gradient.
 
-A block is the outermost module with parts of its own inside a list, dict or sequence of modules. Gradients and batch-norm
+A block is the outermost module with parts of its own inside a list, dict or sequence of modules; in a model without such,
+each part that has parts. Gradients and batch-norm
 statistics are those of an ordinary step, dropout draws the same numbers twice.
 """
 
@@ -24,24 +25,34 @@ def checkpoint_blocks(model: nn.Module) -> None:
     Raises:
         SegkitError: the model has no blocks.
     """
-    blocks = list(_blocks(model))
+    blocks = blocks_of(model)
     if not blocks:
         raise SegkitError(
-            f"{type(model).__name__} has no blocks in a ModuleList, ModuleDict or Sequential to checkpoint.",
+            f"{type(model).__name__} has no blocks to checkpoint: none of its parts has parts.",
             "Leave out train.checkpointing.",
         )
     for block in blocks:
         _checkpoint(block)
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    listed = isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    """What would be checkpointed."""
+    return list(_listed(model)) or [child for child in model.children() if _is_composite(child)]
+
+
+def _listed(module: nn.Module) -> Iterator[nn.Module]:
+    inside = isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
     for child in module.children():
-        runs = type(child).forward is not nn.Module.forward and not isinstance(child, (nn.ModuleList, nn.ModuleDict))
-        if listed and runs and any(True for _ in child.children()):
+        if inside and _is_composite(child):
             yield child
         else:
-            yield from _blocks(child)
+            yield from _listed(child)
+
+
+def _is_composite(module: nn.Module) -> bool:
+    """Has parts, and is called as a whole."""
+    called = type(module).forward is not nn.Module.forward and not isinstance(module, (nn.ModuleList, nn.ModuleDict))
+    return called and any(True for _ in module.children())
 
 
 def _checkpoint(block: nn.Module) -> None:

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from segkit.config import Choice, gather
 from segkit.engine.backends import build_model, plugin_errors
-from segkit.engine.checkpointing import checkpoint_blocks
+from segkit.engine.checkpointing import blocks_of, checkpoint_blocks
 from segkit.errors import UsageError
 from segkit.options import build, plain
 from segkit.plugins import Found
@@ -72,7 +72,7 @@ def count_cost(choice: Choice, task: Task, size: Sequence[int]) -> dict[str, int
         "activation_bytes": count_activations(choice, task, sides),
         "training_bytes": count_activations(choice, task, sides, training=True),
     }
-    if "checkpointing" not in choice.spec.lacks:
+    if "checkpointing" not in choice.spec.lacks and blocks_of(on_meta(choice, task)):
         cost["training_bytes_checkpointed"] = count_activations(choice, task, sides, training=True, checkpointed=True)
     return cost
 

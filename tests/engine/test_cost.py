@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from conftest import Command, history
-from segkit.engine.checkpointing import checkpoint_blocks
+from segkit.engine.checkpointing import blocks_of, checkpoint_blocks
 from segkit.engine.count import LiveTensors
 from segkit.errors import SegkitError
 
@@ -83,9 +83,19 @@ def test_batch_norm_moves_once_a_step_whatever_its_momentum() -> None:
         torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_a_model_without_blocks_is_told(segkit: Command) -> None:
-    with pytest.raises(SegkitError, match="no blocks"):
-        checkpoint_blocks(nn.Conv2d(1, 1, 1))
+def test_a_model_without_blocks_is_told() -> None:
+    for model in (nn.Conv2d(1, 1, 1), nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU())):
+        with pytest.raises(SegkitError, match="no blocks"):
+            checkpoint_blocks(model)
+
+
+def test_blocks_are_the_outermost_in_a_list_or_else_the_parts_that_have_parts() -> None:
+    inner, outer = nn.Sequential(nn.Conv2d(1, 1, 1)), nn.Module()
+    outer.blocks = nn.ModuleList([nn.Sequential(inner, inner), nn.Conv2d(1, 1, 1)])
+    outer.head = nn.Sequential(nn.Conv2d(1, 1, 1))
+    assert blocks_of(outer) == [outer.blocks[0]]
+    del outer.blocks
+    assert blocks_of(outer) == [outer.head]
 
 
 REFUSING = """

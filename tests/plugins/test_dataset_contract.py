@@ -23,7 +23,7 @@ class TestLgg(DatasetContract):
 
 class TestLggWithTumour(DatasetContract):
     name = "lgg"
-    options = {"only_tumour": True}  # noqa: RUF012
+    options = {"only_tumour": True}
 
 
 class TestFigshare(DatasetContract):
@@ -32,7 +32,7 @@ class TestFigshare(DatasetContract):
 
 class TestFigshareTypes(DatasetContract):
     name = "figshare"
-    options = {"target": "type", "fold": 2}  # noqa: RUF012
+    options = {"target": "type", "fold": 2}
 
 
 class TestBrainCoco(DatasetContract):
@@ -41,12 +41,12 @@ class TestBrainCoco(DatasetContract):
 
 class TestBrainCocoCategories(DatasetContract):
     name = "brain-coco"
-    options = {"target": "category", "mask": "polygon"}  # noqa: RUF012
+    options = {"target": "category", "mask": "polygon"}
 
 
 class TestPhantomVolumes(DatasetContract):
     name = "phantom"
-    options = {"dims": 3, "size": 16, "cases": 6, "classes": 3}  # noqa: RUF012
+    options = {"dims": 3, "size": 16, "cases": 6, "classes": 3}
 
 
 class TestAcdc(DatasetContract):
@@ -59,7 +59,7 @@ class TestBrats(DatasetContract):
 
 class TestBratsOfThePapers(DatasetContract):
     name = "brats2020"
-    options = {"modalities": "flair,t1ce,zeros", "slices": "4,10"}  # noqa: RUF012
+    options = {"modalities": "flair,t1ce,zeros", "slices": "4,10"}
 
 
 class TestNnunet(DatasetContract):

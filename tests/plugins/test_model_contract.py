@@ -14,7 +14,7 @@ class TestUNet(ModelContract):
 
 class TestUNetOfKeller(ModelContract):
     name = "unet"
-    options = {  # noqa: RUF012
+    options = {
         **TINY,
         "upsample": "nearest-conv",
         "norm": "none",
@@ -27,7 +27,7 @@ class TestUNetOfKeller(ModelContract):
 
 class TestUNetOfVaona(ModelContract):
     name = "unet"
-    options = {**TINY, "upsample": "transposed", "norm": "group", "head_norm": False, "bias": False}  # noqa: RUF012
+    options = {**TINY, "upsample": "transposed", "norm": "group", "head_norm": False, "bias": False}
 
 
 class TestResUNet(ModelContract):
@@ -52,7 +52,7 @@ class TestResNet50UNet(ModelContract):
 
 class TestResNet50UNetOfMuellerAndWolf(ModelContract):
     name, lr = "resnet50-unet", 2e-3
-    options = {  # noqa: RUF012
+    options = {
         "encoder": "test_resnet",
         "widths": (32, 16, 16, 8, 8),
         "upsample": "nearest-conv",
@@ -75,7 +75,7 @@ class TestDeepLabV3Plus(ModelContract):
 
 class TestTransUNet(ModelContract):
     name, lr = "transunet", 1e-3
-    options = {"size": 32, "width": 32, "layers": (1, 1, 1), "hidden": 48, "depth": 2, "heads": 4}  # noqa: RUF012
+    options = {"size": 32, "width": 32, "layers": (1, 1, 1), "hidden": 48, "depth": 2, "heads": 4}
 
 
 class TestResNetSeg(ModelContract):
