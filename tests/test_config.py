@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segkit import plugins
-from segkit.config import Config, complete, gather, resolve, to_toml
+from segkit.completion import complete
+from segkit.config import Config, gather, resolve, to_toml
 from segkit.errors import UsageError
 from segkit.task import Dataset, Task
 

@@ -27,6 +27,7 @@ LIGHT = ["segkit"] + [
         "errors",
         "settings",
         "config",
+        "completion",
         "run",
         "weights",
         "files",

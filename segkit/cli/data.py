@@ -44,7 +44,7 @@ def explore(
     option: Option = None,
 ) -> None:
     """Draw intensities, target sizes, shapes and places, and class balance, by subset: PNGs and one HTML page."""
-    from segkit.config import PREPROCESS_DEFAULTS
+    from segkit.completion import PREPROCESS_DEFAULTS
     from segkit.report.explore import explore as draw
 
     with terminal.results_only():

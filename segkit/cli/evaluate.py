@@ -29,7 +29,7 @@ def evaluate(
     """Score a run on held-out cases, on the ground truth's own grid."""
     from segkit import plugins, terminal, weights
     from segkit.cli.output import print_json
-    from segkit.config import complete_metrics
+    from segkit.completion import complete_metrics
     from segkit.engine.holdout import check_task, open_holdout, select
     from segkit.engine.stats import AGGREGATIONS
     from segkit.errors import UsageError, did_you_mean

@@ -76,8 +76,8 @@ def train(
 def start(
     flags: dict[str, Any], assignments: list[str], out: Path | None, base: Path | None, recipe: str | None, json: bool
 ) -> None:
+    from segkit import completion, plugins, terminal
     from segkit import config as configs
-    from segkit import plugins, terminal
     from segkit.cli.output import print_json
 
     catalogue = plugins.load()
@@ -89,13 +89,13 @@ def start(
     from segkit.data.reading import open_dataset
 
     dataset = open_dataset(config.dataset, config.root)
-    config = configs.complete(config, dataset, catalogue)
+    config = completion.complete(config, dataset, catalogue)
 
     from segkit.engine.encoder import fill_statistics
     from segkit.engine.train import train as run_training
 
     config = fill_statistics(config)
-    terminal.say(configs.summary(config))
+    terminal.say(completion.summary(config))
     try:
         with terminal.results_only():
             outcome = run_training(config, dataset, out)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from segkit import plugins, weights
-from segkit.config import Choice, check_features
+from segkit.completion import check_features
+from segkit.config import Choice
 from segkit.data.reading import open_dataset
 from segkit.engine import export
 from segkit.engine.backends import build_model, layout, load_model, padded, to_device

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from segkit import plugins
-from segkit.config import Config, complete, gather, resolve
+from segkit.completion import complete
+from segkit.config import Config, gather, resolve
 from segkit.data.cache import cache_folder, fill, fingerprint
 from segkit.data.images import write_image
 from segkit.errors import SegkitError
