@@ -52,13 +52,13 @@ class Choice:
     def spec(self) -> Any:
         return self.found.spec
 
-    def make(self, *arguments: Any, **more: Any) -> Any:
-        """Call the spec's target with these arguments and the options.
+    def make(self, *arguments: Any, target: str | None = None, **more: Any) -> Any:
+        """Call the spec's target (or another one of it) with these arguments and the options.
 
         Raises:
             SegkitError: whatever the plugin's code raises, with the plugin named.
         """
-        build = self.spec.load()
+        build = self.spec.load(target)
         try:
             return build(*arguments, self.options, **more)
         except SegkitError:

@@ -8,8 +8,9 @@ import typer
 
 from segkit import plugins as registry
 from segkit.cli.output import print_json, print_table
+from segkit.config import Choice, gather
 from segkit.errors import UsageError
-from segkit.options import fields_of, in_words
+from segkit.options import build, fields_of, in_words
 from segkit.plugins import Found
 from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
 
@@ -23,6 +24,7 @@ def models(
     classes: Annotated[int | None, typer.Option(min=1, help="Number of outputs, with --channels.")] = None,
     size: Annotated[str | None, typer.Option(help="Image size, N or N,M: also FLOPs and activation memory.")] = None,
     option: Annotated[list[str] | None, typer.Option("-o", metavar="model.KEY=VALUE", help="Option to count with.")] = None,
+    describe: Annotated[bool, typer.Option("--describe", help="What it says about itself: a circuit, drawn.")] = False,
     json: Json = False,
 ) -> None:
     """List the models, or show one: its options and, for given channels and size, its parameters and what they cost."""
@@ -30,6 +32,9 @@ def models(
         return _list("models", json)
     found = registry.load().find("models", name)
     document = _describe(found)
+    if describe:
+        document["description"] = description_of(found, option or [])
+        return typer.echo(document["description"]) if not json else print_json(document)
     if channels is not None or classes is not None or size is not None or option:
         from segkit.engine import count
 
@@ -39,6 +44,15 @@ def models(
         if size is not None:
             document |= count.count_cost(choice, task, numbers("--size", size))
     return _show(document, json)
+
+
+def description_of(found: Found, assignments: list[str]) -> str:
+    """What a model's own `describe` makes of its options. Raises UsageError if it has none."""
+    spec = found.spec
+    if spec.describe is None:
+        raise UsageError(f"The model {spec.name!r} has no description of its own.", f"'segkit models {spec.name}' shows it.")
+    values = gather({}, {}, assignments, ("model",)).get("model", {})
+    return str(Choice(found, build(spec.options, values, "model")).make(target=spec.describe))
 
 
 def numbers(flag: str, text: str) -> tuple[int, ...]:

@@ -22,7 +22,10 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for cases.csv and metrics.json (default: RUN/SUBSET).")] = None,
     option: Annotated[
-        list[str] | None, typer.Option("-o", metavar="SECTION.KEY=VALUE", help="A setting of dataset or metrics.")
+        list[str] | None,
+        typer.Option(
+            "-o", metavar="SECTION.KEY=VALUE", help="A setting of dataset or metrics, or model.backend and the like."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -30,6 +33,7 @@ def evaluate(
     from segkit import plugins, terminal, weights
     from segkit.cli.output import print_json
     from segkit.completion import complete_metrics
+    from segkit.config import gather
     from segkit.engine.holdout import check_task, open_holdout, select
     from segkit.engine.stats import AGGREGATIONS
     from segkit.errors import UsageError, did_you_mean
@@ -41,7 +45,9 @@ def evaluate(
     header = weights.read_header(path)
     flags = {"dataset": dataset, "data_dir": data_dir, "metric": metric}
     with terminal.results_only():
-        holdout = open_holdout(path, flags, option or [], catalogue)
+        own = [text for text in option or [] if not text.startswith("model.")]
+        changes = gather({}, {}, [text for text in option or [] if text not in own], ("model",)).get("model", {})
+        holdout = open_holdout(path, flags, own, catalogue)
         task = holdout.opened.task.learned_by(header.task.kind)
         check_task(header.task, task)
         chosen = complete_metrics(holdout.metrics, task, catalogue)
@@ -51,7 +57,7 @@ def evaluate(
         from segkit.engine.evaluate import build_metrics, document_of, write_evaluation
         from segkit.engine.evaluate import evaluate as run_evaluation
 
-        network = backends.load_network(path, device, batch_size)
+        network = backends.load_network(path, device, batch_size, changes)
         scored = run_evaluation(network, holdout.opened, cases, build_metrics(chosen, task))
     folder = out or (holdout.run.path / subset if holdout.run and holdout.own_data else None)
     about = {"weights": str(path), **about}

@@ -16,6 +16,10 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-o", metavar="model.KEY=VALUE", help="An option that may change after training (model.backend)."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Write a mask for each image or volume, on its own grid; of a classification, a table.
@@ -26,24 +30,26 @@ def predict(
 
     from segkit import terminal, weights
     from segkit.cli.output import print_json
+    from segkit.config import gather
     from segkit.engine.jobs import plan
     from segkit.engine.predict import TABLE
     from segkit.engine.predict import predict as run_prediction
     from segkit.run import weights_of
 
     path = weights_of(what)
+    changes = gather({}, {}, option or [], ("model",)).get("model", {})
     header = weights.read_header(path)
     jobs = plan(source, out, header.task, overlay)
 
     from segkit.engine import backends
 
     with terminal.results_only():
-        network = backends.load_network(path, device, batch_size)
+        network = backends.load_network(path, device, batch_size, changes)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     try:
         with terminal.results_only():
-            result = run_prediction(network, jobs, out, digest, overwrite)
+            result = run_prediction(network, jobs, out, digest, overwrite, changes)
     except KeyboardInterrupt:
         terminal.notice("interrupted; the same command does the rest.")
         raise typer.Exit(130) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from segkit import plugins
 from segkit.config import Choice
 from segkit.engine.infer import Network
 from segkit.errors import SegkitError, UsageError
-from segkit.options import build
+from segkit.options import build, fields_of
 from segkit.specs import ModelSpec
 from segkit.task import Task
 from segkit.weights import Header, load_tensors, read_header
@@ -36,10 +36,15 @@ def build_model(choice: Choice, task: Task, dims: int) -> nn.Module:
     return model
 
 
-def load_model(path: Path) -> tuple[Header, ModelSpec, nn.Module]:
+def load_model(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[Header, ModelSpec, nn.Module]:
     """Header, spec and module of a weights file: header -> its plugin alone -> options -> build -> strict load.
 
+    Args:
+        path: of the file.
+        changes: values of the model's runtime options, as typed.
+
     Raises:
+        UsageError: a change of an option that is not one of those.
         SegkitError: the plugin is missing, or the tensors are not those of the model.
     """
     header = read_header(path)
@@ -49,7 +54,8 @@ def load_model(path: Path) -> tuple[Header, ModelSpec, nn.Module]:
     owned = [item for item in owned if item.plugin.distribution == header.distribution]
     if not owned:
         raise SegkitError(_missing(path, header, catalogue), f"pip install {header.distribution}")
-    options = build(owned[0].spec.options, header.options, f"model ({name})")
+    check_runtime(owned[0].spec, changes or {})
+    options = build(owned[0].spec.options, {**header.options, **(changes or {})}, f"model ({name})")
     model = build_model(Choice(owned[0], options), header.task, header.dims)
     try:
         model.load_state_dict(load_tensors(path), strict=True)
@@ -61,9 +67,18 @@ def load_model(path: Path) -> tuple[Header, ModelSpec, nn.Module]:
     return header, owned[0].spec, model.eval()
 
 
-def load_network(path: Path, device: str, batch_size: int) -> Network:
-    """The network of a weights file, ready for inference on a device."""
-    header, spec, model = load_model(path)
+def check_runtime(spec: ModelSpec, changes: Mapping[str, Any]) -> None:
+    """Refuse changes that would make another model of it. Raises UsageError."""
+    allowed = [field.name for field in fields_of(spec.options) if field.runtime]
+    for name in changes:
+        if name not in allowed:
+            words = f"These may change: {', '.join(allowed)}." if allowed else "None of its options may."
+            raise UsageError(f"model.{name} of {spec.name!r} is fixed once it is trained.", words)
+
+
+def load_network(path: Path, device: str, batch_size: int, changes: Mapping[str, Any] | None = None) -> Network:
+    """The network of a weights file, ready for inference on a device; `changes` as in `load_model`."""
+    header, spec, model = load_model(path, changes)
     place = choose_device(device)
     model = to_device(model, place, header.dims, spec)
 

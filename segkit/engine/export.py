@@ -5,6 +5,7 @@ Writing is all that happens here; whoever calls it compares the artefact with th
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -35,6 +36,7 @@ def write(model: nn.Module, images: Tensor, format: str, path: Path) -> None:
         path: to write; must end as `FORMATS` says.
     """
     free = ({0: torch.export.Dim("batch", min=1, max=LARGEST_BATCH)},)
+    model = _fixed(copy.deepcopy(model))
     with torch.no_grad(), replacing(path) as temporary:
         if format == "torch-export":
             torch.export.save(torch.export.export(model, (images,), dynamic_shapes=free), temporary)
@@ -42,3 +44,12 @@ def write(model: nn.Module, images: Tensor, format: str, path: Path) -> None:
         program = torch.onnx.export(model, (images,), dynamo=True, dynamic_shapes=free, verbose=False)
         assert program is not None, "the dynamo exporter returns a program"
         program.save(str(temporary), external_data=False)
+
+
+def _fixed(module: nn.Module) -> nn.Module:
+    """A part that has a method `for_export` gives what takes its place once weights no longer change."""
+    if hasattr(module, "for_export"):
+        return module.for_export()  # type: ignore[operator, no-any-return]
+    for name, child in module.named_children():
+        setattr(module, name, _fixed(child))
+    return module

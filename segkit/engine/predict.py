@@ -46,7 +46,14 @@ class Prediction:
     failed: int
 
 
-def predict(network: Network, jobs: Sequence[Job], out: Path, model: str, overwrite: bool = False) -> Prediction:
+def predict(
+    network: Network,
+    jobs: Sequence[Job],
+    out: Path,
+    model: str,
+    overwrite: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> Prediction:
     """Do the jobs that are not done yet.
 
     Args:
@@ -55,6 +62,7 @@ def predict(network: Network, jobs: Sequence[Job], out: Path, model: str, overwr
         out: the output folder.
         model: a hash of the weights; another model makes everything new.
         overwrite: do again what is done, and replace what is not ours.
+        changes: options that the network was loaded with, other than its own; other ones make everything new.
 
     Raises:
         UsageError: an output exists that is not one of ours, and `overwrite` is not set.
@@ -62,7 +70,7 @@ def predict(network: Network, jobs: Sequence[Job], out: Path, model: str, overwr
     task = network.task
     if task.mode == "multilabel":
         raise UsageError("Masks of overlapping classes (mode multilabel) cannot be written as label images.")
-    record = Record(out, {"model": model, "preprocess": plain(network.preprocess)})
+    record = Record(out, {"model": model, "preprocess": plain(network.preprocess), "options": dict(changes or {})})
     todo = record.remaining(jobs, overwrite)
     record.begin(todo)
 

@@ -86,6 +86,25 @@ class TestResNetClassifier(ModelContract):
     name, options, lr = "resnet-classifier", {"encoder": "test_resnet", "hidden": 8, "dropout": 0.0}, 2e-3
 
 
+class TestResNetQCNN(ModelContract):
+    name, options, lr = "resnet-qcnn", {"encoder": "test_resnet", "qubits": 4}, 5e-3
+
+
+class TestResNetQCNNDressed(ModelContract):
+    name, lr = "resnet-qcnn", 5e-3
+    options = {"encoder": "test_resnet", "circuit": "dressed", "qubits": 3, "depth": 2, "reupload": True}
+
+
+class TestQuantumResNet(ModelContract):
+    name, lr = "quantum-resnet", 2e-3
+    options = {"encoder": "test_resnet", "qubits": 4, "widths": (32, 32, 16, 16, 8)}
+
+
+class TestQuantumResNetsControl(ModelContract):
+    name, lr = "quantum-resnet", 2e-3
+    options = {"encoder": "test_resnet", "qubits": 4, "widths": (32, 32, 16, 16, 8), "core": "classical"}
+
+
 def test_every_model_is_here() -> None:
     built_in = {item.spec.name for item in plugins.load().all("models") if item.plugin.builtin}
     tested = {

@@ -1,0 +1,324 @@
+"""Folded circuits are PennyLane's: outputs, input gradients and weight gradients; models around them train and predict."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+import pytest
+import torch
+from test_models import POLYP, counts, make
+from torch import Tensor
+
+from conftest import Command
+from segkit.errors import SegkitError, UsageError
+from segkit_quantum.circuits import QuantumLayer, circuit_of
+from segkit_quantum.gates import ANGLES, GATES, apply
+
+CIRCUITS = {
+    "so4": {"circuit": "qcnn", "conv": "so4"},
+    "so4-reupload": {"circuit": "qcnn", "conv": "so4", "reupload": True},
+    "su4": {"circuit": "qcnn", "conv": "su4"},
+    "su4-reupload": {"circuit": "qcnn", "conv": "su4", "reupload": True},
+    "dressed": {"circuit": "dressed", "depth": 3},
+    "dressed-reupload": {"circuit": "dressed", "depth": 3, "reupload": True},
+}
+
+
+def layer(qubits: int, backend: str = "folded", **options: Any) -> QuantumLayer:
+    """In float64, with weights anywhere on the circle."""
+    torch.manual_seed(qubits)
+    made = QuantumLayer(qubits, backend=backend, **options).double()
+    made.weights.data.uniform_(-math.pi, math.pi)
+    return made
+
+
+def gradients(outputs: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    weights = torch.linspace(0.5, 1.5, outputs.numel(), dtype=outputs.dtype).reshape(outputs.shape)
+    return torch.autograd.grad((outputs * weights).sum(), inputs)
+
+
+@pytest.mark.parametrize("qubits", range(2, 9))
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_the_folded_circuit_is_pennylanes(name: str, qubits: int) -> None:
+    mine = layer(qubits, **CIRCUITS[name])
+    wires = mine.measured
+
+    @qml.qnode(qml.device("default.qubit"), interface="torch", diff_method="backprop")
+    def node(angles: Tensor, weights: Tensor) -> Any:
+        apply(mine.circuit, angles, weights)
+        return [qml.expval(qml.PauliZ(wire)) for wire in wires]
+
+    for rows in (3, 2**qubits + 1):  # block by block, and folded into matrices
+        angles = torch.empty(rows, qubits, dtype=torch.float64).uniform_(-math.pi, math.pi).requires_grad_()
+        theirs, found = torch.stack(node(angles, mine.weights), dim=-1), mine(angles)
+        torch.testing.assert_close(found, theirs, rtol=0, atol=1e-9)
+        pairs = zip(gradients(found, angles, mine.weights), gradients(theirs, angles, mine.weights), strict=True)
+        for one, other in pairs:
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+# the circuits are those that the literature draws
+
+
+def gates(circuit: Any) -> list[tuple[str, tuple[int, ...]]]:
+    with qml.queuing.AnnotatedQueue() as queue:
+        apply(circuit, np.zeros(circuit.qubits), np.zeros(circuit.weights))
+    tape = qml.tape.QuantumScript.from_queue(queue)
+    return [(gate.name, tuple(gate.wires)) for gate in tape.operations]
+
+
+def test_dressed_is_the_circuit_of_pennylanes_tutorial_on_transfer_learning() -> None:
+    """Mari 2020, and the tutorial's own functions: H_layer, RY_layer, then entangling_layer and RY_layer, repeated."""
+    entangling = [("CNOT", (0, 1)), ("CNOT", (2, 3)), ("CNOT", (1, 2))]
+    rotations = [("RY", (wire,)) for wire in range(4)]
+    expected = [("Hadamard", (wire,)) for wire in range(4)] + rotations + (entangling + rotations) * 6
+    circuit = circuit_of("dressed", 4)
+    assert gates(circuit) == expected and circuit.weights == 24
+
+
+def test_qcnn_on_four_qubits_by_hand() -> None:
+    def so4(a: int, b: int) -> list[tuple[str, tuple[int, ...]]]:
+        first = [("RY", (a,)), ("RY", (b,)), ("CNOT", (a, b)), ("RY", (a,)), ("RZ", (b,))]
+        return [*first, ("CNOT", (b, a)), ("RY", (a,)), ("RZ", (b,))]
+
+    def pool(a: int, b: int) -> list[tuple[str, tuple[int, ...]]]:
+        return [("CRZ", (a, b)), ("PauliX", (a,)), ("CRX", (a, b))]
+
+    upload = [("RY", (wire,)) for wire in range(4)]
+    level = so4(0, 1) + so4(2, 3) + so4(1, 2) + so4(3, 0) + pool(0, 1) + pool(2, 3)
+    assert gates(circuit_of("qcnn", 4)) == upload + level + so4(1, 3)
+    again = [("RY", (1,)), ("RY", (3,))]
+    assert gates(circuit_of("qcnn", 4, reupload=True)) == upload + level + again + so4(1, 3)
+
+
+@pytest.mark.parametrize(
+    ("qubits", "conv", "weights", "kept"),
+    [
+        (8, "so4", 22, (3, 7)),  # 6 + 2 + 6 + 2 + 6
+        (8, "su4", 51, (3, 7)),  # 3 x 15 + 2 x 3
+        (6, "so4", 22, (3, 5)),  # 6 -> 3 -> 2: the unpaired last wire is kept
+        (5, "so4", 22, (3, 4)),
+        (3, "so4", 14, (1, 2)),
+        (2, "so4", 6, (0, 1)),
+    ],
+)
+def test_weights_and_wires_that_are_left(qubits: int, conv: str, weights: int, kept: tuple[int, ...]) -> None:
+    circuit = circuit_of("qcnn", qubits, conv)
+    assert (circuit.weights, circuit.kept) == (weights, kept)
+
+
+@pytest.mark.parametrize("kind", ["zx", "u3"])
+def test_pooling_is_measuring_and_conditioning(kind: str) -> None:
+    angles = np.random.default_rng(0).uniform(-3, 3, ANGLES[kind])
+
+    def prepare() -> None:
+        for wire, angle in enumerate((0.4, 1.3)):
+            qml.RY(angle, wire)
+        qml.CNOT([0, 1])
+        qml.RX(0.7, 1)
+
+    def conditioned() -> None:
+        measured = qml.measure(0)
+        if kind == "u3":
+            qml.cond(measured, qml.U3)(*angles, wires=1)
+        else:
+            qml.cond(measured, qml.RZ)(angles[0], wires=1)
+            qml.cond(~measured, qml.RX)(angles[1], wires=1)
+
+    def expectations(pool: Callable[[], None]) -> list[float]:
+        @qml.qnode(qml.device("default.qubit"))
+        def node() -> Any:
+            prepare()
+            pool()
+            return qml.expval(qml.Z(1)), qml.expval(qml.X(1)), qml.expval(qml.Y(1))
+
+        return [float(value) for value in node()]
+
+    assert expectations(lambda: GATES[kind](angles, 0, 1)) == pytest.approx(expectations(conditioned), abs=1e-12)
+
+
+def test_gradients_are_those_of_the_parameter_shift_rule() -> None:
+    mine = layer(4, circuit="dressed", depth=2)
+    angles = torch.empty(4, dtype=torch.float64).uniform_(-1, 1)
+
+    @qml.qnode(qml.device("default.qubit"), interface="torch", diff_method="parameter-shift")
+    def node(weights: Tensor) -> Any:
+        apply(mine.circuit, angles, weights)
+        return qml.expval(qml.Z(0))
+
+    weights = mine.weights.detach().clone().requires_grad_()
+    (shifted,) = torch.autograd.grad(node(weights), weights)
+    (folded,) = torch.autograd.grad(mine(angles[None])[0, 0], mine.weights)
+    torch.testing.assert_close(folded, shifted, rtol=0, atol=1e-9)
+
+
+# the layer
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("backend", ["pennylane", "device:default.qubit", "device:lightning.qubit"])
+def test_all_backends_give_the_same_for_the_same_weights(backend: str, dtype: torch.dtype) -> None:
+    mine = layer(4).to(dtype)
+    other = QuantumLayer(4, backend=backend).to(dtype).eval()
+    other.load_state_dict(mine.state_dict())  # the names are the same
+    angles = torch.randn(2, 3, 4, dtype=dtype)
+    with torch.no_grad():
+        found, theirs = mine(angles), other(angles)
+    assert found.dtype == theirs.dtype == dtype and found.shape == (2, 3, 2)
+    torch.testing.assert_close(theirs, found, rtol=0, atol=1e-5)
+
+
+def test_shots_are_drawn_and_scatter_around_the_exact_value() -> None:
+    mine = layer(3)
+    other = QuantumLayer(3, backend="device:default.qubit", shots=4000).double()
+    other.load_state_dict(mine.state_dict())
+    angles = torch.randn(5, 3, dtype=torch.float64)
+    with torch.no_grad():
+        apart = (other(angles) - mine(angles)).abs()
+    assert 0 < apart.max() < 6 / math.sqrt(4000)  # six standard errors of a value between -1 and 1
+
+
+def test_it_is_left_out_of_autocast() -> None:
+    mine = layer(4).float()
+    angles = torch.randn(3, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = mine(angles)
+    assert found.dtype == torch.float32 and torch.equal(found, mine(angles))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"qubits": 1}, "1 qubits"),
+        ({"qubits": 13}, "1.07 GB"),  # 2 x 8 bytes x 4^13
+        ({"qubits": 4, "backend": "magic"}, "'magic' is not allowed"),
+        ({"qubits": 4, "backend": "device:no.such"}, "no device 'no.such'"),
+    ],
+)
+def test_wrong_use_is_told_in_words(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as error:
+        QuantumLayer(**arguments)
+    assert error.value.hint
+
+
+def test_a_device_predicts_and_does_not_train() -> None:
+    with pytest.raises(SegkitError, match="does not train"):
+        QuantumLayer(2, backend="device:default.qubit")(torch.randn(3, 2))
+
+
+# the models
+
+
+@pytest.mark.parametrize(
+    ("options", "head"),
+    [
+        ({}, 512 * 8 + 8 + 22 + 2 * 2 + 2),
+        ({"conv": "su4"}, 512 * 8 + 8 + 51 + 2 * 2 + 2),
+        ({"circuit": "dressed"}, 2_086),  # 2,052 + 24 + 10
+    ],
+)
+def test_the_classifiers_head_has_its_count(options: dict[str, Any], head: int) -> None:
+    with torch.device("meta"):
+        model = make("resnet-qcnn", POLYP.as_classification(), **options)
+    assert counts(model)[0] == 11_176_512 + head
+    twin = make("resnet-classifier", POLYP.as_classification(), head_parameters=head, encoder="resnet18").head
+    assert abs(counts(twin)[0] - head) <= 515 / 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("qubits", "circuit", "control"), [(4, 9_235, 9_241), (6, 13_341, 13_361), (8, 17_439, 17_489)])
+def test_the_control_has_as_many_parameters_as_the_circuits_bottleneck(qubits: int, circuit: int, control: int) -> None:
+    """Counts for 1,024 maps, the published ones of this comparison; resnet18's deepest have 512, resnet50's 2,048."""
+    from segkit_quantum.plugin import QuantumResNetOptions
+    from segkit_quantum.quantum_resnet import Bottleneck
+
+    for core, expected in (("circuit", circuit), ("classical", control)):
+        assert counts(Bottleneck(1024, QuantumResNetOptions(qubits=qubits, core=core)))[0] == expected  # type: ignore[arg-type]
+
+
+def test_the_circuit_acts_at_every_position_alone() -> None:
+    from segkit_quantum.plugin import QuantumResNetOptions
+    from segkit_quantum.quantum_resnet import Bottleneck
+
+    torch.manual_seed(0)
+    bottleneck = Bottleneck(5, QuantumResNetOptions(qubits=3))
+    x = torch.randn(2, 5, 4, 3)
+    with torch.no_grad():
+        whole, one = bottleneck(x), bottleneck(x[1:, :, 2:3, 1:2])
+        torch.testing.assert_close(whole[1:, :, 2:3, 1:2], one, rtol=1e-4, atol=1e-5)
+        assert float((whole - x).abs().max()) > 0 and float(bottleneck.gain) == pytest.approx(0.1)
+
+
+def test_describe_prints_pennylanes_drawing(segkit: Command) -> None:
+    told = segkit("models", "resnet-qcnn", "--describe", "-o", "model.circuit=dressed", "-o", "model.depth=1")
+    assert told.code == 0 and told.out.splitlines()[0].startswith("0: ──H──RY─╭●──RY")
+    assert segkit("models", "quantum-resnet", "--describe", "-o", "model.core=classical").out == "1x1 convolution, tanh\n"
+    without = segkit("models", "unet", "--describe")
+    assert without.code == 2 and "no description" in without.err
+    assert "RY" in json.loads(segkit("models", "resnet-qcnn", "--describe", "--json").out)["description"]
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from segkit.cli.app import run
+
+    out = tmp_path_factory.mktemp("runs") / "hybrid"
+    words = "train --dataset phantom --model resnet-qcnn -o model.encoder=test_resnet -o model.qubits=4 -o dataset.cases=60"
+    words += " -o dataset.empty=0.5 -o dataset.size=32 -o preprocess.size=32 --epochs 20 --augment none --lr 5e-3 -q"
+    assert run([*words.split(), "--out", str(out)]) == 0
+    return out
+
+
+def test_the_hybrid_learns_whether_there_is_a_target(segkit: Command, hybrid: Path) -> None:
+    figures = json.loads(segkit("evaluate", hybrid, "--json").out)["figures"]["pooled"]
+    assert figures["f1"]["mean"] > 0.8
+
+
+def test_the_backend_may_change_after_training_and_the_circuit_may_not(
+    segkit: Command, hybrid: Path, tmp_path: Path
+) -> None:
+    assert segkit("data", "synth", "phantom", "--out", tmp_path / "data", "--cases", "3").code == 0
+    tables = []
+    for backend in ("folded", "pennylane", "device:default.qubit"):
+        words = [
+            "predict",
+            hybrid,
+            tmp_path / "data" / "images",
+            "--out",
+            tmp_path / "out",
+            "-o",
+            f"model.backend={backend}",
+        ]
+        done = segkit(*words)
+        assert done.code == 0 and "3 predicted" in done.err, done.err  # another backend makes everything new
+        tables.append((tmp_path / "out" / "predictions.csv").read_text().splitlines())
+    numbers = [[float(row.split(",")[-2]) for row in table[1:]] for table in tables]
+    assert numbers[1] == pytest.approx(numbers[0], abs=1e-4) and numbers[2] == pytest.approx(numbers[0], abs=1e-4)
+    shots = ["-o", "model.backend=device:default.qubit", "-o", "model.shots=50"]
+    assert segkit(*words[:-2], *shots).code == 0
+    assert segkit("evaluate", hybrid, "-o", "model.backend=pennylane").code == 0
+    for wrong, part in {"model.qubits=5": "fixed once it is trained", "model.backend=device:no.such": "no device"}.items():
+        done = segkit(*words[:-1], wrong)
+        assert done.code == 2 and part in done.err, done.err
+    assert "backend, shots" in segkit(*words[:-1], "model.qubits=5").err
+
+
+def test_training_on_a_device_is_refused(segkit: Command, tmp_path: Path) -> None:
+    words = "train --dataset phantom --model resnet-qcnn -o model.encoder=test_resnet -o dataset.cases=8 -o dataset.size=32"
+    words += " -o preprocess.size=32 --epochs 1 -o model.backend=device:default.qubit"
+    done = segkit(*words.split(), "--out", tmp_path / "run")
+    assert done.code == 1 and "does not train" in done.err and not (tmp_path / "run").exists()
+
+
+def test_without_pennylane_the_user_is_told_what_to_install(segkit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "pennylane" else found(name, *more))
+    done = segkit("models", "resnet-qcnn", "--channels", "3")
+    assert done.code == 1 and "pip install pennylane" in done.err
