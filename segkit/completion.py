@@ -87,6 +87,8 @@ def check_features(spec: ModelSpec, train: Train) -> None:
         "compile": train.compile,
         "checkpointing": train.checkpointing,
     }
+    if train.compile and train.checkpointing:
+        raise UsageError("train.compile and train.checkpointing exclude each other.", "Leave one of them out.")
     for feature, wanted in asked.items():
         if wanted and feature in spec.lacks:
             key = "precision" if feature == "mixed-precision" else feature
@@ -151,3 +153,14 @@ def summary(config: Config) -> str:
             f"schedule {schedule}, patience {train.patience}, seed {train.seed}",
         )
     )
+
+
+def notes(config: Config, task: Task) -> list[str]:
+    """What was chosen and is hardly what the user wants."""
+    found, options, train = [], config.model.options, config.train
+    normed = config.preprocess.intensity in ("encoder", "imagenet")
+    if train.pretrained == "imagenet" and hasattr(options, "encoder") and task.channels == 3 and not normed:
+        found.append("ImageNet weights know other intensities: -o preprocess.intensity=encoder gives them theirs.")
+    if getattr(options, "freeze", False) and train.pretrained == "none":
+        found.append("the encoder is frozen and its weights are random: --pretrained imagenet or FILE gives it better ones.")
+    return found

@@ -196,6 +196,9 @@ def _merge(base: Mapping[str, Any], typed: Values) -> Values:
         kept = merged.get(section, {})
         if section in NAMED and not _same_name(values.get("name"), kept.get("name")):
             kept = {}  # another model: the options of the base's model mean nothing to it
+        if section == "metrics":  # each has a table of its own, in the base under its full name
+            named = {next((own for own in kept if _same_name(name, own)), name): table for name, table in values.items()}
+            values = {name: {**kept.get(name, {}), **table} for name, table in named.items()}
         merged[section] = {**kept, **values}
     return merged
 
@@ -251,8 +254,11 @@ def _absolute_pretrained(train: Train) -> Train:
     if train.pretrained in ("none", "imagenet"):
         return train
     path = Path(train.pretrained).expanduser().absolute()
+    path = path / "model.safetensors" if path.is_dir() else path
     if not path.is_file():
-        raise UsageError(f"--pretrained {train.pretrained}: there is no such file.", "Allowed: imagenet, none, or a file.")
+        raise UsageError(
+            f"--pretrained {train.pretrained}: there is no such file.", "Allowed: imagenet, none, a file or run."
+        )
     return dataclasses.replace(train, pretrained=str(path))
 
 

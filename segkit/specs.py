@@ -107,7 +107,7 @@ class ModelSpec(Spec):
         dims: the spatial dimensions it takes, 2 and/or 3.
         kind: "segmentation" or "classification" (logits (B, outputs)).
         stride: input sizes must be multiples of it, per axis or for all, or a function of the options; the engine pads.
-        minimum: smallest input size along an axis; the engine pads up to it.
+        minimum: smallest input size along an axis, or a function of the options; the engine pads up to it.
         exports: which of `FORMATS` it can be exported in.
         lacks: which of `FEATURES` it does not stand; asking for them is then refused in words.
 
@@ -121,7 +121,7 @@ class ModelSpec(Spec):
     dims: tuple[int, ...] = (2,)
     kind: str = "segmentation"
     stride: int | tuple[int, ...] | Callable[[Any], int | tuple[int, ...]] = 1
-    minimum: int = 1
+    minimum: int | Callable[[Any], int] = 1
     exports: tuple[str, ...] = tuple(FORMATS)
     lacks: tuple[str, ...] = ()
 
@@ -134,6 +134,10 @@ class ModelSpec(Spec):
                 f"The stride {stride!r} of the model {self.name!r} is no whole number above 0 for {dims} axes."
             )
         return steps
+
+    def least(self, options: Any) -> int:
+        """The smallest input size for these options."""
+        return self.minimum(options) if callable(self.minimum) else self.minimum
 
     def problems(self) -> list[str]:
         found = super().problems()

@@ -87,7 +87,7 @@ def header_of(model: Choice, dims: int, task: Task, preprocess: Preprocess, metr
         preprocess,
         metrics,
         stride=model.spec.strides(model.options, dims),
-        minimum=model.spec.minimum,
+        minimum=model.spec.least(model.options),
     )
 
 
@@ -146,16 +146,16 @@ def load_state_dict(path: Path) -> dict[str, Any]:
     Raises:
         SegkitError: the file is damaged, or holds more than tensors.
     """
-    if path.suffix == ".safetensors":
-        return load_tensors(path)
     import torch
 
+    content: Any
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the unpickler refuses
-        reason = str(error).splitlines()[0]
+        content = load_tensors(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except SegkitError:
+        raise
+    except Exception as error:  # torch's own words advise to trust the file, which is not what we say
         raise SegkitError(
-            f"{path} cannot be read as weights alone: {reason}",
+            f"{path} cannot be read as weights alone ({type(error).__name__}): it is damaged, or holds more than tensors.",
             "segkit opens safetensors and plain state dicts, never pickled objects: torch.save(model.state_dict(), FILE).",
         ) from error
     for key in ("state_dict", "model_state_dict", "model"):  # what trainers wrap around it

@@ -1,1 +1,1 @@
-"""Models on timm encoders: ResNet-50 U-Net, Semantic FPN, DeepLabV3+, TransUNet. Nothing is offered here yet."""
+"""Models on timm encoders: U-Net, Semantic FPN, DeepLabV3+, ResNet; and TransUNet."""

@@ -6,7 +6,9 @@ timm makes them for any number of channels and loads ImageNet weights into them;
 
 from __future__ import annotations
 
+import logging
 import urllib.request
+from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -22,7 +24,8 @@ __all__ = ["Encoder", "Trunk", "ask_for", "weights_of"]
 STRIDES = (2, 4, 8, 16, 32)
 ALTERNATIVES = "resnet50, resnet18, efficientnet_b0, densenet121, convnext_tiny or swin_tiny_patch4_window7_224"
 DILATABLE = "resnet50, resnet18, efficientnet_b0 or convnext_tiny"
-ENOUGH = 0.9  # share of an encoder's parameters that a file of weights must hold
+ENOUGH = 0.9  # share of an encoder's tensors that a file of weights must hold
+CLASSIFIER = 8  # tensors behind the last feature maps that a file of the whole network may hold besides
 
 
 def weights_of(hub_id: str) -> tuple[str, str]:
@@ -50,7 +53,7 @@ class TimmModule(nn.Module):
         arguments: for timm.create_model.
 
     Attributes:
-        pretrained_file, pretrained_url: the weights that `load_pretrained(None)` asks for.
+        pretrained_file, pretrained_url: the weights that `load_pretrained(None)` asks for; empty where timm has none.
     """
 
     def __init__(self, name: str, channels: int, frozen: bool, **arguments: Any) -> None:
@@ -63,9 +66,7 @@ class TimmModule(nn.Module):
         self.name, self.channels, self.arguments = name, channels, arguments
         self.net = self._create()
         known = timm.get_pretrained_cfg(name)
-        self.pretrained_file, self.pretrained_url = weights_of(
-            known.hf_hub_id if known and known.hf_hub_id else f"timm/{name}"
-        )
+        self.pretrained_file, self.pretrained_url = weights_of(known.hf_hub_id) if known and known.hf_hub_id else ("", "")
         self.frozen = frozen
         self.requires_grad_(not frozen)
 
@@ -83,31 +84,58 @@ class TimmModule(nn.Module):
     def load_pretrained(self, tensors: Mapping[str, Tensor] | None) -> None:
         """Take over weights of the timm network, from a state dict or (None) from wherever timm gets its own.
 
-        timm renames old names, adapts the first convolution to other channels than 3 and leaves out the classifier.
+        timm renames old names, adapts the first convolution to other channels than 3 and leaves out the classifier. A
+        state dict of this very module is taken as it is.
 
         Raises:
             SegkitError: the state dict is not one of this network.
         """
+        own = self.net.state_dict()
+        if tensors is not None and _shapes(tensors) == _shapes(own):
+            self.net.load_state_dict(tensors)
+            return
         if tensors is None:
             ask_for(self.pretrained_url)
         overlay = {} if tensors is None else {"pretrained_cfg_overlay": {"state_dict": dict(tensors)}}
+        log = logging.getLogger("timm.models._builder")
+        level = log.level
+        log.setLevel(logging.ERROR)  # what is missing or left over is judged below
         try:
             loaded = self._create(pretrained=True, **overlay)
         except (RuntimeError, KeyError) as error:
             if tensors is None:
                 raise
             raise SegkitError(f"The weights do not fit the encoder {self.name!r}: {str(error).splitlines()[0]}") from error
+        finally:
+            log.setLevel(level)
         if tensors is not None:
             self._check(loaded, tensors)
         self.net.load_state_dict(loaded.state_dict())
 
     def _check(self, loaded: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-        """timm loads what fits by name and is silent about the rest; so look for the values themselves."""
-        held = {(tensor.numel(), float(tensor.double().sum())) for tensor in tensors.values()}
-        mine = [parameter.detach() for parameter in loaded.parameters()]
-        found = sum((value.numel(), float(value.double().sum())) in held for value in mine)
-        if found < ENOUGH * len(mine):
-            raise SegkitError(f"The file holds {found} of the {len(mine)} parameters of the encoder {self.name!r}.")
+        """timm loads what fits by name and is silent about the rest; so look for the values themselves, on both sides."""
+        held, mine = _fingerprints(tensors), _fingerprints(loaded.state_dict())
+        missing, left_over = mine - held, held - mine
+        if missing.total() > (1 - ENOUGH) * mine.total() or left_over.total() > (1 - ENOUGH) * mine.total() + CLASSIFIER:
+            raise SegkitError(
+                f"The file holds {(mine & held).total()} of the {mine.total()} tensors of the encoder {self.name!r}, "
+                f"and {left_over.total()} of another network's."
+            )
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _fingerprints(tensors: Mapping[str, Tensor]) -> Counter[tuple[int, float]]:
+    """Sizes and sums of the tensors that are no counters: they outlive renaming and reshaping."""
+    values = [tensor for tensor in tensors.values() if tensor.is_floating_point()]
+    return Counter((tensor.numel(), float(tensor.detach().double().sum())) for tensor in values)
+
+
+def _unfit(name: str, what: str, error: Exception, others: str = ALTERNATIVES) -> UsageError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UsageError(f"The encoder {name!r} {what}: {reason}", f"Take {others}.")
 
 
 class Encoder(TimmModule):
@@ -128,11 +156,11 @@ class Encoder(TimmModule):
         dilation = {} if output_stride == 32 else {"output_stride": output_stride}
         try:
             super().__init__(name, channels, frozen, features_only=True, **dilation)
-        except (TypeError, AssertionError, RuntimeError, ValueError, NotImplementedError, AttributeError) as error:
-            reason = "cannot be dilated (output_stride)" if dilation else "gives no feature maps"
-            raise UsageError(
-                f"The encoder {name!r} {reason}.", f"Take {DILATABLE if dilation else ALTERNATIVES}."
-            ) from error
+        except UsageError:
+            raise
+        except Exception as error:  # each family of timm fails in its own way
+            what = "cannot be dilated (output_stride)" if dilation else "cannot be made to give feature maps"
+            raise _unfit(name, what, error, DILATABLE if dilation else ALTERNATIVES) from error
         info = self.net.feature_info
         reductions, widths = list(info.reduction()), list(info.channels())
         levels = [(stride, index) for index, stride in enumerate(reductions) if stride in STRIDES]
@@ -156,18 +184,20 @@ class Encoder(TimmModule):
         return {stride: maps[index] for stride, index in self.places.items()}
 
     def _try(self) -> None:
-        """Some families take only images of one size, and say so when they see another."""
-        mode = self.training
-        try:
-            with torch.no_grad():
-                self.eval()(torch.zeros(1, self.channels, 64, 96))
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(
-                f"The encoder {self.name!r} does not take any size: {reason}", f"Take {ALTERNATIVES}."
-            ) from error
-        finally:
-            self.train(mode)
+        """Some families take only images of one size, or round sizes in their own way."""
+        mode, deepest = self.training, max(self.net.feature_info.reduction())
+        for height, width in ((64, 96), (160, 32)):
+            try:
+                with torch.no_grad():
+                    maps = self.eval()(torch.zeros(1, self.channels, height, width))
+            except Exception as error:
+                raise _unfit(self.name, "does not take any size", error) from error
+            for stride, found in maps.items():
+                own = min(stride, deepest)
+                if found.shape[1:] != (self.widths[stride], height // own, width // own):
+                    words = f"its maps at stride {own} are {tuple(found.shape[2:])} for images of {height} x {width}"
+                    raise _unfit(self.name, "does not take any size", ValueError(words))
+        self.train(mode)
 
 
 class Trunk(TimmModule):
@@ -178,15 +208,15 @@ class Trunk(TimmModule):
     """
 
     def __init__(self, name: str, channels: int, frozen: bool = False) -> None:
-        super().__init__(name, channels, frozen, num_classes=0)
-        mode = self.training
         try:
+            super().__init__(name, channels, frozen, num_classes=0)
             with torch.no_grad():
                 self.width = int(self.eval()(torch.zeros(1, channels, 64, 96)).shape[1])
-        except Exception as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(f"The encoder {name!r} does not take any size: {reason}", f"Take {ALTERNATIVES}.") from error
-        self.train(mode)
+        except UsageError:
+            raise
+        except Exception as error:  # each family of timm fails in its own way
+            raise _unfit(name, "does not take any size", error) from error
+        self.train()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)  # type: ignore[no-any-return]

@@ -120,6 +120,7 @@ def segkit_models() -> list[ModelSpec]:
             TransUNetOptions,
             requires=BLOCKS,
             stride=16,
+            minimum=32,
         ),
         ModelSpec(
             "resnet-seg",
@@ -134,7 +135,6 @@ def segkit_models() -> list[ModelSpec]:
             "segkit_encoders.resnet_classifier:build",
             ResNetClassifierOptions,
             kind="classification",
-            stride=1,
-            minimum=32,
+            stride=32,
         ),
     ]

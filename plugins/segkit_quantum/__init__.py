@@ -1,1 +1,1 @@
-"""Quantum hybrids and their classical twins; PennyLane defines every gate. Nothing is offered here yet."""
+"""Quantum hybrids and their classical twins; PennyLane defines every gate."""

@@ -59,7 +59,7 @@ def segkit_models() -> list[ModelSpec]:
             requires=PARTS,
             describe="segkit_quantum.resnet_qcnn:describe",
             kind="classification",
-            minimum=32,
+            stride=32,
         ),
         ModelSpec(
             "quantum-resnet",

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 __all__ = ["ConvBlock", "Layers", "UpConv"]
 
+GROUP = 16  # maps per group
+
 
 @dataclass(frozen=True)
 class Layers:
@@ -17,7 +19,7 @@ class Layers:
 
     Args:
         dims: spatial dimensions, 2 or 3.
-        norm: batch, instance (with weights), group (at most 32 groups; Wu & He 2018) or none.
+        norm: batch, instance (with weights), group (of 16 maps or a few more; Wu & He 2018) or none.
         activation: relu, leaky-relu (slope 0.01), elu, prelu (a slope per channel) or prelu-layer (one per layer).
         bias: a bias also where a norm follows and makes it idle; without a norm there always is one.
     """
@@ -51,7 +53,7 @@ class Layers:
         if self.norm == "none":
             return []
         if self.norm == "group":
-            return [nn.GroupNorm(math.gcd(32, channels), channels)]
+            return [nn.GroupNorm(math.gcd(channels, max(1, channels // GROUP)), channels)]
         if self.norm == "instance":
             return [(nn.InstanceNorm2d if self.dims == 2 else nn.InstanceNorm3d)(channels, affine=True)]
         return [(nn.BatchNorm2d if self.dims == 2 else nn.BatchNorm3d)(channels)]

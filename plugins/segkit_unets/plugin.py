@@ -76,8 +76,18 @@ class HasDepth(Protocol):
     def depth(self) -> int: ...
 
 
+class HasNorm(HasDepth, Protocol):
+    @property
+    def norm(self) -> str: ...
+
+
 def halvings(options: HasDepth) -> int:
     return int(2**options.depth)
+
+
+def least(options: HasNorm) -> int:
+    """Norms over one image need two pixels at the deepest level."""
+    return 2 * halvings(options) if options.norm in ("instance", "group") else 1
 
 
 @hookimpl
@@ -89,6 +99,7 @@ def segkit_models() -> list[ModelSpec]:
             "segkit_unets.unet:build",
             UNetOptions,
             stride=halvings,
+            minimum=least,
         ),
         ModelSpec(
             "resunet",
@@ -118,5 +129,6 @@ def segkit_models() -> list[ModelSpec]:
             UNet3DOptions,
             dims=(3,),
             stride=halvings,
+            minimum=least,
         ),
     ]

@@ -59,5 +59,5 @@ def benchmark(
     columns = ("model", "size", "batch", "ms (quartiles)", "images/s", "parameters (M)", "GFLOPs/image", "memory (MiB)")
     about = engine.machine(device)
     print_table(columns, rows, title=f"{about['device']}, {precision}, {rounds} rounds", wrap=False)
-    counted = "measured" if about["memory"] == "measured" else "counted, not measured"
+    counted = "measured" if about["memory"] == "measured" else "counted for float32, not measured"
     typer.echo(f"Latency of one forward pass. Memory: weights and activations, {counted}.")

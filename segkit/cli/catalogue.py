@@ -15,6 +15,7 @@ from segkit.plugins import Found
 from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
 
 Name = Annotated[str | None, typer.Argument(help="Show this one's options.")]
+LARGEST = 100_000  # pixels along an axis
 Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
@@ -58,8 +59,8 @@ def description_of(found: Found, assignments: list[str]) -> str:
 def numbers(flag: str, text: str) -> tuple[int, ...]:
     """What a flag like --size 256,192 means. Raises UsageError."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise UsageError(f"{flag} {text} is not understood.", "Whole numbers above 0, with commas between them: 256,192.")
+    if not all(part.isdecimal() and 0 < int(part) <= LARGEST for part in parts):
+        raise UsageError(f"{flag} {text} is not understood.", f"Whole numbers from 1 to {LARGEST}, like 256 or 256,192.")
     return tuple(int(part) for part in parts)
 
 

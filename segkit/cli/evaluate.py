@@ -60,7 +60,7 @@ def evaluate(
         network = backends.load_network(path, device, batch_size, changes)
         scored = run_evaluation(network, holdout.opened, cases, build_metrics(chosen, task))
     folder = out or (holdout.run.path / subset if holdout.run and holdout.own_data else None)
-    about = {"weights": str(path), **about}
+    about = {"weights": str(path), "kind": task.kind, **about}
     document = write_evaluation(scored, folder, about) if folder else document_of(scored, about)
     if json:
         print_json(document)
@@ -84,7 +84,7 @@ def _print(document: dict[str, Any], how: str) -> None:
     classes = list(dict.fromkeys(key.partition("/")[2] for key in figures if "/" in key))
     names = list(dict.fromkeys(key.partition("/")[0] for key in figures))
     rows = [[label, *(_cell(figures.get(f"{name}/{label}")) for name in names)] for label in classes]
-    if len(classes) != 1:
+    if len(classes) != 1 and document["kind"] == "segmentation":
         rows.append(["(mean)" if classes else "", *(_cell(figures.get(name)) for name in names)])
     unit = {"per_case": "cases", "per_group": "groups", "pooled": "cases, pooled"}[how]
     number = document["groups"] if how == "per_group" else document["cases"]

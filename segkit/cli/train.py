@@ -96,10 +96,8 @@ def start(
 
     config = fill_statistics(config)
     terminal.say(completion.summary(config))
-    if config.train.pretrained == "imagenet" and config.preprocess.intensity not in ("encoder", "imagenet"):
-        terminal.notice(
-            "ImageNet weights were trained on other intensities: -o preprocess.intensity=encoder gives them theirs."
-        )
+    for note in completion.notes(config, dataset.task):
+        terminal.notice(note)
     try:
         with terminal.results_only():
             outcome = run_training(config, dataset, out)

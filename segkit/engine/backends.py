@@ -116,14 +116,20 @@ def check_logits(logits: Any, images: Tensor, task: Task) -> Tensor:
 
 
 def padded(model: nn.Module, images: Tensor, stride: tuple[int, ...], minimum: int) -> Tensor:
-    """Run a model on any size: zeros up to the next multiple of its stride, logits cropped back."""
+    """Run a model on any size: zeros up to the next multiple of its stride, logits cropped back.
+
+    Raises:
+        SegkitError: the logits have another size than what the model was given.
+    """
     sizes = images.shape[2:]
     wanted = [max(-(-size // step) * step, -(-minimum // step) * step) for size, step in zip(sizes, stride, strict=True)]
-    if list(sizes) == wanted:
-        return model(images)  # type: ignore[no-any-return]
     after = [side for size, want in zip(reversed(sizes), reversed(wanted), strict=True) for side in (0, want - size)]
-    logits: Tensor = model(functional.pad(images, after))
-    for axis, size in enumerate(sizes, start=2) if logits.ndim == images.ndim else ():
+    logits = model(functional.pad(images, after) if any(after) else images)
+    if not isinstance(logits, Tensor) or logits.ndim != images.ndim:
+        return logits  # type: ignore[no-any-return]
+    if list(logits.shape[2:]) != wanted:
+        raise SegkitError(f"The model gave logits of size {tuple(logits.shape[2:])} for images of size {tuple(wanted)}.")
+    for axis, size in enumerate(sizes, start=2):
         logits = logits.narrow(axis, 0, size)
     return logits
 

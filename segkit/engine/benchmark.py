@@ -14,7 +14,7 @@ from segkit import terminal
 from segkit.config import Choice
 from segkit.engine.backends import build_model, choose_device, layout, plugin_errors, to_device
 from segkit.engine.count import count_activations, count_flops, count_parameters, padded_size
-from segkit.errors import UsageError
+from segkit.errors import SegkitError, UsageError
 from segkit.task import Task
 
 WARM_UP = 2  # forward passes before the first that counts
@@ -105,7 +105,13 @@ class Contender:
 def _contender(choice: Choice, task: Task, size: Sequence[int], batch: int, place: torch.device) -> Contender:
     model = to_device(build_model(choice, task, task.dims), place, task.dims, choice.spec).eval()
     sides = padded_size(choice, task.dims, size)
-    return Contender(choice, task, model, layout(torch.rand(batch, task.channels, *sides, device=place), choice.spec))
+    try:
+        images = torch.rand(batch, task.channels, *sides, device=place)
+    except RuntimeError as error:
+        raise SegkitError(
+            f"{batch} images of size {sides} do not fit into the memory.", "Smaller: --size, --batch."
+        ) from error
+    return Contender(choice, task, model, layout(images, choice.spec))
 
 
 def _time(contender: Contender, dtype: torch.dtype) -> float:

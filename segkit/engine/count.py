@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from segkit.config import Choice, gather
 from segkit.engine.backends import build_model, plugin_errors
 from segkit.engine.checkpointing import blocks_of, checkpoint_blocks
-from segkit.errors import UsageError
+from segkit.errors import SegkitError, UsageError
 from segkit.options import build, plain
 from segkit.plugins import Found
 from segkit.task import Task
@@ -61,19 +61,26 @@ def count_parameters(choice: Choice, task: Task) -> dict[str, Any]:
 
 
 def count_cost(choice: Choice, task: Task, size: Sequence[int]) -> dict[str, int]:
-    """FLOPs of a forward pass and peak activation memory in bytes (float32) for one image of a size.
+    """FLOPs of a forward pass and peak activation memory in bytes (float32) for one image of a size, in training too.
 
     Args:
         size: one number per axis, or one for all; rounded up to the model's stride, as the engine pads.
     """
     sides = padded_size(choice, task.dims, size)
-    cost = {
-        "flops": count_flops(choice, task, sides),
-        "activation_bytes": count_activations(choice, task, sides),
-        "training_bytes": count_activations(choice, task, sides, training=True),
-    }
+    cost = {"flops": count_flops(choice, task, sides), "activation_bytes": count_activations(choice, task, sides)}
+    for batch in (1, 2):  # batch norm over one value is refused in training, as where maps are pooled to 1x1
+        try:
+            cost |= _training_cost(choice, task, sides, batch)
+            return cost
+        except SegkitError:
+            continue
+    return cost
+
+
+def _training_cost(choice: Choice, task: Task, sides: Sequence[int], batch: int) -> dict[str, int]:
+    cost = {"training_batch": batch, "training_bytes": count_activations(choice, task, sides, batch, training=True)}
     if "checkpointing" not in choice.spec.lacks and blocks_of(on_meta(choice, task)):
-        cost["training_bytes_checkpointed"] = count_activations(choice, task, sides, training=True, checkpointed=True)
+        cost["training_bytes_checkpointed"] = count_activations(choice, task, sides, batch, training=True, checkpointed=True)
     return cost
 
 
@@ -107,7 +114,7 @@ def padded_size(choice: Choice, dims: int, size: Sequence[int]) -> tuple[int, ..
         raise UsageError(
             f"--size has {len(sides)} numbers; the model {choice.spec.name!r} takes {dims} axes.", "One number fits all."
         )
-    steps, least = choice.spec.strides(choice.options, dims), choice.spec.minimum
+    steps, least = choice.spec.strides(choice.options, dims), choice.spec.least(choice.options)
     return tuple(-(-max(side, least) // step) * step for side, step in zip(sides, steps, strict=True))
 
 

@@ -111,6 +111,9 @@ class Record:
             self.ours[job.key] = None
         self.save()
 
+    def is_pending(self, job: Job) -> bool:
+        return bool(self.entries[job.key]["status"] == "pending")
+
     def done(self, job: Job, digest: str, found: dict[str, Any]) -> None:
         self.entries[job.key] |= {"status": "done", **self.wanted, "input_sha256": digest, **found}
 

@@ -74,29 +74,17 @@ def predict(
     todo = record.remaining(jobs, overwrite)
     record.begin(todo)
 
-    def read() -> Iterator[tuple[tuple[Job, NDArray[Any], str], NDArray[Any], tuple[float, ...] | None]]:
-        for job in todo:
-            try:
-                image, spacing = _read(job.source, task)
-            except SegkitError as error:
-                record.failed(job, error.message)
-                bar.advance()
-                continue
-            yield (job, image, digest_of(job.source)), image, spacing
-
     with terminal.progress("predicting", len(todo)) as bar:
         try:
-            found = predict_images(network, read())
-            for count, ((job, image, digest), probabilities) in enumerate(found, start=1):
-                try:
-                    record.done(job, digest, _write(job, out, image, probabilities, task))
-                except OSError as error:
-                    if error.errno == errno.ENOSPC:
-                        raise
-                    record.failed(job, f"The mask of {job.source} cannot be written: {error.strerror}.")
-                bar.advance()
-                if count % SAVE_EVERY == 0:
-                    record.save()
+            _run(network, todo, out, record, bar)
+        except SegkitError:  # the network cannot take some image of a batch: find out which
+            for job in todo:
+                if record.is_pending(job):
+                    try:
+                        _run(network, [job], out, record, bar)
+                    except SegkitError as error:
+                        record.failed(job, f"{job.source}: {error.message}")
+                        bar.advance()
         finally:
             record.save()
             if task.kind == "classification":
@@ -105,12 +93,39 @@ def predict(
     return Prediction(record.entries, len(todo) - failed, len(jobs) - len(todo), failed)
 
 
+def _run(network: Network, jobs: Sequence[Job], out: Path, record: Record, bar: terminal.Bar) -> None:
+    """Predict and write; a file that cannot be read or written is named in the record. Raises what the network raises."""
+
+    def read() -> Iterator[tuple[tuple[Job, NDArray[Any], str], NDArray[Any], tuple[float, ...] | None]]:
+        for job in jobs:
+            try:
+                image, spacing = _read(job.source, network.task)
+            except SegkitError as error:
+                record.failed(job, error.message)
+                bar.advance()
+                continue
+            yield (job, image, digest_of(job.source)), image, spacing
+
+    for count, ((job, image, digest), probabilities) in enumerate(predict_images(network, read()), start=1):
+        try:
+            record.done(job, digest, _write(job, out, image, probabilities, network.task))
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            record.failed(job, f"The mask of {job.source} cannot be written: {error.strerror}.")
+        bar.advance()
+        if count % SAVE_EVERY == 0:
+            record.save()
+
+
 def _read(path: Path, task: Task) -> tuple[NDArray[Any], tuple[float, ...] | None]:
     """(C, *S) with as many channels as the model takes, and the spacing of a volume."""
     if task.dims == 2:
         return _fit_channels(read_image(path), task.channels, path), None
     volume = read_volume(path)
-    return _fit_channels(volume.array, task.channels, path), volume.spacing
+    if len(volume.array) != task.channels:  # modalities are no colours: one is not all of them
+        raise SegkitError(f"{path} has {len(volume.array)} channels; the model takes {task.channels}.")
+    return volume.array, volume.spacing
 
 
 def _fit_channels(image: NDArray[Any], channels: int, path: Path) -> NDArray[Any]:

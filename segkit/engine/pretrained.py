@@ -44,6 +44,8 @@ def _imagenet(model: nn.Module, name: str) -> None:
             f"--pretrained imagenet: the model {name} has no encoder with ImageNet weights.",
             "--pretrained FILE takes weights of the whole model.",
         )
+    if not encoder.pretrained_url:
+        raise UsageError(f"--pretrained imagenet: timm has no weights for this encoder of {name}.", "Take another encoder.")
     file = cache_folder() / "pretrained" / encoder.pretrained_file
     try:
         encoder.load_pretrained(load_state_dict(file) if file.exists() else None)
@@ -69,13 +71,27 @@ def _from_file(model: nn.Module, name: str, path: Path) -> None:
     encoder: Any = getattr(model, "encoder", None)
     if not hasattr(encoder, "load_pretrained"):
         raise SegkitError(f"{path} holds {len(shared)} of the {len(own)} tensors of {name}: it is another model's.")
-    encoder.load_pretrained(tensors)
+    encoder.load_pretrained(_of_encoder(tensors))
     terminal.say(f"pretrained  encoder from {path}")
+
+
+def _of_encoder(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The encoder's part of a whole segmentation model, ours or segmentation-models-pytorch's; else all of it."""
+    for prefix in ("encoder.net.", "encoder.model.", "encoder."):
+        part = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+        if part:
+            return part
+    return tensors
 
 
 def _whole(model: nn.Module, path: Path, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     """Take what fits; another number of classes or channels leaves those layers fresh, and they are named."""
     fitting = {key: tensor for key, tensor in given.items() if tensor.shape == own[key].shape}
+    if len(fitting) < ENOUGH * len(own):
+        raise SegkitError(
+            f"Only {len(fitting)} of the {len(own)} tensors in {path} have the sizes of this model.",
+            "Give the options that it was trained with: 'segkit info' shows those of a segkit file.",
+        )
     model.load_state_dict(fitting, strict=False)
     fresh = [key for key in own if key not in fitting]
     words = f"; fresh: {', '.join(fresh[:4])}{' ...' if len(fresh) > 4 else ''}" if fresh else ""

@@ -96,8 +96,9 @@ class Parts:
         """(B, C, *S) of any size -> (B, K, *S) in float32."""
         spec, options = self.config.model.spec, self.config.model.options
         with plugin_errors(self.config.model.name, images):
-            logits = padded(self.model, layout(images, spec), spec.strides(options, self.config.dims), spec.minimum).float()
-            return check_logits(logits, images, self.task)
+            strides, least = spec.strides(options, self.config.dims), spec.least(options)
+            logits = padded(self.model, layout(images, spec), strides, least)
+            return check_logits(logits, images, self.task).float()
 
     def network(self) -> Network:
         """This model as inference sees it."""
@@ -144,6 +145,8 @@ def _train(
     set_seed(settings.seed)
     parts = _assemble(config, dataset.task, device, accelerator)
     subsets = _prepare(config, dataset, ids, run, str(device))
+    if parts.task != parts.data:
+        _say_presence(subsets["train"], parts.data)
     validated = bool(subsets["val"]) and settings.validate
     schedule = _schedule(parts.optimizer, settings) if validated else None
     patch = config.preprocess.size if config.preprocess.fit == "patch" else None
@@ -219,6 +222,18 @@ def _presence(masks: Tensor, data: Task) -> Tensor:
     """(B, ...) masks -> (B,): 1 where there is any foreground. What a classification learns, of the image it sees."""
     found = (masks != 0) if data.ignore_index is None else (masks != 0) & (masks != data.ignore_index)
     return found.flatten(1).any(dim=1).long()
+
+
+def _say_presence(cases: Sequence[Cached], data: Task) -> None:
+    """How many images or slices hold any foreground; a classifier learns nothing from one kind alone."""
+    counts = [0, 0]
+    for cached in cases:
+        axis = 0 if cached.geometry.slice_axis is not None else None
+        for value in np.atleast_1d(presence_of(np.asarray(cached.load()[1]), data, axis)):
+            counts[int(value)] += 1
+    terminal.say(f"training on {counts[1]} images with foreground, {counts[0]} without")
+    if 0 in counts:
+        terminal.notice("all training images are of one kind: there is nothing to tell apart.")
 
 
 def _score_name(task: Task) -> str:

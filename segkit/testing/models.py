@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import subprocess
 import sys
@@ -74,7 +75,7 @@ class ModelContract:
 
     def run(self, choice: Choice, model: nn.Module, images: Tensor) -> Tensor:
         """As the engine runs it."""
-        return padded(model, images, choice.spec.strides(choice.options, images.ndim - 2), choice.spec.minimum)
+        return padded(model, images, self.strides(choice, images.ndim - 2), choice.spec.least(choice.options))
 
     def expected_shape(self, task: Task, images: Tensor) -> tuple[int, ...]:
         return (len(images), task.outputs, *(images.shape[2:] if task.kind == "segmentation" else ()))
@@ -97,11 +98,28 @@ class ModelContract:
         model, images = build_model(choice, task, task.dims), self.images(task)
         logits = self.run(choice, model, images)
         assert tuple(logits.shape) == self.expected_shape(task, images)
-        (logits * torch.randn_like(logits)).sum().backward()  # type: ignore[no-untyped-call]
         trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         assert trainable
-        without = [name for name, own in trainable.items() if own.grad is None or not own.grad.isfinite().all()]
-        assert without == []
+        optimizer = torch.optim.Adam(trainable.values(), 1e-3)
+        moved = set()
+        for _ in range(2):  # a layer behind one that starts at zero learns from the second step on
+            optimizer.zero_grad()
+            logits = self.run(choice, model, images)
+            (logits * torch.randn_like(logits)).sum().backward()  # type: ignore[no-untyped-call]
+            without = [name for name, own in trainable.items() if own.grad is None or not own.grad.isfinite().all()]
+            assert without == []
+            moved |= {name for name, own in trainable.items() if own.grad.abs().sum() > 0}  # type: ignore[union-attr]
+            optimizer.step()
+        kernels = {name for name, own in trainable.items() if own.ndim > 1}  # a bias before a norm has no effect
+        assert kernels - moved == set()
+
+    def test_every_dimension_and_mode_it_takes_works(self, choice: Choice) -> None:
+        modes = ("binary", "multilabel") if choice.spec.kind == "segmentation" else ("multiclass",)
+        for dims, mode in itertools.product(choice.spec.dims, modes):
+            task = Task(2, ("background", "first", "second")[: 2 if mode == "binary" else 3], dims, mode)  # type: ignore[arg-type]
+            task = task.learned_by(choice.spec.kind)
+            model, images = build_model(choice, task, dims), self.images(task)
+            assert tuple(self.run(choice, model, images).shape) == self.expected_shape(task, images)
 
     def test_any_size_goes_in_and_comes_out(self, choice: Choice) -> None:
         task = self.task(choice)
@@ -115,9 +133,10 @@ class ModelContract:
         task = self.task(choice)
         model, images = build_model(choice, task, task.dims).eval(), self.images(task)
         with torch.inference_mode():
-            first, second = self.run(choice, model, images), self.run(choice, model, images)
+            first = self.run(choice, model, images)
+            again = [self.run(choice, model, images) for _ in range(3)]
             alone = self.run(choice, model, images[:1])
-        assert torch.equal(first, second)
+        assert all(torch.equal(first, other) for other in again)
         torch.testing.assert_close(alone, first[:1], rtol=1e-3, atol=1e-4)
 
     def test_weights_saved_rebuilt_and_loaded_give_identical_logits_and_fetch_nothing(
@@ -198,7 +217,8 @@ class ModelContract:
         task = self.task(choice)
         model, path = build_model(choice, task, task.dims).eval(), tmp_path / f"artefact{FORMATS[format]}"
         sides = [
-            max(side, 2 * stride) for side, stride in zip(self.images(task).shape[2:], self.strides(choice), strict=True)
+            max(side, 2 * stride)
+            for side, stride in zip(self.images(task).shape[2:], self.strides(choice, task.dims), strict=True)
         ]
         export.write(model, self.images(task, *sides), format, path)
         for batch in (1, 3):
@@ -207,8 +227,8 @@ class ModelContract:
                 expected, found = model(images), _run_artefact(path, format, images)
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
-    def strides(self, choice: Choice) -> tuple[int, ...]:
-        return tuple(choice.spec.strides(choice.options, max(choice.spec.dims)))
+    def strides(self, choice: Choice, dims: int) -> tuple[int, ...]:
+        return tuple(choice.spec.strides(choice.options, dims))
 
     def step(self, choice: Choice, model: nn.Module, images: Tensor) -> dict[str, Tensor]:
         """One training step: logits, gradients relative to the largest of their tensor, and buffers."""

@@ -126,3 +126,11 @@ def test_what_makes_no_sense_for_classes_is_refused(segkit: Command, tmp_path: P
         assert done.code == 2 and part in done.err, done.err
     done = segkit("train", *PHANTOM, *MODEL, "--epochs", "1", "-o", "train.monitor=dice", "--out", tmp_path / "run")
     assert done.code == 0  # the Dice of labels is their F1
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_training_images_of_one_kind_are_noted(segkit: Command, tmp_path: Path, empty: int) -> None:
+    words = ["train", *PHANTOM, *MODEL, "-o", f"dataset.empty={empty}", "-o", "dataset.cases=8", "--epochs", "1"]
+    done = segkit(*words, "--out", tmp_path / "run")
+    assert done.code == 0 and "nothing to tell apart" in done.err
+    assert "(mean)" not in segkit("evaluate", tmp_path / "run", "--subset", "all").out

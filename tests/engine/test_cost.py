@@ -169,7 +169,7 @@ def test_benchmark_compares_models_side_by_side(segkit: Command) -> None:
         assert entry["peak_bytes"] > 4 * told["parameters"] + told["activation_bytes"] - 1
     assert document["memory"] == "counted" and document["device"].startswith("cpu")
     shown = segkit(*words.split()).out
-    assert "images/s" in shown and "GFLOPs/image" in shown and "counted, not measured" in shown
+    assert "images/s" in shown and "GFLOPs/image" in shown and "counted for float32" in shown
 
 
 def test_benchmark_takes_volumes_classifiers_and_wrong_words(segkit: Command) -> None:
@@ -202,3 +202,22 @@ print(measured / count.count_activations(choice, task, (128, 128, 128), training
 def test_the_counted_memory_is_what_a_process_takes() -> None:
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
     assert 0.6 < float(done.stdout.split()[-1]) < 2.0  # the kernels' own working memory is not counted
+
+
+@pytest.mark.parametrize(("model", "size"), [("deeplabv3plus", 64), ("unet", 16)])
+def test_where_batch_norm_needs_two_images_training_is_counted_with_two(segkit: Command, model: str, size: int) -> None:
+    told = json.loads(segkit("models", model, "--size", size, "--json").out)
+    assert told["training_batch"] == 2 and told["training_bytes"] > told["activation_bytes"] and told["flops"] > 0
+    assert json.loads(segkit("models", "unet", "--size", 32, "--json").out)["training_batch"] == 1
+
+
+def test_compiling_and_checkpointing_exclude_each_other(segkit: Command, tmp_path: Path) -> None:
+    words = "train --dataset phantom --model unet --epochs 1 -o train.compile=true -o train.checkpointing=true"
+    done = segkit(*words.split(), "--out", tmp_path / "run")
+    assert done.code == 2 and "exclude each other" in done.err
+
+
+def test_what_is_too_large_is_told(segkit: Command) -> None:
+    assert segkit("models", "unet", "--size", "99999999999").code == 2
+    done = segkit("benchmark", "--model", "unet3d", "-o", "model.width=1", "--size", "100000", "--rounds", "1")
+    assert done.code == 1 and "do not fit" in done.err

@@ -183,3 +183,11 @@ def test_the_aggregation_is_chosen_by_name(segkit: Command, trained: Path, how: 
     assert how in segkit("evaluate", trained, "--aggregate", how).out
     told = segkit("evaluate", trained, "--aggregate", "per_cse")
     assert told.code == 2 and "'per_case'" in told.err
+
+
+def test_a_metric_of_the_run_may_be_named_again(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    for words in (["evaluate", trained, "--metric", "dice"], ["evaluate", trained, "--metric", "metrics/dice"]):
+        done = segkit(*words, "--out", tmp_path / "scores")
+        assert done.code == 0, done.err
+    again = segkit("train", "--config", trained, "--metric", "dice", "--epochs", "1", "--out", tmp_path / "run")
+    assert again.code == 0, again.err

@@ -270,3 +270,53 @@ def test_a_record_that_is_none_is_told(segkit: Command, trained: Path, tmp_path:
     (tmp_path / "out" / "predictions.json").write_text(content)
     told = segkit("predict", trained, tmp_path / "in", "--out", tmp_path / "out")
     assert told.code == 2 and "is not a record of segkit predict" in told.err
+
+
+def test_an_image_that_the_model_cannot_take_is_named_and_the_rest_is_done(segkit: Command, install, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    install("acme", PICKY)
+    words = "train --dataset phantom --model picky-net -o dataset.cases=8 -o dataset.size=32 -o preprocess.fit=native"
+    assert segkit(*words.split(), "--epochs", "1", "--out", tmp_path / "run").code == 0
+    (tmp_path / "images").mkdir()
+    for name, side in (("a", 40), ("b", 8), ("c", 24), ("d", 24)):
+        cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), np.full((side, side, 3), 100, np.uint8))
+    done = segkit("predict", tmp_path / "run", tmp_path / "images", "--out", tmp_path / "masks")
+    assert done.code == 3 and "3 predicted" in done.err and "b.png" in done.err and "too small" in done.err
+    again = segkit("predict", tmp_path / "run", tmp_path / "images", "--out", tmp_path / "masks")
+    assert again.code == 3 and "3 already done" in again.err
+
+
+PICKY = """
+from segkit.api import ModelSpec, hookimpl
+
+@hookimpl
+def segkit_models():
+    return [ModelSpec("picky-net", "refuses small images", "acme_module:build")]
+
+def build(task, options):
+    import torch
+
+    class Picky(torch.nn.Conv2d):
+        def forward(self, x):
+            if x.shape[2] < 16:
+                raise ValueError("too small")
+            return super().forward(x)
+
+    return Picky(task.channels, task.outputs, 1)
+"""
+
+
+def test_a_volume_of_one_modality_is_not_taken_for_three(segkit: Command, tmp_path: Path) -> None:
+    import nibabel as nib
+
+    words = "train --dataset phantom --model unet3d -o dataset.dims=3 -o dataset.cases=8 -o dataset.size=16 -o model.width=2"
+    done = segkit(
+        *words.split(), "-o", "model.depth=1", "-o", "preprocess.size=16", "--epochs", "1", "--out", tmp_path / "run"
+    )
+    assert done.code == 0, done.err
+    channels = json.loads(segkit("info", tmp_path / "run", "--json").out)["task"]["channels"]
+    volume = np.random.default_rng(0).random((16, 16, 16, channels)).astype(np.float32)
+    for name, values in (("whole", volume), ("more", np.concatenate([volume, volume], axis=-1))):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    assert segkit("predict", tmp_path / "run", tmp_path / "whole.nii.gz", "--out", tmp_path / "a").code == 0
+    wrong = segkit("predict", tmp_path / "run", tmp_path / "more.nii.gz", "--out", tmp_path / "b")
+    assert wrong.code == 1 and f"{2 * channels} channels; the model takes {channels}" in wrong.err

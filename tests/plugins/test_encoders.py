@@ -248,3 +248,67 @@ def test_unusable_files_are_told_in_words(segkit: Command, tmp_path: Path) -> No
     assert done.code == 2 and "no encoder" in done.err
     done = segkit(*words, "--freeze-encoder")
     assert done.code == 2 and "--freeze-encoder" in done.err
+
+
+@pytest.mark.parametrize(
+    ("encoder", "reason"),
+    [
+        ("legacy_xception", "its maps at stride 2"),  # a convolution without padding
+        ("mobilevitv2_050", "its maps at stride"),  # rounds sizes up to multiples of 64
+        ("botnet26t_256", "does not take any size"),
+        ("resnet50.nonsense", "nonsense"),
+    ],
+)
+def test_families_with_sizes_of_their_own_are_refused_when_they_are_made(encoder: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as error:
+        make("resnet50-unet", POLYP, encoder=encoder)
+    assert encoder in error.value.message and "resnet18" in error.value.hint
+
+
+@pytest.mark.parametrize("other", ["resnet34", "resnet10t", "convnext_atto"])
+def test_another_networks_weights_are_refused_also_where_they_hold_all_that_is_asked_for(tmp_path: Path, other: str) -> None:
+    file = write(imagenet_like(other), tmp_path / "weights.safetensors")
+    with pytest.raises(SegkitError, match="'resnet18'"):
+        start_from(make("resnet-seg", POLYP, encoder="resnet18"), "resnet-seg", str(file))
+
+
+def test_weights_without_batch_norm_statistics_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    parameters = {key: value.detach() for key, value in timm.create_model("resnet18").named_parameters()}
+    with pytest.raises(SegkitError, match="tensors of the encoder 'resnet18'"):
+        start_from(make("resnet-seg", POLYP, encoder="resnet18"), "x", str(write(parameters, tmp_path / "w.safetensors")))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "encoder.", "encoder.model.", "encoder.net."])
+def test_the_encoder_is_found_under_the_prefixes_that_others_write(tmp_path: Path, prefix: str) -> None:
+    state = imagenet_like("test_resnet")
+    file = write({f"{prefix}{key}": value for key, value in state.items()}, tmp_path / "weights.safetensors")
+    network = make("semantic-fpn", POLYP, encoder="test_resnet")
+    start_from(network, "semantic-fpn", str(file))
+    loaded = network.encoder.net.state_dict()  # type: ignore[union-attr,operator]
+    assert all(torch.equal(loaded[key], state[key]) for key in loaded)
+
+
+def test_a_classifier_and_a_segmentation_model_share_encoders_of_renamed_families(tmp_path: Path) -> None:
+    classifier = make("resnet-classifier", POLYP.as_classification(), encoder="test_convnext")
+    file = write(classifier.state_dict(), tmp_path / "weights.safetensors")
+    network = make("resnet-seg", POLYP, encoder="test_convnext")
+    start_from(network, "resnet-seg", str(file))
+    stem = next(value for value in classifier.encoder.parameters() if value.ndim == 4)  # type: ignore[union-attr]
+    assert torch.equal(next(value for value in network.encoder.parameters() if value.ndim == 4), stem)  # type: ignore[union-attr]
+
+
+def test_a_run_of_another_width_is_refused_and_a_run_folder_is_taken(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    words = ["train", "--dataset", "phantom", "--model", "unet", *SMALL, "-o", "model.depth=2", "--pretrained", trained]
+    wider = segkit(*words, "-o", "model.width=8", "--out", tmp_path / "run")
+    assert wider.code == 1 and "have the sizes of this model" in wider.err and not (tmp_path / "run").exists()
+    same = segkit(*words, "-o", "model.width=4", "--out", tmp_path / "run")
+    assert same.code == 0 and "model.safetensors" in same.err
+
+
+def test_an_encoder_without_weights_is_told_and_a_frozen_random_one_noted(segkit: Command, tmp_path: Path) -> None:
+    words = ["train", "--dataset", "phantom", "--model", "resnet-seg", *SMALL, "-o", "model.widths=8,8,8,8,8"]
+    none = segkit(*words, "-o", "model.encoder=resnetv2_50d", "--pretrained", "imagenet", "--out", tmp_path / "run")
+    assert none.code == 2 and "no weights for this encoder" in none.err
+    frozen = segkit(*words, "-o", "model.encoder=test_resnet", "--freeze-encoder", "--out", tmp_path / "run")
+    assert frozen.code == 0 and "frozen and its weights are random" in frozen.err

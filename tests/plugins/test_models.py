@@ -340,3 +340,9 @@ def test_a_head_of_about_so_many_parameters_can_be_asked_for(wanted: int) -> Non
     head = make("resnet-classifier", POLYP.as_classification(), head_parameters=wanted).head
     one_more = 512 + 1 + 2  # what one more hidden unit adds
     assert abs(counts(head)[0] - wanted) <= one_more / 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("width", "groups"), [(4, 1), (16, 1), (32, 2), (48, 3), (64, 4)])
+def test_group_norm_has_sixteen_maps_to_a_group(width: int, groups: int) -> None:
+    norm = make("unet", POLYP, width=width, depth=1, norm="group").encoder[0][1]  # type: ignore[index]
+    assert (norm.num_groups, norm.num_channels) == (groups, width)
