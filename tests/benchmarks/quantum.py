@@ -6,6 +6,7 @@ python tests/benchmarks/quantum.py [--rounds 15]
 from __future__ import annotations
 
 import argparse
+import gc
 import platform
 import statistics
 import time
@@ -19,25 +20,28 @@ from segkit.engine import count
 from segkit.engine.backends import build_model, layout, to_device
 from segkit_quantum.circuits import QuantumLayer
 
+WARM_UP = 2  # rounds before the first that counts
 SIZES = [(qubits, rows) for rows in (32, 8192) for qubits in (4, 6, 8)]
 
 
 def timed(step: Callable[[], None]) -> float:
+    gc.collect()  # or one would pay for taking away what the other left behind
     started = time.perf_counter()
     step()
     return time.perf_counter() - started
 
 
 def compare(circuit: str, qubits: int, rows: int, rounds: int) -> str:
-    """Both in every round, one after the other."""
+    """Both in every round, one after the other, each warm."""
     angles = torch.randn(rows, qubits, requires_grad=True)
     layers = {backend: QuantumLayer(qubits, circuit, backend) for backend in ("folded", "pennylane")}
     seconds: dict[str, list[float]] = {backend: [] for backend in layers}
-    for number in range(rounds + 1):
+    for number in range(-WARM_UP, rounds):
         for backend, layer in layers.items():
-            taken = timed(lambda layer=layer: layer(angles).sum().backward())  # type: ignore[misc]
-            if number:
-                seconds[backend].append(taken)
+            for again in (False, True):  # the first brings back the memory that the other one took
+                taken = timed(lambda layer=layer: layer(angles).sum().backward())  # type: ignore[misc]
+                if number >= 0 and again:
+                    seconds[backend].append(taken)
     ratio = statistics.median(theirs / mine for mine, theirs in zip(seconds["folded"], seconds["pennylane"], strict=True))
     mine, theirs = (1000 * statistics.median(seconds[backend]) for backend in ("folded", "pennylane"))
     about = f"{circuit:>8}  {qubits} qubits  {rows:>5} rows"
