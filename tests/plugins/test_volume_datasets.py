@@ -199,10 +199,10 @@ def test_2d_and_3d_networks_train_on_volumes_and_are_scored_on_their_own_grid(
 
 @pytest.mark.parametrize("model", ["unet", "unet3d"])
 def test_masks_of_volumes_are_predicted_on_the_grid_of_their_files(segkit: Command, tmp_path: Path, model: str) -> None:
-    root = synth("nnunet", tmp_path / "data", cases=6)
-    words = f"train --dataset nnunet --data-dir {root} --model {model} --epochs 1 -o preprocess.size=16 -o model.width=2"
+    root = synth("acdc", tmp_path / "data", cases=6)
+    words = f"train --dataset acdc --data-dir {root} --model {model} --epochs 1 -o preprocess.size=16 -o model.width=2"
     assert segkit(*words.split(), "-o", "model.depth=1", "--out", tmp_path / "run").code == 0
-    stored = nib.load(next((root / "imagesTr").glob("*.nii.gz")))
+    stored = nib.load(next(root.rglob("patient001_frame??.nii.gz")))
     inputs = tmp_path / "inputs" / "ward"
     inputs.mkdir(parents=True)
     nib.save(stored, inputs / "a.nii.gz")
