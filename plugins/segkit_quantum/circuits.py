@@ -29,7 +29,9 @@ SMALL = 0.1  # standard deviation of fresh weights: larger ones flatten the grad
 
 
 def circuit_of(name: str, qubits: int, conv: str = "so4", depth: int = 6, reupload: bool = False) -> Circuit:
-    """The circuit that the options of a model mean."""
+    """The circuit that the options of a model mean. Raises UsageError."""
+    if name not in ("qcnn", "dressed"):
+        raise UsageError(f"circuit = {name!r} is not allowed.", "Allowed: qcnn, dressed.")
     return qcnn(qubits, conv, reupload) if name == "qcnn" else dressed(qubits, depth, reupload)
 
 
@@ -63,11 +65,17 @@ class QuantumLayer(nn.Module):
         super().__init__()
         self.circuit = circuit if isinstance(circuit, Circuit) else circuit_of(circuit, qubits, **options)
         self.measured = tuple(self.circuit.kept if measured is None else measured)
+        if self.circuit.qubits != qubits or (isinstance(circuit, Circuit) and options):
+            raise UsageError(f"The circuit is one of {self.circuit.qubits} qubits, made with its own options.")
+        if not self.measured or not set(self.measured) <= set(range(qubits)):
+            raise UsageError(f"measured = {self.measured} are no wires of {qubits} qubits.", f"Allowed: 0 to {qubits - 1}.")
         self.backend, self.shots = backend, shots
         self.weights = nn.Parameter(SMALL * torch.randn(self.circuit.weights))
         self.register_buffer("signs", folding.signs_of(qubits, self.measured), persistent=False)
         if backend not in ("folded", "pennylane") and not backend.startswith(DEVICE):
             raise UsageError(f"model.backend = {backend!r} is not allowed.", "Allowed: folded, pennylane, device:NAME.")
+        if shots and not backend.startswith(DEVICE):
+            raise UsageError(f"model.shots = {shots}: model.backend={backend} is exact.", "Shots go with device:NAME.")
         if backend.startswith(DEVICE):
             self._node()  # a device that is not there is told now
 
@@ -76,7 +84,7 @@ class QuantumLayer(nn.Module):
         place = angles.device.type
         with torch.autocast(place, enabled=False) if torch.amp.is_autocast_available(place) else nullcontext():
             rows = angles.reshape(-1, self.circuit.qubits).to(self.weights.dtype)
-            found = self._folded(rows) if self.backend == "folded" else self._by_pennylane(rows)
+            found = self._folded(rows) if self.backend == "folded" or not len(rows) else self._by_pennylane(rows)
             return found.reshape(*angles.shape[:-1], len(self.measured))
 
     def for_export(self) -> nn.Module:
@@ -96,7 +104,7 @@ class QuantumLayer(nn.Module):
             layer = qml.qnn.TorchLayer(self._node(), {"weights": len(self.weights)})
             layer.qnode_weights["weights"] = self.weights
             return layer(rows).to(rows.dtype)  # type: ignore[no-any-return]
-        if torch.is_grad_enabled() and self.weights.requires_grad:
+        if torch.is_grad_enabled() and (self.weights.requires_grad or rows.requires_grad):
             raise SegkitError(f"model.backend={self.backend} predicts; it does not train.", "Train with backend=folded.")
         found = self._node()(rows.detach().cpu().double().numpy(), self.weights.detach().cpu().double().numpy())
         return torch.stack([torch.as_tensor(value) for value in found], dim=-1).reshape(len(rows), -1).to(rows)
@@ -117,8 +125,8 @@ class QuantumLayer(nn.Module):
             device = qml.device(name, wires=circuit.qubits)
         except Exception as error:  # DeviceError of an unknown name, or whatever a plugin raises
             raise UsageError(
-                f"model.backend={self.backend}: PennyLane has no device {name!r} here ({str(error).splitlines()[0]}).",
-                f"Here: {', '.join(sorted(qml.plugin_devices))}.",
+                f"model.backend={self.backend}: PennyLane cannot make the device {name!r} ({str(error).splitlines()[0]}).",
+                f"It knows {', '.join(sorted(qml.plugin_devices))}.",
             ) from error
         node = qml.QNode(run, device, diff_method=None)
         return qml.set_shots(node, self.shots) if self.shots else node

@@ -15,6 +15,7 @@ import pennylane as qml
 from segkit.api import UsageError
 
 LEAST, MOST = 2, 12  # qubits
+STEP = 64  # matrices (of 2 ** qubits squared complex64 numbers) that a training step holds, as measured at 10 qubits
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,12 @@ def qcnn(qubits: int, conv: str = "so4", reupload: bool = False) -> Circuit:
 
     Args:
         qubits: 2 to 12.
-        conv: so4 (6 angles; pooling has 2) or su4 (15 angles, any two-qubit gate; pooling has 3).
+        conv: so4 (6 angles of RY and RZ about two CNOTs; pooling has 2) or su4 (15 angles, any gate on two qubits; 3).
         reupload: upload the data again before each level, on the wires that are left (Pérez-Salinas 2020).
     """
     check_qubits(qubits)
+    if conv not in POOLS:
+        raise UsageError(f"conv = {conv!r} is not allowed.", f"Allowed: {', '.join(POOLS)}.")
     wires, levels, weights = tuple(range(qubits)), list[Layer](), 0
     while len(wires) > 2:
         even, odd = list(zip(wires[::2], wires[1::2], strict=False)), list(zip(wires[1::2], wires[2::2], strict=False))
@@ -151,6 +154,8 @@ def dressed(qubits: int, depth: int = 6, reupload: bool = False) -> Circuit:
         reupload: upload the data again before each repetition.
     """
     check_qubits(qubits)
+    if depth < 1:
+        raise UsageError(f"depth = {depth} is not allowed.", "At least 1.")
     wires = tuple(range(qubits))
     pairs = [(wire, wire + 1) for first in (0, 1) for wire in range(first, qubits - 1, 2)]
     repetitions = []
@@ -171,8 +176,8 @@ def check_qubits(qubits: int) -> None:
     """Raises UsageError below 2 and above 12, where the folded matrix fills the memory."""
     if LEAST <= qubits <= MOST:
         return
-    gigabytes = 2 * 8 * 4.0**qubits / 1e9
-    words = f" (its matrix alone would take {gigabytes:.3g} GB)" if qubits > MOST else ""
+    gigabytes = STEP * 8 * 4.0**qubits / 1e9
+    words = f" (a training step would take about {gigabytes:.3g} GB)" if qubits > MOST else ""
     raise UsageError(f"A circuit on {qubits} qubits cannot be simulated here{words}.", f"Allowed: {LEAST} to {MOST}.")
 
 
@@ -194,13 +199,13 @@ def apply(circuit: Circuit, angles: Any, weights: Any) -> None:
             GATES[block.kind](weights[block.start : block.start + ANGLES[block.kind]], *block.wires)
 
 
-def draw(circuit: Circuit) -> str:
-    """As PennyLane draws it: x are the data's angles, w the weights."""
+def draw(circuit: Circuit, measured: Sequence[int] | None = None) -> str:
+    """As PennyLane draws it, with the wires that are measured (None: those that are kept)."""
     import numpy as np
 
     def run(angles: Any, weights: Any) -> Any:
         apply(circuit, angles, weights)
-        return [qml.expval(qml.Z(wire)) for wire in circuit.kept]
+        return [qml.expval(qml.Z(wire)) for wire in (circuit.kept if measured is None else measured)]
 
     node = qml.QNode(run, qml.device("default.qubit", wires=circuit.qubits))
     drawn = qml.draw(node, decimals=None, max_length=110)

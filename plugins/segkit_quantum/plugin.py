@@ -8,7 +8,7 @@ from typing import Literal
 from segkit.api import ModelSpec, hookimpl, option
 
 CIRCUIT = "qcnn: convolution and pooling of qubits (Cong 2019); dressed: entangle and rotate (Mari 2020)"
-CONV = "qcnn: block on two qubits, so4 (6 angles) or su4 (15 angles)"
+CONV = "qcnn: block on two qubits, so4 (6 angles of RY and RZ) or su4 (15 angles, any gate on two qubits)"
 DEPTH = "dressed: how often"
 REUPLOAD = "the data enters again before each level or repetition"
 BACKEND = "folded: fast; pennylane: its TorchLayer, the reference; device:NAME: any PennyLane device, to predict"

@@ -2,7 +2,7 @@
 
     encoder, stride 32 -> x + gain * [1x1 to n maps -> tanh, times pi/2 -> circuit -> 1x1 back] -> decoder of resnet-seg
 
-Its control has a 1x1 convolution and tanh in the circuit's place, and as many parameters to within half a percent.
+Every wire is measured. Its control has a 1x1 convolution and tanh in the circuit's place, and about as many parameters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from segkit.api import Task
 from segkit_encoders.resnet_seg import ResNetSeg
 from segkit_quantum.circuits import QuantumLayer, circuit_of
-from segkit_quantum.gates import Circuit, draw
+from segkit_quantum.gates import Circuit, check_qubits, draw
 from segkit_quantum.plugin import QuantumResNetOptions
 
 
@@ -30,6 +30,7 @@ class Bottleneck(nn.Module):
     def __init__(self, width: int, options: QuantumResNetOptions) -> None:
         super().__init__()
         qubits = options.qubits
+        check_qubits(qubits)
         self.reduce, self.expand = nn.Conv2d(width, qubits, 1), nn.Conv2d(qubits, width, 1)
         self.gain = nn.Parameter(torch.tensor(options.gain))
         self.core: nn.Module = nn.Sequential(nn.Conv2d(qubits, qubits, 1), nn.Tanh())
@@ -58,7 +59,7 @@ def build(task: Task, options: QuantumResNetOptions) -> nn.Module:
 
 
 def describe(options: QuantumResNetOptions) -> str:
-    return draw(_circuit(options)) if options.core == "circuit" else "1x1 convolution, tanh"
+    return draw(_circuit(options), range(options.qubits)) if options.core == "circuit" else "1x1 convolution, tanh"
 
 
 def _circuit(options: QuantumResNetOptions) -> Circuit:

@@ -59,8 +59,9 @@ def evaluate(
 
         network = backends.load_network(path, device, batch_size, changes)
         scored = run_evaluation(network, holdout.opened, cases, build_metrics(chosen, task))
-    folder = out or (holdout.run.path / subset if holdout.run and holdout.own_data else None)
-    about = {"weights": str(path), "kind": task.kind, **about}
+    own_place = holdout.run is not None and holdout.own_data and not changes  # figures of a changed model are not the run's
+    folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
+    about = {"weights": str(path), "changes": changes, "kind": task.kind, **about}
     document = write_evaluation(scored, folder, about) if folder else document_of(scored, about)
     if json:
         print_json(document)
@@ -70,7 +71,8 @@ def evaluate(
         terminal.say(f"written: {folder}/cases.csv, {folder}/metrics.json")
     else:
         terminal.say(
-            "Nothing was written, since these cases are not the run's own: --out DIR writes cases.csv, metrics.json."
+            "Nothing was written, since these are not the run's own cases and options: "
+            "--out DIR writes cases.csv, metrics.json."
         )
     if scored.failed:
         raise typer.Exit(3 if scored.scores else 1)

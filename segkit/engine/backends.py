@@ -17,7 +17,7 @@ from torch.nn import functional
 from segkit import plugins
 from segkit.config import Choice
 from segkit.engine.infer import Network
-from segkit.errors import SegkitError, UsageError
+from segkit.errors import SegkitError, UsageError, did_you_mean
 from segkit.options import build, fields_of
 from segkit.specs import ModelSpec
 from segkit.task import Task
@@ -69,8 +69,11 @@ def load_model(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[He
 
 def check_runtime(spec: ModelSpec, changes: Mapping[str, Any]) -> None:
     """Refuse changes that would make another model of it. Raises UsageError."""
-    allowed = [field.name for field in fields_of(spec.options) if field.runtime]
+    known = {field.name: field.runtime for field in fields_of(spec.options)}
+    allowed = [name for name, runtime in known.items() if runtime]
     for name in changes:
+        if name not in known:
+            raise UsageError(f"{spec.name!r} has no option {name!r}.", did_you_mean(name, allowed or known))
         if name not in allowed:
             words = f"These may change: {', '.join(allowed)}." if allowed else "None of its options may."
             raise UsageError(f"model.{name} of {spec.name!r} is fixed once it is trained.", words)

@@ -43,17 +43,94 @@ def gradients(outputs: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
     return torch.autograd.grad((outputs * weights).sum(), inputs)
 
 
+class Reference:
+    """The circuits written a second time, from their descriptions, gate by gate with a count of weights of its own."""
+
+    def __init__(self, qubits: int, measured: tuple[int, ...], conditioned: bool, **options: Any) -> None:
+        self.qubits, self.measured, self.conditioned, self.options = qubits, measured, conditioned, options
+
+    def __call__(self, angles: Tensor, weights: Tensor) -> Any:
+        self.weights, self.used = weights, 0
+        (self.convolutional if self.options["circuit"] == "qcnn" else self.dressed)(angles)
+        assert self.used == len(weights)
+        return [qml.expval(qml.PauliZ(wire)) for wire in self.measured]
+
+    def take(self, count: int) -> list[Tensor]:
+        self.used += count
+        return [self.weights[place] for place in range(self.used - count, self.used)]
+
+    def convolutional(self, angles: Tensor) -> None:
+        small, wires, level = self.options["conv"] == "so4", list(range(self.qubits)), 0
+        while True:
+            if level == 0 or self.options.get("reupload"):
+                for wire in wires:
+                    qml.RY(angles[..., wire], wires=wire)
+            w = self.take(6 if small else 15)
+            if len(wires) == 2:
+                return self.pair(w, *wires)
+            for first in (0, 1):
+                for place in range(first, len(wires) - 1, 2):
+                    self.pair(w, wires[place], wires[place + 1])
+            self.pair(w, wires[-1], wires[0])
+            w, left = self.take(2 if small else 3), []
+            for place in range(0, len(wires) - 1, 2):
+                self.pool(w, wires[place], wires[place + 1])
+                left.append(wires[place + 1])
+            wires, level = left + ([wires[-1]] if len(wires) % 2 else []), level + 1
+
+    def pair(self, w: list[Tensor], a: int, b: int) -> None:
+        if len(w) == 6:
+            for gate, angle, wire in ((qml.RY, w[0], a), (qml.RY, w[1], b)):
+                gate(angle, wires=wire)
+            qml.CNOT(wires=[a, b])
+            for gate, angle, wire in ((qml.RY, w[2], a), (qml.RZ, w[3], b)):
+                gate(angle, wires=wire)
+            qml.CNOT(wires=[b, a])
+            for gate, angle, wire in ((qml.RY, w[4], a), (qml.RZ, w[5], b)):
+                gate(angle, wires=wire)
+            return
+        qml.U3(w[0], w[1], w[2], wires=a)
+        qml.U3(w[3], w[4], w[5], wires=b)
+        for pauli, angle in (("XX", w[6]), ("YY", w[7]), ("ZZ", w[8])):
+            qml.PauliRot(angle, pauli, wires=[a, b])
+        qml.U3(w[9], w[10], w[11], wires=a)
+        qml.U3(w[12], w[13], w[14], wires=b)
+
+    def pool(self, w: list[Tensor], source: int, target: int) -> None:
+        """Measure the source; rotate the target by w[0] about Z if it is 1, by w[1] about X if 0; or freely if it is 1."""
+        if self.conditioned:
+            one = qml.measure(source)
+            if len(w) == 3:
+                qml.cond(one, qml.U3)(*w, wires=target)
+            else:
+                qml.cond(one, qml.RZ)(w[0], wires=target)
+                qml.cond(~one, qml.RX)(w[1], wires=target)
+        elif len(w) == 3:
+            qml.ctrl(qml.U3, control=source)(*w, wires=target)
+        else:
+            qml.ctrl(qml.RZ, control=source)(w[0], wires=target)
+            qml.ctrl(qml.RX, control=source, control_values=0)(w[1], wires=target)
+
+    def dressed(self, angles: Tensor) -> None:
+        for wire in range(self.qubits):
+            qml.Hadamard(wires=wire)
+        for number in range(self.options["depth"]):
+            if number == 0 or self.options.get("reupload"):
+                for wire in range(self.qubits):
+                    qml.RY(angles[..., wire], wires=wire)
+            for first in (0, 1):
+                for wire in range(first, self.qubits - 1, 2):
+                    qml.CNOT(wires=[wire, wire + 1])
+            for wire, angle in enumerate(self.take(self.qubits)):
+                qml.RY(angle, wires=wire)
+
+
 @pytest.mark.parametrize("qubits", range(2, 9))
 @pytest.mark.parametrize("name", CIRCUITS)
 def test_the_folded_circuit_is_pennylanes(name: str, qubits: int) -> None:
     mine = layer(qubits, **CIRCUITS[name])
-    wires = mine.measured
-
-    @qml.qnode(qml.device("default.qubit"), interface="torch", diff_method="backprop")
-    def node(angles: Tensor, weights: Tensor) -> Any:
-        apply(mine.circuit, angles, weights)
-        return [qml.expval(qml.PauliZ(wire)) for wire in wires]
-
+    reference = Reference(qubits, mine.measured, False, **CIRCUITS[name])
+    node = qml.QNode(reference, qml.device("default.qubit"), interface="torch", diff_method="backprop")
     for rows in (3, 2**qubits + 1):  # block by block, and folded into matrices
         angles = torch.empty(rows, qubits, dtype=torch.float64).uniform_(-math.pi, math.pi).requires_grad_()
         theirs, found = torch.stack(node(angles, mine.weights), dim=-1), mine(angles)
@@ -61,6 +138,17 @@ def test_the_folded_circuit_is_pennylanes(name: str, qubits: int) -> None:
         pairs = zip(gradients(found, angles, mine.weights), gradients(theirs, angles, mine.weights), strict=True)
         for one, other in pairs:
             torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("qubits", [3, 4, 5])
+@pytest.mark.parametrize("name", ["so4", "su4", "so4-reupload", "su4-reupload"])
+def test_pooling_by_measuring_and_conditioning_gives_the_same(name: str, qubits: int) -> None:
+    mine = layer(qubits, **CIRCUITS[name])
+    reference = Reference(qubits, mine.measured, True, **CIRCUITS[name])
+    node = qml.QNode(reference, qml.device("default.qubit"), interface="torch")
+    angles = torch.empty(qubits, dtype=torch.float64).uniform_(-math.pi, math.pi)
+    with torch.no_grad():
+        torch.testing.assert_close(mine(angles), torch.stack(node(angles, mine.weights)), rtol=0, atol=1e-9)
 
 
 # the circuits are those that the literature draws
@@ -196,9 +284,14 @@ def test_it_is_left_out_of_autocast() -> None:
     ("arguments", "words"),
     [
         ({"qubits": 1}, "1 qubits"),
-        ({"qubits": 13}, "1.07 GB"),  # 2 x 8 bytes x 4^13
+        ({"qubits": 13}, "34.4 GB"),  # 64 matrices of 8 bytes x 4^13
+        ({"qubits": 4, "circuit": "QCNN"}, "'QCNN' is not allowed"),
+        ({"qubits": 4, "conv": "so5"}, "'so5' is not allowed"),
+        ({"qubits": 4, "circuit": "dressed", "depth": 0}, "depth = 0"),
+        ({"qubits": 4, "measured": [4]}, "no wires of 4 qubits"),
+        ({"qubits": 4, "shots": 10}, "is exact"),
         ({"qubits": 4, "backend": "magic"}, "'magic' is not allowed"),
-        ({"qubits": 4, "backend": "device:no.such"}, "no device 'no.such'"),
+        ({"qubits": 4, "backend": "device:no.such"}, "cannot make the device 'no.such'"),
     ],
 )
 def test_wrong_use_is_told_in_words(arguments: dict[str, Any], words: str) -> None:
@@ -207,9 +300,23 @@ def test_wrong_use_is_told_in_words(arguments: dict[str, Any], words: str) -> No
     assert error.value.hint
 
 
+def test_a_circuit_of_other_qubits_is_refused() -> None:
+    with pytest.raises(UsageError, match="4 qubits"):
+        QuantumLayer(3, circuit_of("qcnn", 4))
+
+
+@pytest.mark.parametrize("backend", ["folded", "pennylane", "device:default.qubit"])
+def test_no_rows_give_no_rows(backend: str) -> None:
+    with torch.no_grad():
+        assert QuantumLayer(3, backend=backend)(torch.zeros(0, 3)).shape == (0, 2)
+
+
 def test_a_device_predicts_and_does_not_train() -> None:
     with pytest.raises(SegkitError, match="does not train"):
         QuantumLayer(2, backend="device:default.qubit")(torch.randn(3, 2))
+    frozen = QuantumLayer(2, backend="device:default.qubit").requires_grad_(False)
+    with pytest.raises(SegkitError, match="does not train"):
+        frozen(torch.randn(3, 2, requires_grad=True))
 
 
 # the models
@@ -239,6 +346,16 @@ def test_the_control_has_as_many_parameters_as_the_circuits_bottleneck(qubits: i
 
     for core, expected in (("circuit", circuit), ("classical", control)):
         assert counts(Bottleneck(1024, QuantumResNetOptions(qubits=qubits, core=core)))[0] == expected  # type: ignore[arg-type]
+
+
+def test_the_classical_core_has_as_many_qubits_as_a_circuit_may_have() -> None:
+    with pytest.raises(UsageError, match="40 qubits"):
+        make("quantum-resnet", POLYP, encoder="test_resnet", core="classical", qubits=40)
+
+
+def test_describe_of_the_segmentation_model_measures_every_wire(segkit: Command) -> None:
+    told = segkit("models", "quantum-resnet", "--describe", "-o", "model.qubits=4")
+    assert told.out.count("<Z>") == 4
 
 
 def test_the_circuit_acts_at_every_position_alone() -> None:
@@ -301,11 +418,22 @@ def test_the_backend_may_change_after_training_and_the_circuit_may_not(
     assert numbers[1] == pytest.approx(numbers[0], abs=1e-4) and numbers[2] == pytest.approx(numbers[0], abs=1e-4)
     shots = ["-o", "model.backend=device:default.qubit", "-o", "model.shots=50"]
     assert segkit(*words[:-2], *shots).code == 0
-    assert segkit("evaluate", hybrid, "-o", "model.backend=pennylane").code == 0
-    for wrong, part in {"model.qubits=5": "fixed once it is trained", "model.backend=device:no.such": "no device"}.items():
+    assert segkit("evaluate", hybrid).code == 0
+    before = (hybrid / "test" / "metrics.json").read_text()
+    changed = segkit("evaluate", hybrid, "-o", "model.backend=device:null.qubit", "--out", tmp_path / "changed")
+    assert changed.code == 0
+    assert json.loads((tmp_path / "changed" / "metrics.json").read_text())["changes"] == {"backend": "device:null.qubit"}
+    kept = segkit("evaluate", hybrid, "-o", "model.backend=device:null.qubit")
+    assert kept.code == 0 and "Nothing was written" in kept.err
+    assert (hybrid / "test" / "metrics.json").read_text() == before  # figures of another backend are not the run's
+    for wrong, part in {
+        "model.qubits=5": "fixed once it is trained",
+        "model.backend=device:no.such": "cannot make the device",
+    }.items():
         done = segkit(*words[:-1], wrong)
         assert done.code == 2 and part in done.err, done.err
     assert "backend, shots" in segkit(*words[:-1], "model.qubits=5").err
+    assert "Did you mean 'backend'" in segkit(*words[:-1], "model.backendd=folded").err
 
 
 def test_training_on_a_device_is_refused(segkit: Command, tmp_path: Path) -> None:
