@@ -155,11 +155,11 @@ def summary(config: Config) -> str:
     )
 
 
-def notes(config: Config, task: Task) -> list[str]:
+def notes(config: Config) -> list[str]:
     """What was chosen and is hardly what the user wants."""
     found, options, train = [], config.model.options, config.train
     normed = config.preprocess.intensity in ("encoder", "imagenet")
-    if train.pretrained == "imagenet" and hasattr(options, "encoder") and task.channels == 3 and not normed:
+    if train.pretrained == "imagenet" and hasattr(options, "encoder") and not normed:
         found.append("ImageNet weights know other intensities: -o preprocess.intensity=encoder gives them theirs.")
     if getattr(options, "freeze", False) and train.pretrained == "none":
         found.append("the encoder is frozen and its weights are random: --pretrained imagenet or FILE gives it better ones.")

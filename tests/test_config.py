@@ -202,6 +202,11 @@ def test_the_encoders_own_mean_and_std_come_from_timm_and_stand_in_the_record(in
     written = tomllib.loads((tmp_path / "run" / "run.toml").read_text())["preprocess"]
     assert (written["mean"], written["std"]) == ([0.5] * 3, [0.5] * 3)
     assert segkit("evaluate", tmp_path / "run").code == 0
+    gray = ["--model", "coded-net", "-o", "model.encoder=resnet18", "-o", "dataset.colour=false"]
+    assert segkit(*words, *gray, "--out", tmp_path / "gray").code == 0
+    written = tomllib.loads((tmp_path / "gray" / "run.toml").read_text())["preprocess"]
+    assert written["mean"] == pytest.approx([(0.485 + 0.456 + 0.406) / 3])  # ImageNet's, over its three channels
+    assert segkit("evaluate", tmp_path / "gray").code == 0
     told = segkit(*words, "--model", "coded-net", "-o", "model.encoder=nonsense")
     assert told.code == 2 and "no pretrained encoder 'nonsense'" in told.err
     told = segkit(*words, "--model", "unet")

@@ -94,9 +94,9 @@ def start(
     from segkit.engine.encoder import fill_statistics
     from segkit.engine.train import train as run_training
 
-    config = fill_statistics(config)
+    config = fill_statistics(config, dataset.task.channels)
     terminal.say(completion.summary(config))
-    for note in completion.notes(config, dataset.task):
+    for note in completion.notes(config):
         terminal.notice(note)
     try:
         with terminal.results_only():

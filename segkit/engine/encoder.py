@@ -8,8 +8,10 @@ from segkit.config import Config
 from segkit.errors import UsageError
 
 
-def fill_statistics(config: Config) -> Config:
+def fill_statistics(config: Config, channels: int) -> Config:
     """For intensity=encoder: put the mean and std of the model's encoder into the preprocessing record.
+
+    Images of other than three channels are no colours: each channel gets the mean over the encoder's.
 
     Raises:
         UsageError: the model has no option `encoder`, or timm does not know the encoder.
@@ -28,4 +30,6 @@ def fill_statistics(config: Config) -> Config:
     if known is None:
         raise UsageError(f"timm knows no pretrained encoder {encoder!r}.", "-o preprocess.intensity=imagenet")
     mean, std = (tuple(float(value) for value in values) for values in (known.mean, known.std))
+    if channels != len(mean):
+        mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
     return dataclasses.replace(config, preprocess=dataclasses.replace(config.preprocess, mean=mean, std=std))
