@@ -42,7 +42,7 @@ def bare_loop(arguments: argparse.Namespace) -> float:
     torch.manual_seed(0)
     found = catalogue.find("models", arguments.model)
     choice = Choice(found, build(found.spec.options, {"width": arguments.width}, "model"))
-    model = to_device(build_model(choice, opened.task, 2), torch.device("cpu"), 2)
+    model = to_device(build_model(choice, opened.task, 2), torch.device("cpu"), 2, choice.spec)
     loss = catalogue.find("losses", "dice-focal").spec
     criterion = loss.load()(opened.task, loss.options())
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-4)
@@ -52,7 +52,7 @@ def bare_loop(arguments: argparse.Namespace) -> float:
         started = time.perf_counter()
         for start in range(0, len(images), arguments.batch_size):
             stop = start + arguments.batch_size
-            value = criterion(model(layout(images[start:stop])), masks[start:stop])
+            value = criterion(model(layout(images[start:stop], choice.spec)), masks[start:stop])
             value.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
