@@ -55,14 +55,11 @@ def fold(circuit: Circuit, matrices: Matrices) -> list[Pair]:
 
 def expectations_folded(circuit: Circuit, angles: Tensor, folded: Sequence[Pair], signs: Tensor) -> Tensor:
     """(rows, qubits) angles -> (rows, outputs) expectation values, by one matrix per layer, on real pairs."""
-    real = product_state(angles, circuit.hadamard)
-    imaginary = torch.zeros_like(real)
-    for number, (layer, (a, b)) in enumerate(zip(circuit.layers, folded, strict=True)):
-        if number:
-            real, imaginary = (_upload(part, angles, layer.upload) for part in (real, imaginary))
-            real, imaginary = real @ a - imaginary @ b, real @ b + imaginary @ a
-        else:
-            real, imaginary = real @ a, real @ b
+    start, (a, b) = product_state(angles, circuit.hadamard), folded[0]
+    real, imaginary = start @ a, start @ b
+    for layer, (a, b) in zip(circuit.layers[1:], folded[1:], strict=True):
+        real, imaginary = (_upload(part, angles, layer.upload) for part in (real, imaginary))
+        real, imaginary = real @ a - imaginary @ b, real @ b + imaginary @ a
     return (real.square() + imaginary.square()) @ signs
 
 

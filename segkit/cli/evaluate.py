@@ -34,7 +34,7 @@ def evaluate(
     from segkit.cli.output import print_json
     from segkit.completion import complete_metrics
     from segkit.config import gather
-    from segkit.engine.holdout import check_task, open_holdout, select
+    from segkit.engine.holdout import SECTIONS, check_task, open_holdout, select
     from segkit.engine.stats import AGGREGATIONS
     from segkit.errors import UsageError, did_you_mean
     from segkit.run import weights_of
@@ -45,9 +45,8 @@ def evaluate(
     header = weights.read_header(path)
     flags = {"dataset": dataset, "data_dir": data_dir, "metric": metric}
     with terminal.results_only():
-        own = [text for text in option or [] if not text.startswith("model.")]
-        changes = gather({}, {}, [text for text in option or [] if text not in own], ("model",)).get("model", {})
-        holdout = open_holdout(path, flags, own, catalogue)
+        changes = gather({}, {}, option or [], SECTIONS).get("model", {})
+        holdout = open_holdout(path, flags, option or [], catalogue)
         task = holdout.opened.task.learned_by(header.task.kind)
         check_task(header.task, task)
         chosen = complete_metrics(holdout.metrics, task, catalogue)

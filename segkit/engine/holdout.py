@@ -19,6 +19,7 @@ from segkit.run import RunFolder
 from segkit.task import Case, Dataset, Task
 
 SUBSETS = ("train", "val", "test", "all")
+SECTIONS = ("dataset", "metrics", "model")  # what may be typed; model: options that may change after training
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _open(dataset: Choice, root: Path | None, must: bool) -> Dataset | None:
 def _resolve(
     base: Mapping[str, Any], flags: Mapping[str, Any], assignments: Sequence[str], catalogue: Catalogue
 ) -> tuple[Choice, Path | None, tuple[Choice, ...]]:
-    return config.resolve_data(config.gather(base, flags, assignments, ("dataset", "metrics")), catalogue)
+    return config.resolve_data(config.gather(base, flags, assignments, SECTIONS), catalogue)
 
 
 def _trained_on(folder: RunFolder) -> str | None:

@@ -26,7 +26,7 @@ from segkit.data.overlay import overlay
 from segkit.data.pairing import natural_order
 from segkit.data.volumes import read_volume, write_volume
 from segkit.engine.infer import Network, labels_of, predict_images
-from segkit.engine.jobs import Job, Record, digest_of
+from segkit.engine.jobs import RECORD, Job, Record, digest_of
 from segkit.errors import SegkitError, UsageError
 from segkit.files import write_text
 from segkit.options import plain
@@ -70,6 +70,10 @@ def predict(
     task = network.task
     if task.mode == "multilabel":
         raise UsageError("Masks of overlapping classes (mode multilabel) cannot be written as label images.")
+    if task.kind == "classification" and (out / TABLE).exists() and not (out / RECORD).exists() and not overwrite:
+        raise UsageError(
+            f"{out / TABLE} exists and was not written by segkit.", "Choose another --out, or type --overwrite."
+        )
     record = Record(out, {"model": model, "preprocess": plain(network.preprocess), "options": dict(changes or {})})
     todo = record.remaining(jobs, overwrite)
     record.begin(todo)

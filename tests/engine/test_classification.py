@@ -78,6 +78,10 @@ def test_a_bad_file_is_a_row_with_its_reason_and_a_second_call_does_the_rest(
     again = segkit("predict", classifier, images, "--out", tmp_path / "out")
     assert again.code == 0 and "2 already done" in again.err
     assert len(rows(tmp_path / "out" / "predictions.csv")) == 3
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "predictions.csv").write_text("another program's")
+    told = segkit("predict", classifier, images, "--out", tmp_path / "mine")
+    assert told.code == 2 and (tmp_path / "mine" / "predictions.csv").read_text() == "another program's"
     told = segkit("predict", classifier, images, "--out", tmp_path / "other", "--overlay")
     assert told.code == 2 and "gives classes" in told.err
 

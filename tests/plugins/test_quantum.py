@@ -432,6 +432,8 @@ def test_the_backend_may_change_after_training_and_the_circuit_may_not(
     }.items():
         done = segkit(*words[:-1], wrong)
         assert done.code == 2 and part in done.err, done.err
+    mistyped = segkit("evaluate", hybrid, "-o", "modle.backend=folded")
+    assert mistyped.code == 2 and "Did you mean 'model'" in mistyped.err
     assert "backend, shots" in segkit(*words[:-1], "model.qubits=5").err
     assert "Did you mean 'backend'" in segkit(*words[:-1], "model.backendd=folded").err
 
