@@ -15,12 +15,14 @@ from typing import Any
 
 import timm
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 
 from segkit.api import SegkitError, UsageError
 
-__all__ = ["Encoder", "Trunk", "ask_for", "weights_of"]
+__all__ = ["Encoder", "Trunk", "source_of", "weights_of"]
 
+HUB = "https://huggingface.co/"
 STRIDES = (2, 4, 8, 16, 32)
 ALTERNATIVES = "resnet50, resnet18, efficientnet_b0, densenet121, convnext_tiny or swin_tiny_patch4_window7_224"
 DILATABLE = "resnet50, resnet18, efficientnet_b0 or convnext_tiny"
@@ -34,13 +36,21 @@ def weights_of(hub_id: str) -> tuple[str, str]:
     >>> weights_of("timm/resnet50.a1_in1k")
     ('resnet50.a1_in1k.safetensors', 'https://huggingface.co/timm/resnet50.a1_in1k/resolve/main/model.safetensors')
     """
-    return f"{hub_id.rpartition('/')[2]}.safetensors", f"https://huggingface.co/{hub_id}/resolve/main/model.safetensors"
+    return f"{hub_id.rpartition('/')[2]}.safetensors", f"{HUB}{hub_id}/resolve/main/model.safetensors"
 
 
-def ask_for(url: str) -> None:
-    """Raises OSError where a file cannot be had; without this, the hub's own client asks twelve times, with pauses."""
+def source_of(url: str) -> dict[str, Any]:
+    """Arguments by which timm.create_model loads the weights at a url of `weights_of`: from the hub's cache, or fetched.
+
+    Raises:
+        OSError: they are not there and cannot be fetched; the hub's own client would ask twelve times, with pauses.
+    """
+    hub_id = url.removeprefix(HUB).partition("/resolve/")[0]
+    cached = try_to_load_from_cache(hub_id, "model.safetensors")
+    if isinstance(cached, str):
+        return {"pretrained": True, "pretrained_cfg_overlay": {"file": cached}}
     with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10):
-        pass
+        return {"pretrained": True}
 
 
 class TimmModule(nn.Module):
@@ -94,14 +104,13 @@ class TimmModule(nn.Module):
         if tensors is not None and _shapes(tensors) == _shapes(own):
             self.net.load_state_dict(tensors)
             return
-        if tensors is None:
-            ask_for(self.pretrained_url)
-        overlay = {} if tensors is None else {"pretrained_cfg_overlay": {"state_dict": dict(tensors)}}
+        given = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(tensors or {})}}
+        source = source_of(self.pretrained_url) if tensors is None else given
         log = logging.getLogger("timm.models._builder")
         level = log.level
         log.setLevel(logging.ERROR)  # what is missing or left over is judged below
         try:
-            loaded = self._create(pretrained=True, **overlay)
+            loaded = self._create(**source)
         except (RuntimeError, KeyError) as error:
             if tensors is None:
                 raise

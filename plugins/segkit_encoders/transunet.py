@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segkit.api import SegkitError, Task, UsageError
-from segkit_encoders.encoder import ask_for, weights_of
+from segkit_encoders.encoder import source_of, weights_of
 from segkit_encoders.plugin import TransUNetOptions
 from segkit_unets.blocks import ConvBlock, Layers
 
@@ -122,8 +122,7 @@ class HybridEncoder(nn.Module):
             SegkitError: they are not of this network.
         """
         if tensors is None:
-            ask_for(self.pretrained_url)
-            tensors = timm.create_model(TIMM_NAME, pretrained=True).state_dict()
+            tensors = timm.create_model(TIMM_NAME, **source_of(self.pretrained_url)).state_dict()
         own, stem = self.state_dict(), "patch_embed.backbone.stem.conv.weight"
         given = {name: tensor for name, tensor in tensors.items() if name in own}
         if set(given) != set(own):

@@ -195,6 +195,22 @@ def test_imagenet_is_taken_from_where_it_was_put(segkit: Command, tmp_path: Path
     assert segkit("evaluate", tmp_path / "run").code == 0  # the weights file needs nothing else
 
 
+def test_what_the_hubs_own_client_has_fetched_before_is_taken_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = make("resnet-seg", POLYP, encoder="resnet10t")
+    state, folder = imagenet_like("resnet10t"), tmp_path / "models--timm--resnet10t.c3_in1k"
+    write(state, folder / "snapshots" / "abc" / "model.safetensors")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", None)
+    monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
+    start_from(network, "resnet-seg", "imagenet")
+    loaded = network.encoder.net.state_dict()  # type: ignore[union-attr,operator]
+    assert all(torch.equal(loaded[key], state[key]) for key in loaded)
+
+
 def test_a_frozen_encoder_stays_in_eval_mode_while_the_decoder_trains() -> None:
     network = make("semantic-fpn", POLYP, encoder="test_resnet", freeze=True).train()
     modes = {module.training for module in network.encoder.modules()}  # type: ignore[union-attr]
