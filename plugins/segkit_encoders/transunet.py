@@ -185,5 +185,8 @@ def _resized(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> T
 def build(task: Task, options: TransUNetOptions) -> nn.Module:
     for name, value, factor in (("width", options.width, 32), ("hidden", options.hidden, options.heads)):
         if value % factor:
-            raise UsageError(f"model.{name} = {value} is no multiple of {factor}.", f"For instance {factor * 2}.")
+            raise UsageError(
+                f"model.{name} = {value} is no multiple of {factor}.",
+                f"For instance {max(factor, value // factor * factor)}.",
+            )
     return TransUNet(task, options)
