@@ -100,6 +100,26 @@ def find(path: Path) -> RunFolder | None:
     return RunFolder(folder.absolute()) if (folder / "run.toml").is_file() else None
 
 
+def split_models(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """What predicts, and what is predicted: runs, weights files and exported files come first, inputs after them.
+
+    Raises:
+        UsageError: a model stands among the inputs, or there is no input.
+    """
+    count = next((index for index, word in enumerate(words) if index and not _is_model(Path(word))), len(words))
+    models, inputs = [Path(word) for word in words[:count]], list(words[count:])
+    late = next((word for word in inputs if _is_model(Path(word))), None)
+    if late is not None:
+        raise UsageError(f"{late} is a model and stands behind {inputs[0]}.", "Models come first, then what they predict.")
+    return models, inputs
+
+
+def _is_model(path: Path) -> bool:
+    if path.is_dir():
+        return (path / "model.safetensors").is_file() or (path / "run.toml").is_file()
+    return path.suffix in (".safetensors", ".onnx", ".pt2")
+
+
 def weights_of(path: Path) -> Path:
     """The weights file that a run folder or a file path means.
 
@@ -107,7 +127,11 @@ def weights_of(path: Path) -> Path:
         UsageError: there is none.
     """
     if not path.exists():
-        raise UsageError(f"{path} does not exist.", "Give a run folder or a model.safetensors file.")
+        raise UsageError(
+            f"{path} does not exist.", "Give a run folder, a model.safetensors file, or an exported model.onnx."
+        )
+    if path.suffix == ".pt2":
+        raise UsageError(f"{path} is a torch.export file, which may hold code: segkit does not open it.", "Export as onnx.")
     weights = path / "model.safetensors" if path.is_dir() else path
     if not weights.is_file():
         known = "It is a run folder, but its training wrote no weights." if find(path) else "It is no run folder."

@@ -64,11 +64,11 @@ class Bar:
 
     def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
         self._progress, self._task = progress, task
-        self._pending, self._drawn = 0, 0.0
+        self._pending, self._drawn = 0.0, 0.0
 
-    def advance(self) -> bool:
-        """One step further; True where it is time to `show` more than the count."""
-        self._pending += 1
+    def advance(self, steps: float = 1) -> bool:
+        """So many steps further; True where it is time to `show` more than the count."""
+        self._pending += steps
         if self._progress is None or time.monotonic() - self._drawn < _REFRESH_SECONDS:
             return False
         self.show()
@@ -80,7 +80,7 @@ class Bar:
             return
         text = {"text": "  ".join(f"{name} {value}" for name, value in fields.items())} if fields else {}
         self._progress.update(self._task, advance=self._pending, **text)  # type: ignore[arg-type]
-        self._pending, self._drawn = 0, time.monotonic()
+        self._pending, self._drawn = 0.0, time.monotonic()
 
 
 @contextmanager

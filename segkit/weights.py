@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from segkit import __version__
 from segkit.config import Choice
 from segkit.errors import SegkitError
 from segkit.files import replacing
+from segkit.onnxfile import read_properties
 from segkit.options import build, plain
 from segkit.settings import Preprocess
 from segkit.task import Task
@@ -39,6 +40,7 @@ class Header:
         metrics: validation results of these weights.
         segkit: version that wrote the file.
         stride, minimum: what input sizes the model takes, so that no plugin is needed to know.
+        export: of an exported file: its format, fixed size, and how it compares with the model it was made of.
     """
 
     model: str
@@ -51,6 +53,7 @@ class Header:
     stride: tuple[int, ...]
     minimum: int = 1
     segkit: str = __version__
+    export: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def dims(self) -> int:
@@ -72,6 +75,7 @@ class Header:
             "task": self.task.to_dict(),
             "preprocess": plain(self.preprocess),
             "metrics": dict(self.metrics),
+            **({"export": dict(self.export)} if self.export else {}),
         }
 
 
@@ -102,14 +106,16 @@ def save(path: Path, tensors: Mapping[str, Any], header: Header) -> None:
 
 
 def read_header(path: Path) -> Header:
-    """The header of a weights file; reads a few kilobytes.
+    """The header of a weights file or of an exported ONNX file; reads a few kilobytes.
 
     Raises:
-        SegkitError: not a safetensors file, not one of segkit's, from a newer format, or a damaged header.
+        SegkitError: neither of them, not one of segkit's, from a newer format, or a damaged header.
     """
-    metadata = _read_metadata(path)
+    exported = path.suffix == ".onnx"
+    metadata = read_properties(path) if exported else _read_metadata(path)
     if KEY not in metadata:
-        raise SegkitError(f"{path} is a safetensors file, but not one that segkit wrote.", "Give a model.safetensors.")
+        what, wanted = ("ONNX", "segkit export --format onnx") if exported else ("safetensors", "Give a model.safetensors.")
+        raise SegkitError(f"{path} may be {what}, but segkit did not write it: its header is missing.", wanted)
     try:
         document = json.loads(metadata[KEY])
         if document["format"] > FORMAT:
@@ -186,6 +192,7 @@ def _parse(document: Mapping[str, Any]) -> Header:
         stride=stride,
         minimum=model["minimum"],
         segkit=document["segkit"],
+        export=document.get("export", {}),
     )
 
 

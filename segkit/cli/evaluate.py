@@ -18,7 +18,9 @@ def evaluate(
         str | None,
         typer.Option(help="What the table shows: per_case, per_group or pooled (default: per_case; of classes pooled)."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 8,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images at a time (default: 8, fewer if they are large).")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for cases.csv and metrics.json (default: RUN/SUBSET).")] = None,
     option: Annotated[
@@ -52,11 +54,11 @@ def evaluate(
         chosen = complete_metrics(holdout.metrics, task, catalogue)
         cases, about = select(holdout, subset)
 
-        from segkit.engine import backends
         from segkit.engine.evaluate import build_metrics, document_of, write_evaluation
         from segkit.engine.evaluate import evaluate as run_evaluation
+        from segkit.engine.networks import load_networks
 
-        network = backends.load_network(path, device, batch_size, changes)
+        (network,) = load_networks([path], device, batch_size, changes)
         scored = run_evaluation(network, holdout.opened, cases, build_metrics(chosen, task))
     own_place = holdout.run is not None and holdout.own_data and not changes  # figures of a changed model are not the run's
     folder = out or (holdout.run.path / subset if holdout.run and own_place else None)

@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from segkit.data.inputs import Input
+    from segkit.task import Dataset, Task
+
 
 def predict(
-    what: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors file.")],
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="An image or NIfTI volume, or a folder tree of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for the masks; mirrors the input's tree.")],
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also draw each mask over its image.")] = False,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WHAT... INPUT...",
+            help="A run folder, model.safetensors or exported model.onnx, several of them for their mean; then images, "
+            "volumes, folders, lists of them (.txt), or - for a list on stdin.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results; mirrors the inputs.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Put files together to cases as this dataset names them (brats2020, nnunet, acdc).")
+    ] = None,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also draw masks over images; of volumes some slices.")] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write probabilities: 16-bit PNG, NIfTI or npz.")
+    ] = False,
+    polygons: Annotated[bool, typer.Option("--polygons", help="Also write all outlines as COCO JSON.")] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Also write sizes, components, centroids and confidence as CSV.")
+    ] = False,
+    palette: Annotated[bool, typer.Option("--palette", help="PNG masks are labels shown in colours.")] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Mean over all flips; 4 times the work (volumes in 3D: 8).")] = False,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[CLASS=]VALUE", help="Take a class where its probability is above it; may be repeated."),
+    ] = None,
+    keep_largest: Annotated[
+        bool, typer.Option("--keep-largest", help="Keep the largest component of each class alone.")
+    ] = False,
+    min_size: Annotated[int, typer.Option(min=0, help="Remove components of fewer pixels or voxels.")] = 0,
+    null: Annotated[bool, typer.Option("-0", "--null", help="Names in lists end with NUL (find -print0).")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 8,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images, slices or windows at a time (default: 8, fewer if they are large).")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     option: Annotated[
         list[str] | None,
-        typer.Option("-o", metavar="model.KEY=VALUE", help="An option that may change after training (model.backend)."),
+        typer.Option("-o", metavar="SECTION.KEY=VALUE", help="An option of the dataset, or model.backend and the like."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -26,30 +60,34 @@ def predict(
 
     A second call does what is left.
     """
-    import hashlib
-
-    from segkit import terminal, weights
+    from segkit import terminal
     from segkit.cli.output import print_json
     from segkit.config import gather
-    from segkit.engine.jobs import plan
-    from segkit.engine.predict import TABLE
-    from segkit.engine.predict import predict as run_prediction
-    from segkit.run import weights_of
+    from segkit.engine import predict as engine
+    from segkit.engine.jobs import RECORD, TABLE, Wanted, plan
+    from segkit.engine.networks import load_networks, read_headers
+    from segkit.engine.postprocess import Postprocess, read_thresholds
+    from segkit.engine.record import digest_of
+    from segkit.run import split_models, weights_of
 
-    path = weights_of(what)
-    changes = gather({}, {}, option or [], ("model",)).get("model", {})
-    header = weights.read_header(path)
-    jobs = plan(source, out, header.task, overlay)
-
-    from segkit.engine import backends
-
+    models, typed = split_models(words)
+    paths = [weights_of(model) for model in models]
+    changes = gather({}, {}, option or [], ("model", "dataset"))
+    header, *others = read_headers(paths)
+    task, dims = header.task, max(one.dims for one in (header, *others))
+    wanted = Wanted(overlay, probabilities, palette, polygons, table)
+    post = Postprocess(read_thresholds(threshold or [], task.classes), keep_largest, min_size)
+    inputs, opened = _inputs(typed, out, null, task, dataset, changes.get("dataset", {}))
+    jobs = plan(inputs, out, task, wanted)
+    engine.check_inputs(inputs, task, dims, opened)
     with terminal.results_only():
-        network = backends.load_network(path, device, batch_size, changes)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        networks = load_networks(paths, device, batch_size, changes.get("model", {}))
+    how = engine.Plan(post, wanted, tta, opened, overwrite)
     try:
         with terminal.results_only():
-            result = run_prediction(network, jobs, out, digest, overwrite, changes)
+            result = engine.predict(
+                networks, jobs, out, [digest_of([path]) for path in paths], changes.get("model", {}), how
+            )
     except KeyboardInterrupt:
         terminal.notice("interrupted; the same command does the rest.")
         raise typer.Exit(130) from None
@@ -58,7 +96,34 @@ def predict(
         files = {job.key: result.entries[job.key] for job in jobs}
         print_json({"out": str(out.absolute()), **counts, "files": files})
     parts = [f"{result.done} predicted", f"{result.skipped} already done", f"{result.failed} failed"]
-    where = f"masks are in {out}" if header.task.kind == "segmentation" else f"classes are in {out / TABLE}"
-    terminal.say(f"{', '.join(parts)}; {where}, details in {out / 'predictions.json'}")
+    where = f"masks are in {out}" if task.kind == "segmentation" else f"classes are in {out / TABLE}"
+    terminal.say(f"{', '.join(parts)}; {where}, details in {out / RECORD}")
     if result.failed:
         raise typer.Exit(3 if result.done or result.skipped else 1)
+
+
+def _inputs(
+    typed: list[str], out: Path, null: bool, task: Task, dataset: str | None, options: dict[str, Any]
+) -> tuple[list[Input], Dataset | None]:
+    """What was typed as inputs: the cases of a dataset, or files found one by one."""
+    from segkit import terminal
+    from segkit.data.inputs import find_inputs, inputs_of, read_lists
+    from segkit.data.reading import open_cases
+    from segkit.engine.jobs import RECORD
+    from segkit.errors import UsageError
+
+    if dataset is not None:
+        opened = open_cases(dataset, typed, options, task)
+        return inputs_of(opened), opened
+    if options:
+        raise UsageError("-o dataset.KEY needs --dataset NAME.")
+    if null and not typed:
+        typed = ["-"]
+    if not typed:
+        raise UsageError("There is no input.", "Behind the model, type images, folders, a list, or -.")
+    stdin = sys.stdin.buffer.read() if "-" in typed else None
+    names, listed = read_lists(typed, stdin, null)
+    inputs, others = find_inputs(names, listed, out, RECORD, volumes=task.dims == 3)
+    if others:
+        terminal.say(f"{others} file(s) that are no images are left alone.")
+    return inputs, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,37 @@ def read_slice(path: Path) -> Array:
     return np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if color else pixels[None])
 
 
-def read_series(folder: Path) -> tuple[Array, NDArray[np.float64]]:
-    """All slices of the one series in a folder: (columns, rows, slices) and its affine to RAS, mm.
+def by_series(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Files by what series they belong to; those that cannot be read under the empty name."""
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        try:
+            uid = str(_read(path, header_only=True).get("SeriesInstanceUID", ""))
+        except SegkitError:
+            uid = ""
+        found.setdefault(uid, []).append(path)
+    return found
+
+
+def spacing_of(path: Path) -> tuple[float, float] | None:
+    """mm from row to row and from column to column, where the file says so."""
+    try:
+        row_mm, column_mm = (float(mm) for mm in _read(path, header_only=True).PixelSpacing)
+    except (AttributeError, TypeError, ValueError):
+        return None
+    return (row_mm, column_mm) if row_mm > 0 and column_mm > 0 else None
+
+
+def stack_slices(files: Sequence[Path]) -> tuple[Array, NDArray[np.float64]]:
+    """All slices of one series: (columns, rows, slices) and its affine to RAS, mm.
 
     Raises:
         SegkitError: no series or several, slices that miss their place, or of different sizes, or unevenly spaced.
     """
-    datasets = [(path, _read(path)) for path in sorted(folder.iterdir()) if path.is_file() and is_dicom(path)]
+    if not files:
+        raise SegkitError("There are no DICOM files to make a volume of.")
+    folder = files[0].parent
+    datasets = [(path, _read(path)) for path in files]
     series = {str(dataset.get("SeriesInstanceUID", "")) for _, dataset in datasets}
     if len(series) != 1:
         raise SegkitError(f"{folder} holds {len(series)} DICOM series; a volume is one.", "One folder for each series.")
@@ -68,13 +93,13 @@ def read_series(folder: Path) -> tuple[Array, NDArray[np.float64]]:
     return np.stack([pixels.T for pixels in slices], axis=-1), LPS_TO_RAS @ affine
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, header_only: bool = False) -> Any:
     try:
         import pydicom
     except ImportError:
         raise SegkitError(f"{path} is a DICOM file; reading it needs pydicom.", "pip install pydicom") from None
     try:
-        return pydicom.dcmread(path)
+        return pydicom.dcmread(path, stop_before_pixels=header_only)
     except Exception as error:  # whatever pydicom makes of damaged bytes
         raise SegkitError(f"{path} cannot be read as DICOM: {_first_line(error)}") from None
 

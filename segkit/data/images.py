@@ -9,6 +9,7 @@ cv2 for one case    Pillow cuts 16-bit colour PNGs down to 8 bit.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from segkit.files import replacing
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 LARGEST_IMAGE = int(float(os.environ.get("SEGKIT_MAX_PIXELS") or 1e9))  # more is taken for a decompression bomb
 
+ROWS_AT_ONCE = 16_000_000  # pixels
 PNG = b"\x89PNG\r\n\x1a\n"
 
 Array = NDArray[Any]
@@ -29,6 +31,10 @@ Array = NDArray[Any]
 
 def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
+
+
+def is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in (".tif", ".tiff")
 
 
 def read_image(path: Path) -> Array:
@@ -45,10 +51,10 @@ def read_image(path: Path) -> Array:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[-1] not in (1, 2, 3, 4):
         raise SegkitError(f"{path} holds an array of shape {pixels.shape}; an image is (H, W) or (H, W, 3).")
-    if pixels.dtype.kind not in "buif" or not np.isfinite(pixels).all():
+    if pixels.dtype.kind not in "buif" or (pixels.dtype.kind == "f" and not np.isfinite(pixels).all()):
         raise SegkitError(f"{path} holds values that are not finite numbers ({pixels.dtype}).")
     color = pixels.shape[-1] - (pixels.shape[-1] % 2 == 0)  # gray + alpha -> gray, RGB + alpha -> RGB
-    return np.ascontiguousarray(np.moveaxis(pixels[..., :color], -1, 0))
+    return np.moveaxis(pixels[..., :color], -1, 0)
 
 
 def read_mask(path: Path, colours: bool = False) -> Array:
@@ -78,13 +84,27 @@ def read_mask(path: Path, colours: bool = False) -> Array:
     return pixels.astype(np.int32)
 
 
-def write_image(path: Path, image: Array) -> None:
-    """Write (H, W) or (H, W, 3 RGB), uint8 or uint16, as PNG or TIFF after the suffix; whole or not at all."""
+def write_image(path: Path, image: Array, palette: Sequence[tuple[int, int, int]] | None = None) -> None:
+    """Write as PNG or TIFF after the suffix; whole or not at all.
+
+    Args:
+        path: of the file.
+        image: (H, W) or (H, W, 3 RGB), uint8 or uint16.
+        palette: colours of the values of a gray uint8 PNG, whose pixels then are indices.
+    """
     with replacing(path) as temporary:
-        if path.suffix.lower() in (".tif", ".tiff"):
+        if is_tiff(path):
             import tifffile
 
-            tifffile.imwrite(temporary, image, photometric="rgb" if image.ndim == 3 else "minisblack")
+            photometric = "rgb" if image.ndim == 3 else "minisblack"
+            tifffile.imwrite(temporary, image, photometric=photometric, compression="zlib", metadata=None)
+            return
+        if palette is not None:
+            from PIL import Image
+
+            indexed = Image.fromarray(image)
+            indexed.putpalette([value for color in palette for value in color])
+            indexed.save(temporary)
             return
         encoded = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
         written, buffer = cv2.imencode(path.suffix, encoded)
@@ -156,13 +176,30 @@ def _decode_pillow(path: Path, labels: bool) -> Array:
         frames = getattr(opened, "n_frames", 1)
         if frames > 1:
             raise SegkitError(f"{path} has {frames} frames; an image has one.", "Save each frame as a file.")
-        image: Image.Image = ImageOps.exif_transpose(opened)
+        ImageOps.exif_transpose(opened, in_place=True)
+        image: Image.Image = opened
         if image.mode == "P":
             return np.asarray(image if labels else image.convert("RGB"))
         if image.mode == "1":
             return np.asarray(image.convert("L"))
         plain = ("L", "LA", "RGB", "RGBA", "I", "I;16", "I;16B", "F")
-        return np.asarray(image if image.mode in plain else image.convert("RGB"))
+        return _as_array(image if image.mode in plain else image.convert("RGB"))
+
+
+def _as_array(image: Any) -> Array:
+    """A Pillow image as an array, some rows at a time: Pillow alone would hold a large image three times."""
+    if image.width * image.height <= ROWS_AT_ONCE:
+        return np.asarray(image)
+    rows = max(1, ROWS_AT_ONCE // image.width)
+    parts = (
+        np.asarray(image.crop((0, top, image.width, min(top + rows, image.height)))) for top in range(0, image.height, rows)
+    )
+    first = next(parts)
+    whole = np.empty((image.height, *first.shape[1:]), first.dtype)
+    whole[:rows] = first
+    for number, part in enumerate(parts, start=1):
+        whole[number * rows : number * rows + len(part)] = part
+    return whole
 
 
 def _is_deep_color_png(start: bytes) -> bool:

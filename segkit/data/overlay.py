@@ -1,4 +1,4 @@
-"""A prediction drawn over its image: each class as a tint with its contour, and a legend."""
+"""A prediction drawn over its image: each class as a tint with its contour, and a legend; of a volume some of its slices."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 # Okabe & Ito 2008: distinguishable with any kind of colour vision.
 COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 TINT = 0.35
+LARGEST = 4096  # pixels along a side; larger images are drawn smaller
+SLICES = 16  # of a volume
+TILE = 256  # pixels along a slice's longer side, at least
 
 
 def overlay(image: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]) -> NDArray[np.uint8]:
@@ -23,9 +26,10 @@ def overlay(image: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]) -
         classes: background first.
 
     Returns:
-        (H, W, 3) RGB.
+        (H, W, 3) RGB; every second, third, ... pixel of an image of more than `LARGEST`.
     """
-    canvas = as_rgb(image)
+    step = -(-max(image.shape[1:]) // LARGEST)
+    canvas, labels = as_rgb(image[:, ::step, ::step]), labels[..., ::step, ::step]
     layers = labels if labels.ndim == 3 else [labels == value for value in range(1, len(classes))]
     scale = max(1.0, min(canvas.shape[:2]) / 400)
     for layer, color in zip(layers, _colors(len(classes) - 1), strict=True):
@@ -38,6 +42,46 @@ def overlay(image: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]) -
     return canvas
 
 
+def mosaic(
+    image: NDArray[Any], labels: NDArray[Any], classes: Sequence[str], axis: int, spacing: Sequence[float], turned: bool
+) -> NDArray[np.uint8]:
+    """Slices of a volume side by side, evenly spaced over where anything was found (else over all of it).
+
+    Args:
+        image: (C, X, Y, Z) in stored units.
+        labels: (X, Y, Z) integers.
+        classes: background first.
+        axis: along which slices are taken.
+        spacing: mm along each axis.
+        turned: the axes are RAS and shown as radiologists look at them: the patient's right to the left, head or front up.
+
+    Returns:
+        (H, W, 3) RGB.
+    """
+    others = tuple(ax for ax in range(3) if ax != axis)
+    found = np.flatnonzero(labels.any(axis=others))
+    first, last = (int(found[0]), int(found[-1])) if len(found) else (0, labels.shape[axis] - 1)
+    numbers = np.unique(np.linspace(first, last, min(SLICES, last - first + 1)).round().astype(int))
+    grays, masks = np.moveaxis(image.take(numbers, axis + 1), axis + 1, 1), np.moveaxis(labels.take(numbers, axis), axis, 0)
+    if turned:
+        grays, masks = (np.flip(part.swapaxes(-1, -2), (-1, -2)) for part in (grays, masks))
+        others = others[::-1]
+    sides = np.array([grays.shape[2 + row] * spacing[ax] for row, ax in enumerate(others)])
+    height, width = (max(1, int(side)) for side in (sides * max(TILE, *grays.shape[2:]) / sides.max()).round())
+    across = int(np.ceil(np.sqrt(len(numbers))))
+    down = -(-len(numbers) // across)
+    canvas = np.zeros((down * height, across * width, 3), np.uint8)
+    drawn = np.zeros((down * height, across * width), labels.dtype)
+    colored = as_rgb(grays.reshape(len(grays), -1, grays.shape[-1])).reshape(*grays.shape[1:], 3)
+    for index, (gray, mask) in enumerate(zip(colored, masks, strict=True)):
+        box = np.s_[index // across * height :, index % across * width :]
+        canvas[box][:height, :width] = cv2.resize(np.ascontiguousarray(gray), (width, height))
+        drawn[box][:height, :width] = cv2.resize(
+            np.ascontiguousarray(mask), (width, height), interpolation=cv2.INTER_NEAREST
+        )
+    return overlay(np.moveaxis(canvas, -1, 0), drawn, classes)
+
+
 def as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
     """(C, H, W) in any units -> (H, W, 3) uint8; what is not 8 bit is stretched between its 0.5 and 99.5 percentiles."""
     channels = image[:3] if len(image) >= 3 else image[:1].repeat(3, axis=0)
@@ -45,6 +89,11 @@ def as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
         low, high = np.percentile(channels, (0.5, 99.5))
         channels = np.clip((channels.astype(np.float32) - low) / max(float(high - low), 1e-6) * 255, 0, 255)
     return np.ascontiguousarray(np.moveaxis(channels, 0, -1).astype(np.uint8))
+
+
+def palette(classes: int) -> list[tuple[int, int, int]]:
+    """Colours of label images: black for the background, then those of the overlays."""
+    return [(0, 0, 0), *_colors(classes - 1)]
 
 
 def _colors(count: int) -> list[tuple[int, int, int]]:

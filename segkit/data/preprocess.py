@@ -6,13 +6,15 @@ and inverse read the same one, so they cannot drift apart. A 2D network sees a v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segkit.data.intensity import BLOCK, Intensity, intensity_of
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
 
@@ -20,10 +22,8 @@ Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Slices = tuple[slice, ...]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 CLEARLY = 1.5  # times the second largest spacing
-CLIP = (0.5, 99.5)  # percentiles
+BAND = 4_000_000  # probabilities at a time on the way back
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,27 @@ def slice_axis_of(settings: Preprocess, source: tuple[int, ...], spacing: tuple[
     return int(np.argmax(spacing))
 
 
-def forward_image(image: Array, settings: Preprocess, geometry: Geometry) -> Floats:
-    """(C, *source) in stored units -> (C, *target) float32. Outside the image is 0 after normalisation."""
-    values = _normalise(image, settings, geometry.slice_axis)
-    placed = np.zeros((len(values), *geometry.target), np.float32)
+def forward_image(image: Array, settings: Preprocess, geometry: Geometry, intensity: Intensity | None = None) -> Floats:
+    """(C, *source) in stored units -> (C, *target) float32. Outside the image is 0 after normalisation.
+
+    `intensity` is that of the whole where `image` is a part of it.
+    """
+    found = intensity or intensity_of(image, settings, geometry.slice_axis)
+    placed = np.zeros((len(image), *geometry.target), np.float32)
     on_target, on_scaled = _overlap(geometry)
-    placed[(slice(None), *on_target)] = _resize(values, geometry.scaled)[(slice(None), *on_scaled)]
+    placed[(slice(None), *on_target)] = _scaled(image, found, geometry.scaled)[(slice(None), *on_scaled)]
     return placed
+
+
+def of_slices(geometry: Geometry, start: int, stop: int) -> Geometry:
+    """The geometry of some slices of a volume; that axis is neither resampled nor cut."""
+    axis = geometry.slice_axis
+    assert axis is not None
+
+    def cut(sizes: tuple[int, ...]) -> tuple[int, ...]:
+        return (*sizes[:axis], stop - start, *sizes[axis + 1 :])
+
+    return replace(geometry, source=cut(geometry.source), scaled=cut(geometry.scaled), target=cut(geometry.target))
 
 
 def forward_mask(mask: Array, geometry: Geometry) -> Array:
@@ -114,11 +128,60 @@ def forward_mask(mask: Array, geometry: Geometry) -> Array:
 
 def inverse(probabilities: Floats, geometry: Geometry, background: Floats) -> Floats:
     """(K, *target) -> (K, *source), linear; `background` (K,) is what the network never saw (fit = crop)."""
-    on_target, on_scaled = _overlap(geometry)
-    whole = np.empty((len(probabilities), *geometry.scaled), np.float32)
-    whole[:] = background.reshape(-1, *[1] * len(geometry.scaled))
-    whole[(slice(None), *on_scaled)] = probabilities[(slice(None), *on_target)]
-    return _resize(whole, geometry.source)
+    bands = inverse_bands(probabilities, geometry, background, thickness=geometry.source[0])
+    return next(band for _, _, band in bands)
+
+
+def inverse_bands(
+    probabilities: Floats, geometry: Geometry, background: Floats, axis: int = 0, thickness: int | None = None
+) -> Iterator[tuple[int, int, Floats]]:
+    """The inverse in bands along an axis of the source, so that a large image is never there as floats.
+
+    Yields:
+        (start, stop, (K, *source) of these rows), in order; `thickness` rows or what is a good size.
+    """
+    own, length = geometry.scaled[axis], geometry.source[axis]
+    others = len(probabilities) * int(np.prod(geometry.source)) // length
+    step = thickness or max(1, BAND // others)
+    if own > length:  # areas are averaged, over as much as there is
+        step = length
+    for start in range(0, length, step):
+        stop = min(length, start + step)
+        positions = np.clip((np.arange(start, stop) + 0.5) * own / length - 0.5, 0, own - 1)
+        low, high = (int(positions[0]), int(np.ceil(positions[-1])) + 1) if own < length else (start, stop)
+        if own > length:
+            low, high = 0, own
+        block = _placed_back(probabilities, geometry, background, axis, low, high)
+        size = tuple(high - low if ax == axis else side for ax, side in enumerate(geometry.source))
+        block = _resize(block, size)
+        if own > length:
+            block = _resize(block, geometry.source)
+        if own < length:
+            block = _between(block, axis + 1, positions - low)
+        yield start, stop, block
+
+
+def _placed_back(probabilities: Floats, geometry: Geometry, background: Floats, axis: int, low: int, high: int) -> Floats:
+    """(K, *target) -> (K, *scaled), of which only the rows [low, high) along an axis."""
+    on_target, on_scaled = (list(part) for part in _overlap(geometry))
+    start, stop = max(low, on_scaled[axis].start), min(high, on_scaled[axis].stop)
+    sizes = [high - low if ax == axis else side for ax, side in enumerate(geometry.scaled)]
+    block = np.empty((len(probabilities), *sizes), np.float32)
+    block[:] = background.reshape(-1, *[1] * len(sizes))
+    if start < stop:
+        shift = on_target[axis].start - on_scaled[axis].start
+        on_target[axis], on_scaled[axis] = slice(start + shift, stop + shift), slice(start - low, stop - low)
+        block[(slice(None), *on_scaled)] = probabilities[(slice(None), *on_target)]
+    return block
+
+
+def _between(values: Floats, axis: int, positions: NDArray[np.float64]) -> Floats:
+    """Linear interpolation along an axis at these positions."""
+    below = np.minimum(positions.astype(int), max(0, values.shape[axis] - 2))
+    above = np.minimum(below + 1, values.shape[axis] - 1)
+    share = (positions - below).astype(np.float32).reshape([-1 if ax == axis else 1 for ax in range(values.ndim)])
+    lower = values.take(below, axis)
+    return np.asarray(lower + share * (values.take(above, axis) - lower), np.float32)
 
 
 def to_slices(array: Array, axis: int, lead: int) -> Array:
@@ -167,6 +230,17 @@ def _overlap(geometry: Geometry) -> tuple[Slices, Slices]:
     return tuple(target), tuple(scaled)
 
 
+def _scaled(image: Array, intensity: Intensity, size: tuple[int, ...]) -> Floats:
+    """Normalise and resample, some rows at a time: the whole of a large image is never there as floats."""
+    rows = max(1, BLOCK * image.shape[1] // image.size)
+    parts = []
+    for start in range(0, image.shape[1], rows):
+        part = slice(start, min(image.shape[1], start + rows))
+        found = intensity.within((part, *[slice(None)] * (image.ndim - 2)))
+        parts.append(_resize(found(image[:, part]), (part.stop - part.start, *size[1:])))
+    return _resize(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1), size)
+
+
 def _resize(values: Floats, size: tuple[int, ...]) -> Floats:
     """(C, *S) -> (C, *size), axis by axis: areas are averaged where an axis shrinks, linear where it grows.
 
@@ -190,31 +264,3 @@ def _resize_lines(lines: Floats, length: int) -> Floats:
     parts = [lines[:, start : start + block] for start in range(0, lines.shape[1], block)]
     resized = [cv2.resize(part, (part.shape[1], length), interpolation=interpolation) for part in parts]
     return np.asarray(np.concatenate([part.reshape(length, -1) for part in resized], axis=1), np.float32)
-
-
-def _normalise(image: Array, settings: Preprocess, slice_axis: int | None) -> Floats:
-    """(C, *S) in stored units -> float32. Statistics are per channel, over the case or over each slice of it."""
-    values, intensity = image.astype(np.float32), settings.intensity
-    over = tuple(range(1, image.ndim))
-    if settings.intensity_per == "slice" and slice_axis is not None:
-        over = tuple(axis for axis in over if axis != slice_axis + 1)
-    if intensity in ("scale255", "imagenet", "encoder"):
-        values /= np.iinfo(image.dtype).max if image.dtype.kind in "ui" and image.dtype.itemsize <= 2 else 255
-    if intensity in ("imagenet", "encoder"):
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if intensity == "imagenet" else (settings.mean or (), settings.std or ())
-        if len(values) != len(mean):
-            words = f"intensity={intensity} needs {len(mean)} channels, not {len(values)}"
-            raise SegkitError(f"{words}.", "-o preprocess.intensity=zscore")
-        shape = (len(mean), *[1] * (image.ndim - 1))
-        values = (values - np.array(mean, np.float32).reshape(shape)) / np.array(std, np.float32).reshape(shape)
-    if intensity == "zscore":
-        values = (values - values.mean(over, keepdims=True)) / np.maximum(values.std(over, keepdims=True), 1e-6)
-    if intensity == "percentile":
-        low, high = np.percentile(values, CLIP, axis=over, keepdims=True).astype(np.float32)
-        values = np.clip(values, low, high)
-    if intensity in ("minmax", "percentile"):
-        low, high = values.min(over, keepdims=True), values.max(over, keepdims=True)
-        values = (values - low) / np.maximum(high - low, 1e-6)
-    if intensity == "max":
-        values = values / np.maximum(np.abs(values).max(over, keepdims=True), 1e-6)
-    return values

@@ -4,13 +4,15 @@ names the case."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.config import Choice, where_to_get
+from segkit import plugins
+from segkit.config import Choice, resolve_data, where_to_get
 from segkit.data.volumes import is_volume, same_grid
 from segkit.errors import MissingDataError, SegkitError, UsageError
 from segkit.task import Case, Dataset, Sample, Task
@@ -32,6 +34,24 @@ def open_dataset(choice: Choice, root: Path | None, labelled: bool = True) -> Da
     twice = [id for id, count in Counter(case.id for case in dataset.cases).items() if count > 1]
     if twice:
         raise SegkitError(f"The dataset {choice.name} gave {len(twice)} case ids twice: {', '.join(twice[:5])}.")
+    return dataset
+
+
+def open_cases(name: str, roots: Sequence[str], options: Mapping[str, Any], task: Task) -> Dataset:
+    """The cases of a dataset with or without masks, for a model of this task.
+
+    Raises:
+        UsageError: more than one folder, no such dataset or data, or another task.
+    """
+    if len(roots) > 1:
+        raise UsageError(f"--dataset {name} reads one folder, not {len(roots)}.", "Type the folder that holds the cases.")
+    root = {"root": roots[0]} if roots else {}
+    choice, folder, _ = resolve_data({"dataset": {**options, "name": name, **root}}, plugins.load())
+    dataset = open_dataset(choice, folder, labelled=False)
+    for fact in ("dims", "channels"):
+        ours, theirs = getattr(task, fact), getattr(dataset.task, fact)
+        if ours != theirs:
+            raise UsageError(f"The model was trained on {fact} = {ours}; --dataset {name} has {fact} = {theirs}.")
     return dataset
 
 

@@ -7,6 +7,7 @@ front, third up), as (C, X, Y, Z); writing turns them back to the file's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
+from segkit.data.dicom import is_dicom
 from segkit.errors import SegkitError
 from segkit.files import replacing
 
@@ -61,7 +63,7 @@ def read_volume(path: Path) -> Volume:
         SegkitError: missing, damaged, of more than four axes, of colours, with an unusable affine, or not finite.
     """
     if path.is_dir():
-        return _from_series(path)
+        return read_series([file for file in sorted(path.iterdir()) if file.is_file() and is_dicom(file)])
     if path.suffix.lower() in (".tif", ".tiff"):
         return _from_pages(path)
     image = _open(path)
@@ -89,10 +91,15 @@ def read_volume(path: Path) -> Volume:
     return Volume(np.ascontiguousarray(native), _spacing(image, orientation), affine)
 
 
-def _from_series(folder: Path) -> Volume:
-    from segkit.data.dicom import read_series
+def read_series(files: Sequence[Path]) -> Volume:
+    """The slices of one DICOM series as a volume (1, X, Y, Z).
 
-    array, affine = read_series(folder)
+    Raises:
+        SegkitError: they are of several series, miss their place, or have different sizes or uneven distances.
+    """
+    from segkit.data.dicom import stack_slices
+
+    array, affine = stack_slices(files)
     orientation = io_orientation(affine)
     turned = affine @ inv_ornt_aff(orientation, array.shape)
     sizes = np.sqrt((turned[:3, :3] ** 2).sum(axis=0))
@@ -100,17 +107,49 @@ def _from_series(folder: Path) -> Volume:
     return Volume(np.ascontiguousarray(apply_orientation(array, orientation))[None], spacing, turned)
 
 
-def _from_pages(path: Path) -> Volume:
-    """Pages along the last axis: (1, H, W, pages); a TIFF knows no millimetres and no orientation."""
+def count_pages(path: Path) -> int:
+    """Of a TIFF.
+
+    Raises:
+        SegkitError: it cannot be read.
+    """
     import tifffile
 
     try:
-        pages = np.asarray(tifffile.imread(path))
+        with tifffile.TiffFile(path) as file:
+            return len(file.pages)
     except Exception as error:  # whatever a decoder makes of damaged bytes
         raise SegkitError(f"{path} cannot be read as a stack: {_first_line(error)}") from None
-    if pages.ndim != 3 or pages.dtype.kind not in "bui":
-        raise SegkitError(f"{path} holds an array of shape {pages.shape}; a stack is (pages, H, W).")
-    return Volume(np.ascontiguousarray(np.moveaxis(pages, 0, -1))[None], (1.0, 1.0, 1.0), np.eye(4))
+
+
+def _from_pages(path: Path) -> Volume:
+    """Pages along the last axis: (C, H, W, pages); a TIFF knows no millimetres and no orientation."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            voxels = sum(page.imagewidth * page.imagelength for page in file.pages)
+            if voxels > LARGEST_VOLUME:
+                raise SegkitError(f"{path} declares {voxels:,} voxels; that is refused.")
+            pages = np.stack([page.asarray() for page in file.pages])
+    except SegkitError:
+        raise
+    except Exception as error:  # whatever a decoder makes of damaged bytes
+        raise SegkitError(f"{path} cannot be read as a stack: {_first_line(error)}") from None
+    colour = pages.ndim == 4 and pages.shape[-1] in (3, 4)
+    if not (pages.ndim == 3 or colour) or pages.dtype.kind not in "bui":
+        raise SegkitError(f"{path} holds an array of shape {pages.shape}; a stack is (pages, H, W), or in colours.")
+    channels = np.moveaxis(pages[..., :3], -1, 0) if colour else pages[None]
+    return Volume(np.ascontiguousarray(np.moveaxis(channels, 1, -1)), (1.0, 1.0, 1.0), np.eye(4))
+
+
+def write_pages(path: Path, array: Array) -> None:
+    """Write (H, W, pages) of numbers as a TIFF of that many pages."""
+    import tifffile
+
+    with replacing(path) as temporary:
+        pages = np.moveaxis(array, -1, 0)
+        tifffile.imwrite(temporary, pages, photometric="minisblack", compression="zlib", metadata=None)
 
 
 def read_label_volume(path: Path) -> tuple[NDArray[np.int32], Volume]:
@@ -128,14 +167,31 @@ def read_label_volume(path: Path) -> tuple[NDArray[np.int32], Volume]:
     return labels.astype(np.int32), volume
 
 
-def write_volume(path: Path, array: Array, like: Path) -> None:
-    """Write (X, Y, Z) in closest RAS on the grid of the file `like`: its orientation, affine, spacing and codes."""
-    image = _open(like)
-    stored = apply_orientation(array, _inverse(_orientation(image, like)))
-    header = image.header.copy()
-    header.set_data_dtype(array.dtype)
-    header.set_slope_inter(1, 0)
-    written = type(image)(np.ascontiguousarray(stored.reshape(image.shape[:3])), image.affine, header)
+def write_volume(path: Path, array: Array, like: Path | NDArray[np.float64], slope: float = 1.0) -> None:
+    """Write a volume in closest RAS as NIfTI.
+
+    Args:
+        path: of the file.
+        array: (X, Y, Z), or (X, Y, Z, K).
+        like: a file on whose grid it is written, with its orientation, affine, spacing and codes; or an affine.
+        slope: what the stored values are multiplied by to get the true ones.
+
+    Raises:
+        SegkitError: the array has another size than the file.
+    """
+    if isinstance(like, np.ndarray):
+        written = nib.Nifti1Image(array, like)
+        written.header.set_xyzt_units("mm")
+    else:
+        image = _open(like)
+        stored = apply_orientation(array, _inverse(_orientation(image, like)))
+        own = tuple(image.shape[:3])
+        if stored.shape[:3] != own + (1,) * (3 - len(own)):
+            raise SegkitError(f"A result of the size {stored.shape[:3]} does not lie on the grid of {like}, {own}.")
+        header = image.header.copy()
+        header.set_data_dtype(array.dtype)
+        written = type(image)(np.ascontiguousarray(stored.reshape(own + array.shape[3:])), image.affine, header)
+    written.header.set_slope_inter(slope, 0)
     with replacing(path) as temporary:
         nib.save(written, temporary)
 

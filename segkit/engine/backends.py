@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segkit import plugins
+from segkit import plugins, terminal
 from segkit.config import Choice
-from segkit.engine.infer import Network
+from segkit.engine.infer import Network, padded_size
 from segkit.errors import SegkitError, UsageError, did_you_mean
 from segkit.options import build, fields_of
 from segkit.specs import ModelSpec
@@ -79,20 +79,51 @@ def check_runtime(spec: ModelSpec, changes: Mapping[str, Any]) -> None:
             raise UsageError(f"model.{name} of {spec.name!r} is fixed once it is trained.", words)
 
 
-def load_network(path: Path, device: str, batch_size: int, changes: Mapping[str, Any] | None = None) -> Network:
+def load_network(path: Path, device: str, batch_size: int | None, changes: Mapping[str, Any] | None = None) -> Network:
     """The network of a weights file, ready for inference on a device; `changes` as in `load_model`."""
     header, spec, model = load_model(path, changes)
-    place = choose_device(device)
-    model = to_device(model, place, header.dims, spec)
+    runner = Runner(header, spec, model, choose_device(device))
+    return Network(runner.forward, header.dims, header.task, header.preprocess, batch_size)
 
-    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+
+class Runner:
+    """Runs a model on a device. Where its memory is too small, smaller batches are tried, then the CPU, and that stays."""
+
+    def __init__(self, header: Header, spec: ModelSpec, model: nn.Module, device: torch.device) -> None:
+        self.header, self.spec, self.device = header, spec, device
+        self.model = to_device(model, device, header.dims, spec)
+        self.largest: int | None = None  # batch that fits, once one did not
+
+    def forward(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, C, *S) -> logits (B, K, *S)."""
+        step = min(len(batch), self.largest or len(batch))
+        try:
+            parts = [self._run(batch[start : start + step]) for start in range(0, len(batch), step)]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        except OutOfMemoryError:
+            if step > 1:
+                self.largest = step // 2
+                terminal.notice(f"the memory of {self.device} is too small for {step} at a time; going on with {step // 2}.")
+            elif self.device.type != "cpu":
+                terminal.notice(
+                    f"the memory of {self.device} is too small for images of {batch.shape[2:]}; on with the CPU."
+                )
+                self.device, self.largest = torch.device("cpu"), None
+                self.model = to_device(self.model, self.device, self.header.dims, self.spec)
+            else:
+                raise
+        return self.forward(batch)
+
+    def _run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            images = torch.from_numpy(batch).to(place)
-            with plugin_errors(header.model, images):
-                logits = padded(model, layout(images, spec), header.stride, header.minimum)
-                return check_logits(logits, images, header.task).float().cpu().numpy()
+            images = torch.from_numpy(batch).to(self.device)
+            with plugin_errors(self.header.model, images):
+                logits = padded(self.model, layout(images, self.spec), self.header.stride, self.header.minimum)
+                return check_logits(logits, images, self.header.task).float().cpu().numpy()
 
-    return Network(forward, header.dims, header.task, header.preprocess, batch_size)
+
+class OutOfMemoryError(SegkitError):
+    """A device's memory is too small for a batch."""
 
 
 @contextmanager
@@ -103,6 +134,11 @@ def plugin_errors(name: str, images: Tensor) -> Iterator[None]:
     except SegkitError:
         raise
     except Exception as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise OutOfMemoryError(
+                f"The memory of {images.device} is too small for images of shape {tuple(images.shape)}.",
+                "Smaller: --batch-size N, -o preprocess.size=N, -o model.width=N.",
+            ) from error
         raise SegkitError(
             f"The model {name} failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}",
             "Another preprocess.size or --batch-size may suit it; --debug shows the traceback.",
@@ -125,13 +161,13 @@ def padded(model: nn.Module, images: Tensor, stride: tuple[int, ...], minimum: i
         SegkitError: the logits have another size than what the model was given.
     """
     sizes = images.shape[2:]
-    wanted = [max(-(-size // step) * step, -(-minimum // step) * step) for size, step in zip(sizes, stride, strict=True)]
+    wanted = padded_size(sizes, stride, minimum)
     after = [side for size, want in zip(reversed(sizes), reversed(wanted), strict=True) for side in (0, want - size)]
     logits = model(functional.pad(images, after) if any(after) else images)
     if not isinstance(logits, Tensor) or logits.ndim != images.ndim:
         return logits  # type: ignore[no-any-return]
-    if list(logits.shape[2:]) != wanted:
-        raise SegkitError(f"The model gave logits of size {tuple(logits.shape[2:])} for images of size {tuple(wanted)}.")
+    if tuple(logits.shape[2:]) != wanted:
+        raise SegkitError(f"The model gave logits of size {tuple(logits.shape[2:])} for images of size {wanted}.")
     for axis, size in enumerate(sizes, start=2):
         logits = logits.narrow(axis, 0, size)
     return logits

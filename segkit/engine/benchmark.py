@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segkit import terminal
 from segkit.config import Choice
 from segkit.engine.backends import build_model, choose_device, layout, plugin_errors, to_device
-from segkit.engine.count import count_activations, count_flops, count_parameters, padded_size
+from segkit.engine.count import count_activations, count_flops, count_parameters, size_seen
 from segkit.errors import SegkitError, UsageError
 from segkit.task import Task
 
@@ -104,7 +104,7 @@ class Contender:
 
 def _contender(choice: Choice, task: Task, size: Sequence[int], batch: int, place: torch.device) -> Contender:
     model = to_device(build_model(choice, task, task.dims), place, task.dims, choice.spec).eval()
-    sides = padded_size(choice, task.dims, size)
+    sides = size_seen(choice, task.dims, size)
     try:
         images = torch.rand(batch, task.channels, *sides, device=place)
     except RuntimeError as error:

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from segkit.config import Choice, gather
 from segkit.engine.backends import build_model, plugin_errors
 from segkit.engine.checkpointing import blocks_of, checkpoint_blocks
+from segkit.engine.infer import padded_size
 from segkit.errors import SegkitError, UsageError
 from segkit.options import build, plain
 from segkit.plugins import Found
@@ -66,7 +67,7 @@ def count_cost(choice: Choice, task: Task, size: Sequence[int]) -> dict[str, int
     Args:
         size: one number per axis, or one for all; rounded up to the model's stride, as the engine pads.
     """
-    sides = padded_size(choice, task.dims, size)
+    sides = size_seen(choice, task.dims, size)
     cost = {"flops": count_flops(choice, task, sides), "activation_bytes": count_activations(choice, task, sides)}
     for batch in (1, 2):  # batch norm over one value is refused in training, as where maps are pooled to 1x1
         try:
@@ -107,15 +108,14 @@ def count_activations(
     return int(live.peak)
 
 
-def padded_size(choice: Choice, dims: int, size: Sequence[int]) -> tuple[int, ...]:
+def size_seen(choice: Choice, dims: int, size: Sequence[int]) -> tuple[int, ...]:
     """What the network sees of images of a size."""
     sides = tuple(size) * dims if len(size) == 1 else tuple(size)
     if len(sides) != dims:
         raise UsageError(
             f"--size has {len(sides)} numbers; the model {choice.spec.name!r} takes {dims} axes.", "One number fits all."
         )
-    steps, least = choice.spec.strides(choice.options, dims), choice.spec.least(choice.options)
-    return tuple(-(-max(side, least) // step) * step for side, step in zip(sides, steps, strict=True))
+    return padded_size(sides, choice.spec.strides(choice.options, dims), choice.spec.least(choice.options))
 
 
 class LiveTensors(TorchDispatchMode):

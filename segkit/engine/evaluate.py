@@ -51,7 +51,7 @@ def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics:
             yield (case, sample), sample.image, sample.spacing
 
     with terminal.progress("evaluating", len(cases)) as bar:
-        for (case, sample), probabilities in predict_images(network, read()):
+        for (case, sample), probabilities in predict_images([network], read()):
             assert sample.mask is not None
             truth = sample.mask
             if task.kind != dataset.task.kind:

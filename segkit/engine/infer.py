@@ -1,20 +1,33 @@
 """The only path from pixels to probabilities: preprocess, network, inverse. NumPy in, NumPy out, no torch.
 
 What the network sees of an image is the whole of it, its slices (a 2D network on a volume), or overlapping windows
-(fit = patch), which are blended with a Gaussian weight (Isensee 2021, nnU-Net).
+(fit = patch, and images too large for fit = native). Probabilities come back on the image's own grid in bands along one of
+its axes, so that memory stays bounded whatever the image's size. Several networks are an ensemble: their mean probability.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.data.preprocess import Geometry, forward_image, from_slices, geometry_of, inverse, to_slices
+from segkit.data.intensity import Intensity, intensity_of
+from segkit.data.preprocess import (
+    Geometry,
+    forward_image,
+    from_slices,
+    geometry_of,
+    inverse,
+    inverse_bands,
+    of_slices,
+    to_slices,
+)
+from segkit.engine.windows import blend
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
 from segkit.task import Task
@@ -22,11 +35,15 @@ from segkit.task import Task
 Floats = NDArray[np.float32]
 Forward = Callable[[Floats], Floats]
 Spacing = tuple[float, ...] | None
+Band = tuple[int, int, Floats]
 Item = TypeVar("Item")
 
 THRESHOLD = 0.5  # a probability must be above it
-OVERLAP = 0.5  # of neighbouring windows, as a share of their size
-SIGMA = 0.125  # of the windows' weight, as a share of their size
+BATCH = 8  # images, slices or windows at a time, where nothing else is asked for, and
+PIXELS = 8 * 512 * 512  # at most so many of them together
+WHOLE = {2: 1536**2, 3: 128**3}  # what fit = native shows at once, in pixels
+TILE = {2: 1024, 3: 128}  # and the side of its windows beyond
+HELD = 256_000_000  # bytes of images that wait for their batch
 
 
 @dataclass(frozen=True)
@@ -38,64 +55,322 @@ class Network:
         dims: its spatial dimensions.
         task: of the data.
         preprocess: complete record.
-        batch_size: images, slices or windows at a time.
+        batch_size: images, slices or windows at a time; None: up to `BATCH`, fewer if they are large.
     """
 
     forward: Forward
     dims: int
     task: Task
     preprocess: Preprocess
-    batch_size: int = 8
+    batch_size: int | None = None
+
+    def at_once(self, pixels: int) -> int:
+        """How many images of so many pixels make a batch."""
+        return self.batch_size or max(1, min(BATCH, PIXELS // pixels))
+
+    def window(self, shape: Sequence[int]) -> tuple[int, ...] | None:
+        """The window through which it sees an image of this size on its grid; None: it sees it whole."""
+        if self.task.kind == "classification":
+            return None
+        if self.preprocess.fit == "patch":
+            assert isinstance(self.preprocess.size, tuple), "complete() gave patch a size"
+            return self.preprocess.size
+        if self.preprocess.fit == "native" and prod(shape) > WHOLE[self.dims]:
+            return (TILE[self.dims],) * self.dims
+        return None
 
 
-def predict_images(network: Network, images: Iterable[tuple[Item, NDArray[Any], Spacing]]) -> Iterator[tuple[Item, Floats]]:
-    """Probabilities of images on their own grids, in order, holding one batch in memory.
+@dataclass(frozen=True)
+class View:
+    """One image as one network sees it.
 
     Args:
-        network: what runs.
-        images: (anything, (C, *S) in stored units, spacing); the first part comes back beside the result.
-
-    Yields:
-        (the first part, (K, *S) probabilities); of a classification (K,), or (K, slices) of a volume seen in slices.
+        geometry: where it lies on the network's grid.
+        intensity: how it is normalised.
+        grid: (C, *target), normalised, where it is there as a whole; None: it is made piece by piece.
     """
-    task = network.task
-    background = np.zeros(task.outputs, np.float32)
-    if task.mode == "multiclass":
-        background[0] = 1
 
-    def prepared() -> Iterator[tuple[tuple[Item, Geometry], Floats, Geometry]]:
-        for item, image, spacing in images:
-            geometry = geometry_of(image.shape[1:], network.preprocess, network.dims, spacing)
-            yield (item, geometry), forward_image(image, network.preprocess, geometry), geometry
+    geometry: Geometry
+    intensity: Intensity
+    grid: Floats | None
 
-    for (item, geometry), logits in logits_of(network, prepared()):
-        probabilities = probabilities_of(logits, task)
-        yield item, inverse(probabilities, geometry, background) if task.kind == "segmentation" else probabilities
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image, read and made ready for each network: (C, *S) in stored units, and its views."""
+
+    image: NDArray[Any]
+    views: tuple[View, ...]
+
+    @property
+    def bytes(self) -> int:
+        return self.image.nbytes + sum(view.grid.nbytes for view in self.views if view.grid is not None)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Probabilities of one image: (K, *S) on its own grid, or of a classification (K,), or (K, slices).
+
+    Args:
+        shape: of all of it.
+        axis: of S, along which the bands lie.
+        bands: (start, stop, probabilities of these rows); may be run through once, before the next image is asked for.
+    """
+
+    shape: tuple[int, ...]
+    axis: int
+    bands: Iterator[Band]
+
+    def gather(self) -> Floats:
+        """All of it at once."""
+        first = next(self.bands)
+        if first[2].shape == self.shape:
+            return first[2]
+        whole = np.empty(self.shape, np.float32)
+        for start, stop, part in itertools.chain([first], self.bands):
+            whole[rows(self.axis, start, stop)] = part
+        return whole
+
+
+def rows(axis: int, start: int, stop: int) -> tuple[slice, ...]:
+    """The index of a band in (K, *S)."""
+    return (slice(None),) * (axis + 1) + (slice(start, stop),)
+
+
+def prepare(networks: Sequence[Network], image: NDArray[Any], spacing: Spacing) -> Prepared:
+    """Make an image ready; what is seen in parts is left in stored units.
+
+    Args:
+        networks: one, or an ensemble.
+        image: (C, *S) in stored units.
+        spacing: mm along each axis, where known.
+
+    Raises:
+        SegkitError: its preprocessing needs a spacing, or other channels.
+    """
+    return Prepared(image, tuple(_view(network, image, spacing) for network in networks))
+
+
+def _view(network: Network, image: NDArray[Any], spacing: Spacing) -> View:
+    settings = network.preprocess
+    geometry = geometry_of(image.shape[1:], settings, network.dims, spacing)
+    intensity = intensity_of(image, settings, geometry.slice_axis)
+    in_parts = geometry.slice_axis is not None
+    if not in_parts and network.window(geometry.target) is not None:
+        in_parts = geometry.scaled == geometry.source
+    return View(geometry, intensity, None if in_parts else forward_image(image, settings, geometry, intensity))
+
+
+def predict_images(
+    networks: Sequence[Network], images: Iterable[tuple[Item, NDArray[Any], Spacing]]
+) -> Iterator[tuple[Item, Floats]]:
+    """Probabilities of images, each as a whole; the items (anything) come back beside them, in order."""
+    prepared = ((item, prepare(networks, image, spacing)) for item, image, spacing in images)
+    for item, found in predict_prepared(networks, prepared):
+        yield item, found.gather()
+
+
+def predict_prepared(networks: Sequence[Network], items: Iterable[tuple[Item, Prepared]]) -> Iterator[tuple[Item, Found]]:
+    """Probabilities of images on their own grids, in order; small ones go through the networks together."""
+    group: list[tuple[Item, Prepared]] = []
+    size, held = max(network.batch_size or BATCH for network in networks), 0
+    for pair in items:
+        group.append(pair)
+        held += pair[1].bytes
+        if len(group) == size or held > HELD:
+            yield from _together(networks, group)
+            group, held = [], 0
+    yield from _together(networks, group)
+
+
+def _together(networks: Sequence[Network], group: Sequence[tuple[Item, Prepared]]) -> Iterator[tuple[Item, Found]]:
+    task = networks[0].task
+    wholes = [_wholes(network, [prepared.views[own] for _, prepared in group]) for own, network in enumerate(networks)]
+    for index, (item, prepared) in enumerate(group):
+        geometries = [view.geometry for view in prepared.views]
+        axis = next((geometry.slice_axis for geometry in geometries if geometry.slice_axis is not None), 0)
+        members = [
+            _bands(network, prepared.image, view, whole.get(index), axis)
+            for network, view, whole in zip(networks, prepared.views, wholes, strict=True)
+        ]
+        if task.kind == "classification":
+            slices = () if geometries[0].slice_axis is None else (geometries[0].source[axis],)
+            yield item, Found((task.outputs, *slices), 0, _mean(members, 0))
+        else:
+            yield item, Found((task.outputs, *prepared.image.shape[1:]), axis, _mean(members, axis))
+
+
+def _wholes(network: Network, views: Sequence[View]) -> dict[int, Floats]:
+    """Logits of the images that the network sees whole, by their number; those of one size at once."""
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for number, view in enumerate(views):
+        if view.grid is not None and network.window(view.geometry.target) is None:
+            by_size.setdefault(view.grid.shape, []).append(number)
+    logits: dict[int, Floats] = {}
+    for numbers in by_size.values():
+        grids = (view.grid for view in (views[number] for number in numbers) if view.grid is not None)
+        logits |= dict(zip(numbers, run(network, grids), strict=True))
+    return logits
+
+
+def _bands(network: Network, image: NDArray[Any], view: View, whole: Floats | None, axis: int) -> Iterator[Band]:
+    """Probabilities of one network in bands along `axis` of the image; of a classification all at once."""
+    task, geometry = network.task, view.geometry
+    if geometry.slice_axis is not None:
+        bands = _sliced(network, image, view)
+        if task.kind == "classification" or geometry.slice_axis != axis:
+            parts = [part for _, _, part in bands]
+            own = 1 if task.kind == "classification" else geometry.slice_axis + 1
+            bands = iter([(0, 0, np.concatenate(parts, own))])
+            if task.kind == "segmentation":
+                bands = iter([(0, geometry.source[axis], np.concatenate(parts, own))])
+        return bands
+    if whole is not None:
+        probabilities = probabilities_of(whole, task)
+        if task.kind == "classification":
+            return iter([(0, 0, probabilities)])
+        return inverse_bands(probabilities, geometry, _background(task), axis)
+    grid = view.grid
+
+    def crop(box: tuple[slice, ...]) -> Floats:
+        if grid is not None:
+            return grid[(slice(None), *box)]
+        return view.intensity.within(box)(image[(slice(None), *box)])
+
+    seen = (
+        (start, stop, probabilities_of(logits, task))
+        for start, stop, logits in _windows(network, crop, geometry.target, axis)
+    )
+    if grid is None:
+        return seen
+    found = np.concatenate([part for _, _, part in seen], axis + 1)
+    return inverse_bands(found, geometry, _background(task), axis)
+
+
+def _sliced(network: Network, image: NDArray[Any], view: View) -> Iterator[Band]:
+    """Probabilities of a volume that a 2D network sees slice by slice, some slices at a time."""
+    axis = view.geometry.slice_axis
+    assert axis is not None
+    sides = [side for ax, side in enumerate(view.geometry.target) if ax != axis]
+    step = network.at_once(prod(sides)) if network.window(sides) is None else 1
+    for start in range(0, view.geometry.source[axis], step):
+        stop = min(view.geometry.source[axis], start + step)
+        geometry = of_slices(view.geometry, start, stop)
+        box = tuple(slice(start, stop) if ax == axis else slice(None) for ax in range(len(view.geometry.source)))
+        grid = forward_image(image[(slice(None), *box)], network.preprocess, geometry, view.intensity.within(box))
+        probabilities = probabilities_of(_logits_of_slices(network, grid, geometry), network.task)
+        if network.task.kind == "segmentation":
+            probabilities = inverse(probabilities, geometry, _background(network.task))
+        yield start, stop, probabilities
 
 
 def logits_of(network: Network, images: Iterable[tuple[Item, Floats, Geometry]]) -> Iterator[tuple[Item, Floats]]:
-    """Logits (K, *target) of preprocessed images (C, *target), in order."""
+    """Logits (K, *target) of preprocessed images (C, *target) on the network's grid, in order."""
     pending: list[tuple[Item, Floats]] = []
+
+    def together() -> Iterator[tuple[Item, Floats]]:
+        yield from zip([item for item, _ in pending], run(network, [image for _, image in pending]), strict=True)
+        pending.clear()
+
     for item, image, geometry in images:
         if pending and pending[0][1].shape != image.shape:
-            yield from _whole(network, pending)
-            pending = []
+            yield from together()
         if geometry.slice_axis is not None:
-            slices = to_slices(image, geometry.slice_axis, lead=1)
-            if network.preprocess.fit == "patch":
-                logits = np.stack([_windows(network, np.ascontiguousarray(part)) for part in slices])
-            else:
-                logits = np.stack([found for (_, found) in _one_by_one(network, slices)])
-            yield item, from_slices(logits, geometry.slice_axis if logits.ndim > 2 else 0, lead=1)
-        elif network.preprocess.fit == "patch":
-            yield item, _windows(network, image)
+            yield item, _logits_of_slices(network, image, geometry)
+        elif network.window(image.shape[1:]) is not None:
+            yield item, _logits_of_windows(network, image)
         else:
             pending.append((item, image))
-            if len(pending) == network.batch_size:
-                yield from _whole(network, pending)
-                pending = []
-    if pending:
-        yield from _whole(network, pending)
+            if len(pending) == network.at_once(prod(image.shape[1:])):
+                yield from together()
+    yield from together()
+
+
+def _logits_of_windows(network: Network, image: Floats) -> Floats:
+    bands = _windows(network, lambda box: image[(slice(None), *box)], image.shape[1:], 0)
+    return np.concatenate([part for _, _, part in bands], 1)
+
+
+def _logits_of_slices(network: Network, image: Floats, geometry: Geometry) -> Floats:
+    """(C, *target) with a slice axis -> logits (K, *target), or (K, slices)."""
+    axis = geometry.slice_axis
+    assert axis is not None
+    slices = to_slices(image, axis, lead=1)
+    if network.window(slices.shape[2:]) is None:
+        logits = np.stack(list(run(network, map(np.ascontiguousarray, slices))))
+    else:
+        logits = np.stack([_logits_of_windows(network, part) for part in slices])
+    return from_slices(logits, axis if logits.ndim > 2 else 0, lead=1)
+
+
+def _windows(
+    network: Network, crop: Callable[[tuple[slice, ...]], Floats], shape: Sequence[int], axis: int
+) -> Iterator[Band]:
+    window = network.window(shape)
+    assert window is not None
+    return blend(lambda parts: run(network, parts), crop, shape, window, axis)
+
+
+def run(network: Network, images: Iterable[Floats]) -> Iterator[Floats]:
+    """Logits of images (C, *S) of one size, in batches, in order.
+
+    Raises:
+        SegkitError: the network gives what is no finite number.
+    """
+    images = iter(images)
+    for first in images:
+        batch = [first, *itertools.islice(images, network.at_once(prod(first.shape[1:])) - 1)]
+        logits = network.forward(np.stack(batch))
+        if not np.isfinite(logits).all():
+            raise SegkitError("The network gave values that are not finite: these weights are unusable.", "Train again.")
+        yield from logits
+
+
+def flipped(network: Network) -> Network:
+    """Test-time augmentation: the mean logits over all flips (Isensee 2021)."""
+    axes = [2 + axis for axis in range(network.dims)]
+    flips = [chosen for count in range(len(axes) + 1) for chosen in itertools.combinations(axes, count)]
+
+    def forward(batch: Floats) -> Floats:
+        total = np.zeros((), np.float32)
+        for chosen in flips:
+            logits = network.forward(np.ascontiguousarray(np.flip(batch, chosen)))
+            total = total + (logits if logits.ndim == 2 else np.flip(logits, chosen))
+        return np.asarray(total / len(flips), np.float32)
+
+    return replace(network, forward=forward)
+
+
+def padded_size(sizes: Sequence[int], stride: Sequence[int], minimum: int) -> tuple[int, ...]:
+    """The next size that a network takes: multiples of its stride, of at least its minimum."""
+    return tuple(max(-(-size // step) * step, -(-minimum // step) * step) for size, step in zip(sizes, stride, strict=True))
+
+
+def _mean(members: Sequence[Iterator[Band]], axis: int) -> Iterator[Band]:
+    """The mean of several networks' probabilities; their bands need not be cut at the same places."""
+    if len(members) == 1:
+        yield from members[0]
+        return
+    heads = [next(member) for member in members]
+    while True:
+        start, stop = heads[0][0], min(head[1] for head in heads)
+        parts = [part[rows(axis, 0, stop - start)] if head_stop > stop else part for _, head_stop, part in heads]
+        yield start, stop, np.mean(parts, axis=0, dtype=np.float32)
+        rest = [
+            (stop, head_stop, part[rows(axis, stop - start, head_stop - start)]) if head_stop > stop else next(member, None)
+            for member, (_, head_stop, part) in zip(members, heads, strict=True)
+        ]
+        heads = [head for head in rest if head is not None]
+        if not heads:
+            return
+
+
+def _background(task: Task) -> Floats:
+    """The probabilities of what the network never saw."""
+    background = np.zeros(task.outputs, np.float32)
+    if task.mode == "multiclass":
+        background[0] = 1
+    return background
 
 
 def probabilities_of(logits: Floats, task: Task) -> Floats:
@@ -107,11 +382,26 @@ def probabilities_of(logits: Floats, task: Task) -> Floats:
         return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
-def labels_of(probabilities: NDArray[Any], task: Task) -> NDArray[np.unsignedinteger[Any]]:
-    """(K, *S) probabilities -> (*S) labels, or (K, *S) of 0 and 1 for multilabel."""
+def labels_of(
+    probabilities: NDArray[Any], task: Task, thresholds: Sequence[float | None] = ()
+) -> NDArray[np.unsignedinteger[Any]]:
+    """(K, *S) probabilities -> (*S) labels, or (K, *S) of 0 and 1 for multilabel.
+
+    `thresholds`, one per class (background first): a class that has one is taken where its probability is above it, of
+    several the one that exceeds its own by the largest factor; elsewhere the most probable of the classes that have none.
+    """
     if task.mode == "multiclass":
-        return np.asarray(probabilities.argmax(axis=0), np.uint8 if len(probabilities) <= 256 else np.uint16)
-    above: NDArray[np.uint8] = (probabilities > THRESHOLD).astype(np.uint8)
+        dtype = np.uint8 if len(probabilities) <= 256 else np.uint16
+        if not any(own is not None for own in thresholds):
+            return np.asarray(probabilities.argmax(axis=0), dtype)
+        limits = np.array([np.inf if value is None else max(value, 1e-6) for value in thresholds], np.float32)
+        limits = limits.reshape(-1, *[1] * (probabilities.ndim - 1))
+        factors, free = probabilities / limits, np.where(np.isinf(limits), probabilities, -1)
+        return np.asarray(np.where(factors.max(axis=0) > 1, factors.argmax(axis=0), free.argmax(axis=0)), dtype)
+    each = [THRESHOLD if value is None else value for value in (thresholds or [None] * (task.outputs + 1))[1:]]
+    above: NDArray[np.uint8] = np.stack([own > least for own, least in zip(probabilities, each, strict=True)]).astype(
+        np.uint8
+    )
     return above[0] if task.mode == "binary" else above
 
 
@@ -129,56 +419,3 @@ def presence_of(mask: NDArray[Any], task: Task, slice_axis: int | None) -> NDArr
     found = (mask != 0) if task.ignore_index is None else (mask != 0) & (mask != task.ignore_index)
     own = None if slice_axis is None else slice_axis + (task.mode == "multilabel")
     return np.asarray(found.any(axis=tuple(axis for axis in range(mask.ndim) if axis != own)), np.int64)
-
-
-def _whole(network: Network, pending: Sequence[tuple[Item, Floats]]) -> Iterator[tuple[Item, Floats]]:
-    """One batch of images of one size."""
-    logits = network.forward(np.stack([image for _, image in pending]))
-    if not np.isfinite(logits).all():
-        raise SegkitError("The network gave values that are not finite: these weights are unusable.", "Train again.")
-    yield from ((item, found) for (item, _), found in zip(pending, logits, strict=True))
-
-
-def _one_by_one(network: Network, images: Floats) -> Iterator[tuple[int, Floats]]:
-    """Logits of (N, C, *S) in batches."""
-    for start in range(0, len(images), network.batch_size):
-        part = images[start : start + network.batch_size]
-        yield from _whole(network, list(enumerate(np.ascontiguousarray(part), start)))
-
-
-def _windows(network: Network, image: Floats) -> Floats:
-    """Logits of an image seen through overlapping windows, blended."""
-    size = network.preprocess.size
-    assert isinstance(size, tuple), "complete() gave patch a size"
-    shape = image.shape[1:]
-    short = [(0, max(0, window - own)) for own, window in zip(shape, size, strict=True)]
-    padded = np.pad(image, [(0, 0), *short])
-    weight = _gaussian(size)
-    total = np.zeros((network.task.outputs, *padded.shape[1:]), np.float32)
-    weights = np.zeros(padded.shape[1:], np.float32)
-    places = list(itertools.product(*(_starts(own, window) for own, window in zip(padded.shape[1:], size, strict=True))))
-    boxes = [tuple(slice(start, start + window) for start, window in zip(place, size, strict=True)) for place in places]
-    for first in range(0, len(boxes), network.batch_size):
-        part = boxes[first : first + network.batch_size]
-        for box, (_, logits) in zip(part, _whole(network, [(0, padded[(slice(None), *box)]) for box in part]), strict=True):
-            total[(slice(None), *box)] += logits * weight
-            weights[box] += weight
-    blended = np.asarray(total / weights, np.float32)
-    return blended[(slice(None), *(slice(own) for own in shape))]
-
-
-def _starts(own: int, window: int) -> list[int]:
-    """Evenly spaced first positions of windows that cover an axis."""
-    if own <= window:
-        return [0]
-    count = int(np.ceil((own - window) / (window * (1 - OVERLAP)))) + 1
-    return sorted({round(start) for start in np.linspace(0, own - window, count)})
-
-
-def _gaussian(size: Sequence[int]) -> Floats:
-    weight = np.ones((), np.float32)
-    for axis, window in enumerate(size):
-        distance = np.arange(window) - (window - 1) / 2
-        line = np.exp(-0.5 * (distance / (SIGMA * window)) ** 2)
-        weight = weight * line.reshape([-1 if ax == axis else 1 for ax in range(len(size))])
-    return np.maximum(weight, 1e-3).astype(np.float32)

@@ -1,173 +1,110 @@
-"""What there is to predict, what belongs to each input, and predictions.json: what was done with which weights.
+"""What is written for each input, so that no two inputs ever share an output.
 
-No two inputs ever share an output, and a second call does what is left.
+OUT/a/x.png                    labels, or 0 and 255 for a binary task, at the image's own size; a TIFF gets a TIFF
+OUT/a/x.nii.gz                 labels on the volume's own grid
+OUT/a/x.overlay.png            the mask over its image; of a volume some slices (--overlay)
+OUT/a/x.probability.png        16 bit, 65535 is 1: of an image with one foreground class (--probabilities)
+OUT/a/x.probabilities.npz      of an image with several: array "probabilities" (classes, H, W); of a TIFF stack
+OUT/a/x.probabilities.nii.gz   of a volume, classes along the fourth axis
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from segkit import __version__, terminal
-from segkit.data.images import SUFFIXES, is_image
-from segkit.data.pairing import natural_order
+from segkit.data.images import is_image
+from segkit.data.inputs import Input
 from segkit.data.volumes import is_volume, volume_stem
 from segkit.errors import UsageError
-from segkit.files import write_json
 from segkit.task import Task
 
 RECORD = "predictions.json"
-VOLUMES = (".nii", ".nii.gz")
+TABLE = "predictions.csv"
+MEASURES = "measures.csv"
+POLYGONS = "polygons.json"
+ENDS = ("", ".overlay", ".probability", ".probabilities")  # what follows the name of an input
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written besides masks, and how.
+
+    Args:
+        overlay, probabilities: files beside each mask.
+        palette: PNG masks show their labels in colours.
+        polygons, table: one COCO JSON and one table of measures for all.
+    """
+
+    overlay: bool = False
+    probabilities: bool = False
+    palette: bool = False
+    polygons: bool = False
+    table: bool = False
 
 
 @dataclass(frozen=True)
 class Job:
-    """One input and the outputs that belong to it alone.
+    """One input and the outputs that belong to it alone: role ("mask", "overlay", "probabilities") -> name below OUT."""
 
-    Args:
-        key: the input's name below the folder that was given.
-        source: its path.
-        mask, overlay: output names below the output folder; None where there is none.
-    """
+    input: Input
+    files: Mapping[str, str]
 
-    key: str
-    source: Path
-    mask: str | None
-    overlay: str | None
+    @property
+    def key(self) -> str:
+        return self.input.key
 
     @property
     def outputs(self) -> list[str]:
-        return [name for name in (self.mask, self.overlay) if name is not None]
+        return list(self.files.values())
 
 
-def plan(source: Path, out: Path, task: Task, with_overlay: bool) -> list[Job]:
+def plan(inputs: Sequence[Input], out: Path, task: Task, wanted: Wanted) -> list[Job]:
     """All inputs with their outputs; no two share one, and none lies on an input.
 
     Args:
-        source: an image or a volume, or a folder of them.
+        inputs: from `find_inputs`.
         out: the output folder.
-        task: of the model: it says what is read and what is written.
-        with_overlay: also draw masks over their images.
+        task: of the model.
+        wanted: what is written.
 
     Raises:
-        UsageError: nothing to predict, an overlay that cannot be drawn, or an output that would fall on an input.
+        UsageError: something that cannot be written for this task, or an output that would fall on an input.
     """
-    masks = task.kind == "segmentation"
-    if with_overlay and (task.dims == 3 or not masks):
-        raise UsageError("--overlay draws masks over 2D images; this model gives " + ("volumes." if masks else "classes."))
-    root, files = _inputs(source, out, task.dims)
-    keys = [path.relative_to(root).as_posix() for path in files]
-    names = _output_names(keys)
-    ending = "png" if task.dims == 2 else "nii.gz"
+    asked = [name for name in ("overlay", "probabilities", "palette", "polygons", "table") if getattr(wanted, name)]
+    if task.kind == "classification" and asked:
+        raise UsageError(f"--{asked[0]} is about masks; this model gives classes.")
+    if wanted.polygons and task.dims == 3:
+        raise UsageError("--polygons draws outlines of images; this model gives volumes.")
+    if task.mode == "multilabel":
+        raise UsageError("Masks of overlapping classes (mode multilabel) cannot be written as label images.")
+    names = _output_names([entry.key for entry in inputs])
     jobs = [
-        Job(key, path, f"{name}.{ending}" if masks else None, f"{name}.overlay.png" if with_overlay else None)
-        for key, path, name in zip(keys, files, names, strict=True)
+        Job(entry, _files(entry, name, task, wanted) if task.kind == "segmentation" else {})
+        for entry, name in zip(inputs, names, strict=True)
     ]
-    taken = {path.resolve() for path in files}
-    clash = next((name for job in jobs for name in job.outputs if (out / name).resolve() in taken), None)
+    taken = {path.resolve() for entry in inputs for path in entry.files}
+    shared = [out / name for name in (RECORD, TABLE, MEASURES, POLYGONS)]
+    clash = next(
+        (path for path in [*(out / name for job in jobs for name in job.outputs), *shared] if path.resolve() in taken), None
+    )
     if clash is not None:
-        raise UsageError(f"{out / clash} would overwrite an input.", "Choose another --out.")
+        raise UsageError(f"{clash} would overwrite an input.", "Choose another --out.")
     return jobs
 
 
-class Record:
-    """predictions.json: what was done with which weights, by input."""
-
-    def __init__(self, out: Path, wanted: dict[str, Any]) -> None:
-        """Args: the output folder, and what besides the input decides a result (weights, preprocessing)."""
-        self.out, self.wanted = out, wanted
-        self.entries = _read_record(out)
-        self.ours: dict[str, None] = {}  # in order
-
-    def remaining(self, jobs: Sequence[Job], overwrite: bool) -> list[Job]:
-        """The jobs whose result is not there yet.
-
-        Raises:
-            UsageError: an output exists that is not one of ours, and `overwrite` is not set.
-        """
-        owners = {name: entry for entry in self.entries.values() for name in entry.get("outputs", [])}
-        foreign = [
-            name
-            for job in jobs
-            for name in job.outputs
-            if os.path.lexists(self.out / name) and not _is_same_input(owners.get(name), job)
-        ]
-        if foreign and not overwrite:
-            raise UsageError(
-                f"{self.out / foreign[0]} exists and was not made from this input, as far as {RECORD} says.",
-                "Choose another --out, or type --overwrite to replace it.",
-            )
-        return [job for job in jobs if overwrite or not self._is_done(job)]
-
-    def begin(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            self.entries[job.key] = {"status": "pending", "input": str(job.source.absolute()), "outputs": job.outputs}
-            self.ours[job.key] = None
-        self.save()
-
-    def is_pending(self, job: Job) -> bool:
-        return bool(self.entries[job.key]["status"] == "pending")
-
-    def done(self, job: Job, digest: str, found: dict[str, Any]) -> None:
-        self.entries[job.key] |= {"status": "done", **self.wanted, "input_sha256": digest, **found}
-
-    def failed(self, job: Job, reason: str) -> None:
-        """Name the reason, and take away what an earlier call made of another picture under this name."""
-        for name in job.outputs:
-            with contextlib.suppress(OSError):  # it is not there, or its name is too long to be
-                (self.out / name).unlink()
-        self.entries[job.key] |= {"status": "failed", "reason": reason}
-        terminal.problem(reason)
-
-    def save(self) -> None:
-        """Write our entries beside those that another call may have written meanwhile."""
-        self.entries = _read_record(self.out) | {key: self.entries[key] for key in self.ours}
-        write_json(self.out / RECORD, {"format": 1, "segkit": __version__, "files": self.entries})
-
-    def _is_done(self, job: Job) -> bool:
-        entry = self.entries.get(job.key, {})
-        expected = {"status": "done", "outputs": job.outputs, **self.wanted}
-        if any(entry.get(key) != value for key, value in expected.items()):
-            return False
-        there = all(os.path.lexists(self.out / name) for name in job.outputs)
-        return there and entry.get("input_sha256") == digest_of(job.source)
-
-
-def _inputs(source: Path, out: Path, dims: int) -> tuple[Path, list[Path]]:
-    what, wanted = ("images", is_image) if dims == 2 else ("volumes", _is_single_volume)
-    if not source.exists():
-        raise UsageError(f"The input {source} does not exist.", f"Give a file, or a folder of {what}.")
-    if source.is_file():
-        return source.parent, [source]
-    if source.resolve() == out.resolve():
-        raise UsageError(f"--out {out} is the input folder itself.", "Choose another --out.")
-    found, others = [], 0
-    for folder, folders, names in os.walk(source):  # does not follow links to folders, so no loop
-        folders[:] = sorted(name for name in folders if not _is_left_alone(Path(folder) / name, out))
-        paths = [Path(folder) / name for name in names if not name.startswith(".")]
-        found += [path for path in paths if wanted(path)]
-        others += sum(not wanted(path) for path in paths)
-    if not found:
-        endings = SUFFIXES if dims == 2 else VOLUMES
-        raise UsageError(f"No {what} below {source} ({others} other files).", f"Their names end in {', '.join(endings)}.")
-    if others:
-        terminal.say(f"{others} file(s) that are no {what} are left alone.")
-    return source, sorted(found, key=lambda path: natural_order(str(path)))
-
-
-def _is_single_volume(path: Path) -> bool:
-    return path.name.lower().endswith(VOLUMES)
-
-
-def _is_left_alone(folder: Path, out: Path) -> bool:
-    """Hidden folders, and what this or an earlier call has written."""
-    return folder.name.startswith(".") or folder.resolve() == out.resolve() or (folder / RECORD).exists()
+def _files(entry: Input, name: str, task: Task, wanted: Wanted) -> dict[str, str]:
+    volume = entry.form in ("volume", "series")
+    ending = "nii.gz" if volume else "tif" if entry.form == "tiff" else "png"
+    files = {"mask": f"{name}.{ending}"}
+    if wanted.overlay:
+        files["overlay"] = f"{name}.overlay.png"
+    if wanted.probabilities and not volume and task.outputs == 1 and entry.form == "image":
+        files["probabilities"] = f"{name}.probability.png"
+    elif wanted.probabilities:
+        files["probabilities"] = f"{name}.probabilities." + ("nii.gz" if volume else "npz")
+    return files
 
 
 def _output_names(keys: Sequence[str]) -> list[str]:
@@ -180,7 +117,7 @@ def _output_names(keys: Sequence[str]) -> list[str]:
     while True:  # a name that keeps its extension may meet another one's stem, so until nothing meets
         owners: dict[str, list[int]] = {}
         for index, name in enumerate(names):
-            for output in (name, f"{name}.overlay"):
+            for output in (f"{name}{end}" for end in ENDS):
                 owners.setdefault(output.casefold(), []).append(index)
         shared = {index for indices in owners.values() if len(indices) > 1 for index in indices}
         widened = [index for index in shared if names[index] != keys[index]]
@@ -199,33 +136,3 @@ def _stem(key: str) -> str:
     if is_volume(path):
         return key[: len(key) - len(path.name)] + volume_stem(path)
     return key.rpartition(".")[0] if is_image(path) else key
-
-
-def _read_record(out: Path) -> dict[str, dict[str, Any]]:
-    path = out / RECORD
-    if not path.exists():
-        return {}
-    try:
-        files: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["files"]
-        entries = {str(key): dict(entry) for key, entry in files.items()}
-        if not all(isinstance(entry.get("outputs", []), list) for entry in entries.values()):
-            raise ValueError("outputs must be a list")
-        return entries
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UsageError(f"{path} is not a record of segkit predict.", "Choose another --out.") from None
-
-
-def _is_same_input(owner: dict[str, Any] | None, job: Job) -> bool:
-    """Whether an output was made from this job's input: the same path, or the same content elsewhere."""
-    if owner is None:
-        return False
-    return owner.get("input") == str(job.source.absolute()) or owner.get("input_sha256") == digest_of(job.source)
-
-
-def digest_of(path: Path) -> str:
-    """Of a file's content; empty where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""

@@ -1,39 +1,55 @@
-"""Predict files or a folder tree: outputs mirror the tree, a second call does what is left, a bad file stops nothing.
+"""Predict inputs: outputs mirror them, a second call does what is left, a bad file stops nothing.
 
-OUT/a/x.png               labels, or 0 and 255 for a binary task, at the image's own size
-OUT/a/x.nii.gz            labels on the volume's own grid
-OUT/a/x.overlay.png       with overlays
-OUT/predictions.csv       of a classification: classes and probabilities, a row per image, or per slice of a volume
-OUT/predictions.json      what was done with which weights; says what a second call may skip
+Reading and preprocessing, the network, and writing run beside each other. What is written stands in `jobs`; besides
+OUT/predictions.json    what was done with which weights and options; says what a second call may skip
+OUT/predictions.csv     of a classification: classes and probabilities
+OUT/measures.csv        with a table: size, components, centroid and confidence of each class
+OUT/polygons.json       with polygons: COCO
 """
 
 from __future__ import annotations
 
-import csv
 import errno
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segkit import terminal
-from segkit.data.images import read_image, write_image
-from segkit.data.overlay import overlay
-from segkit.data.pairing import natural_order
-from segkit.data.volumes import read_volume, write_volume
-from segkit.engine.infer import Network, labels_of, predict_images
-from segkit.engine.jobs import RECORD, Job, Record, digest_of
+from segkit.data.inputs import Input, Picture, read_input
+from segkit.engine.infer import Found, Network, Prepared, flipped, predict_prepared, prepare
+from segkit.engine.jobs import MEASURES, POLYGONS, RECORD, TABLE, Job, Wanted
+from segkit.engine.outputs import of_classes, write_outputs
+from segkit.engine.pipeline import Behind, ahead
+from segkit.engine.postprocess import Postprocess, clean_up, options_of, segment
+from segkit.engine.record import Record, digest_of
+from segkit.engine.tables import write_classes, write_measures, write_polygons
 from segkit.errors import SegkitError, UsageError
-from segkit.files import write_text
 from segkit.options import plain
-from segkit.task import Task
+from segkit.task import Dataset, Task
 
-SAVE_EVERY = 50  # files between two writings of the record
-TABLE = "predictions.csv"
+LOOKED_AT = 20  # inputs, before saying that a model cannot take any of them
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to predict.
+
+    Args:
+        post: thresholds and clean-up.
+        wanted: what is written.
+        flips: test-time augmentation.
+        dataset: that the inputs are cases of.
+        overwrite: do again what is done, and replace what is not ours.
+    """
+
+    post: Postprocess = field(default_factory=Postprocess)
+    wanted: Wanted = field(default_factory=Wanted)
+    flips: bool = False
+    dataset: Dataset | None = None
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,131 +62,154 @@ class Prediction:
     failed: int
 
 
+Read = tuple[Job, Picture, str]  # the last is a hash of the input
+Outcome = tuple[Job, str, dict[str, Any] | SegkitError]
+
+
+def check_inputs(inputs: Sequence[Input], task: Task, dims: int, dataset: Dataset | None) -> None:
+    """Before anything runs: refuse inputs of which the model can take none.
+
+    Raises:
+        UsageError: why.
+    """
+    first: SegkitError | None = None
+    for entry in inputs[:LOOKED_AT]:
+        try:
+            read_input(entry, task, dims, dataset)
+            return
+        except SegkitError as error:
+            if isinstance(error, UsageError):  # what cannot be read at all says nothing about the model
+                first = first or error
+    if first is not None:
+        raise first
+
+
 def predict(
-    network: Network,
-    jobs: Sequence[Job],
-    out: Path,
-    model: str,
-    overwrite: bool = False,
-    changes: Mapping[str, Any] | None = None,
+    networks: Sequence[Network], jobs: Sequence[Job], out: Path, models: Sequence[str], changes: Mapping[str, Any], how: Plan
 ) -> Prediction:
     """Do the jobs that are not done yet.
 
     Args:
-        network: what runs.
+        networks: one, or an ensemble.
         jobs: from `plan`.
         out: the output folder.
-        model: a hash of the weights; another model makes everything new.
-        overwrite: do again what is done, and replace what is not ours.
-        changes: options that the network was loaded with, other than its own; other ones make everything new.
+        models: hashes of the weights; others make everything new.
+        changes: options that the networks were loaded with, other than their own; others make everything new.
+        how: what is done and written.
 
     Raises:
         UsageError: an output exists that is not one of ours, and `overwrite` is not set.
     """
-    task = network.task
-    if task.mode == "multilabel":
-        raise UsageError("Masks of overlapping classes (mode multilabel) cannot be written as label images.")
-    if task.kind == "classification" and (out / TABLE).exists() and not (out / RECORD).exists() and not overwrite:
-        raise UsageError(
-            f"{out / TABLE} exists and was not written by segkit.", "Choose another --out, or type --overwrite."
-        )
-    record = Record(out, {"model": model, "preprocess": plain(network.preprocess), "options": dict(changes or {})})
-    todo = record.remaining(jobs, overwrite)
+    task = networks[0].task
+    shared = {TABLE: task.kind == "classification", MEASURES: how.wanted.table, POLYGONS: how.wanted.polygons}
+    for name, written in shared.items():
+        if written and (out / name).exists() and not (out / RECORD).exists() and not how.overwrite:
+            raise UsageError(
+                f"{out / name} exists and was not written by segkit.", "Choose another --out, or type --overwrite."
+            )
+    record = Record(out, _decisive(networks, models, changes, how))
+    todo = record.remaining(jobs, how.overwrite)
     record.begin(todo)
+    networks = [flipped(network) for network in networks] if how.flips else networks
 
     with terminal.progress("predicting", len(todo)) as bar:
         try:
-            _run(network, todo, out, record, bar)
+            _run(networks, todo, out, record, bar, how)
         except SegkitError:  # the network cannot take some image of a batch: find out which
             for job in todo:
                 if record.is_pending(job):
                     try:
-                        _run(network, [job], out, record, bar)
+                        _run(networks, [job], out, record, bar, how)
                     except SegkitError as error:
-                        record.failed(job, f"{job.source}: {error.message}")
+                        record.failed(job, f"{job.input.source}: {error.message}")
                         bar.advance()
         finally:
             record.save()
-            if task.kind == "classification":
-                _write_table(out / TABLE, record.entries, task)
+            if shared[TABLE]:
+                write_classes(out, record.entries, task)
+            if shared[MEASURES]:
+                write_measures(out, record.entries)
+            if shared[POLYGONS]:
+                write_polygons(out, record.entries, task)
     failed = sum(record.entries[job.key]["status"] == "failed" for job in todo)
     return Prediction(record.entries, len(todo) - failed, len(jobs) - len(todo), failed)
 
 
-def _run(network: Network, jobs: Sequence[Job], out: Path, record: Record, bar: terminal.Bar) -> None:
-    """Predict and write; a file that cannot be read or written is named in the record. Raises what the network raises."""
+def _decisive(networks: Sequence[Network], models: Sequence[str], changes: Mapping[str, Any], how: Plan) -> dict[str, Any]:
+    """What besides its input decides a result."""
+    options = {**changes, **options_of(how.post)}
+    options |= {name: True for name, typed in (("flips", how.flips), ("palette", how.wanted.palette)) if typed}
+    options |= {"table": True} if how.wanted.table else {}
+    return {
+        "model": models[0] if len(models) == 1 else list(models),
+        "preprocess": plain(networks[0].preprocess) if len(networks) == 1 else [plain(one.preprocess) for one in networks],
+        "options": options,
+    }
 
-    def read() -> Iterator[tuple[tuple[Job, NDArray[Any], str], NDArray[Any], tuple[float, ...] | None]]:
+
+def _run(networks: Sequence[Network], jobs: Sequence[Job], out: Path, record: Record, bar: terminal.Bar, how: Plan) -> None:
+    """Predict and write; a file that cannot be read or written is named in the record. Raises what the network raises."""
+    task = networks[0].task
+
+    def read() -> Iterator[tuple[Read | tuple[Job, SegkitError], Prepared | None]]:
         for job in jobs:
             try:
-                image, spacing = _read(job.source, network.task)
+                picture = read_input(job.input, task, networks[0].dims, how.dataset)
+                prepared = prepare(networks, picture.image, picture.spacing)
             except SegkitError as error:
+                yield (job, error), None
+                continue
+            if "overlay" not in job.files:  # the gray values are not needed any more
+                picture = replace(picture, image=np.empty(0))
+            yield (job, picture, digest_of(job.input.files)), prepared
+
+    def readable() -> Iterator[tuple[Read, Prepared]]:
+        for found, prepared in ahead(read(), lambda item: item[1].bytes if item[1] else 0):
+            if prepared is None:
+                job, error = found[0], found[1]
+                assert isinstance(error, SegkitError)
                 record.failed(job, error.message)
                 bar.advance()
-                continue
-            yield (job, image, digest_of(job.source)), image, spacing
+            else:
+                assert len(found) == 3
+                yield found, prepared
 
-    for count, ((job, image, digest), probabilities) in enumerate(predict_images(network, read()), start=1):
+    def finish(outcomes: Sequence[Outcome]) -> None:
+        for job, digest, found in outcomes:
+            if isinstance(found, SegkitError):
+                record.failed(job, found.message)
+            else:
+                record.done(job, digest, found)
+        record.save_if_due()
+
+    writer = Behind[Outcome]()
+    try:
+        for read_job, found in predict_prepared(networks, readable()):
+            finish(writer.hand_over(_finishing(read_job, found, out, networks[0], how, bar)))
+        finish(writer.rest())
+    finally:
+        writer.close()
+
+
+def _finishing(read: Read, found: Found, out: Path, network: Network, how: Plan, bar: terminal.Bar) -> Callable[[], Outcome]:
+    """Run the network to the end of one input; what is left to do with the result is returned."""
+    job, picture, digest = read
+    task, wanted = network.task, how.wanted
+    if task.kind == "classification":
+        probabilities = found.gather()
+        bar.advance()
+        return lambda: (job, digest, of_classes(probabilities, task))
+    segmented = segment(found, task, how.post, wanted.table, wanted.probabilities, bar.advance)
+
+    def write() -> Outcome:
         try:
-            record.done(job, digest, _write(job, out, image, probabilities, network.task))
+            cleaned = replace(segmented, labels=clean_up(segmented.labels, how.post))
+            return job, digest, write_outputs(job, out, picture, cleaned, task, network.preprocess, wanted)
+        except SegkitError as error:
+            return job, digest, error
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise
-            record.failed(job, f"The mask of {job.source} cannot be written: {error.strerror}.")
-        bar.advance()
-        if count % SAVE_EVERY == 0:
-            record.save()
+            return job, digest, SegkitError(f"The mask of {job.input.source} cannot be written: {error.strerror}.")
 
-
-def _read(path: Path, task: Task) -> tuple[NDArray[Any], tuple[float, ...] | None]:
-    """(C, *S) with as many channels as the model takes, and the spacing of a volume."""
-    if task.dims == 2:
-        return _fit_channels(read_image(path), task.channels, path), None
-    volume = read_volume(path)
-    if len(volume.array) != task.channels:  # modalities are no colours: one is not all of them
-        raise SegkitError(f"{path} has {len(volume.array)} channels; the model takes {task.channels}.")
-    return volume.array, volume.spacing
-
-
-def _fit_channels(image: NDArray[Any], channels: int, path: Path) -> NDArray[Any]:
-    if len(image) == channels:
-        return image
-    if len(image) == 1:
-        return image.repeat(channels, axis=0)
-    if channels == 1 and (image == image[:1]).all():
-        return image[:1]
-    raise SegkitError(f"{path} has {len(image)} channels; the model takes {channels}.")
-
-
-def _write(job: Job, out: Path, image: NDArray[Any], probabilities: NDArray[Any], task: Task) -> dict[str, Any]:
-    """Write what belongs to an input; returns what the record says about it."""
-    if job.mask is None:
-        rounded = probabilities.astype(np.float64).round(6)
-        return {"probabilities": dict(zip(task.classes, rounded.tolist(), strict=True))}
-    labels = labels_of(probabilities, task)
-    if task.dims == 3:
-        write_volume(out / job.mask, labels, like=job.source)
-    else:
-        write_image(out / job.mask, labels * 255 if task.mode == "binary" else labels)
-    if job.overlay is not None:
-        write_image(out / job.overlay, overlay(image, labels, task.classes))
-    name = "voxels" if task.dims == 3 else "pixels"
-    return {name: {label: int((labels == value).sum()) for value, label in enumerate(task.classes)}}
-
-
-def _write_table(path: Path, entries: Mapping[str, Mapping[str, Any]], task: Task) -> None:
-    """All classes and probabilities of a folder, those of earlier calls included."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["file", "slice", "class", *(f"probability_{name}" for name in task.classes), "error"])
-    for key in sorted(entries, key=natural_order):
-        entry = entries[key]
-        if entry["status"] == "failed":
-            writer.writerow([key, "", "", *("" for _ in task.classes), entry["reason"]])
-        if entry["status"] != "done" or set(entry.get("probabilities", ())) != set(task.classes):
-            continue
-        values = np.array([entry["probabilities"][name] for name in task.classes])
-        for number, row in enumerate(values.reshape(len(values), -1).T):
-            best = task.classes[int(row.argmax())]
-            writer.writerow([key, number if values.ndim > 1 else "", best, *row.tolist(), ""])
-    write_text(path, text.getvalue())
+    return write

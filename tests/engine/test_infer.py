@@ -51,7 +51,7 @@ def test_everything_comes_back_in_order_and_size(sizes: list[tuple[int, int]], b
 
     images = [(index, np.zeros((1, *size), np.uint8), None) for index, size in enumerate(sizes)]
     settings = Preprocess(fit, (16, 16), intensity="scale255")  # type: ignore[arg-type]
-    found = list(predict_images(Network(forward, 2, task, settings, batch), images))
+    found = list(predict_images([Network(forward, 2, task, settings, batch)], images))
     assert [(index, probabilities.shape) for index, probabilities in found] == [
         (index, (task.outputs, *size)) for index, size in enumerate(sizes)
     ]
@@ -68,7 +68,7 @@ def test_a_model_that_copies_its_input_marks_the_right_pixels(fit: str, size: tu
         return (images - 0.5) * 20
 
     settings = Preprocess(fit, (64, 64), intensity="scale255")  # type: ignore[arg-type]
-    ((_, probabilities),) = predict_images(Network(copy, 2, BINARY, settings), [(0, image, None)])
+    ((_, probabilities),) = predict_images([Network(copy, 2, BINARY, settings)], [(0, image, None)])
     assert (labels_of(probabilities, BINARY) != (image[0] > 0)).mean() < 0.03
 
 
@@ -78,7 +78,7 @@ def test_logits_that_are_not_finite_are_never_a_mask() -> None:
 
     with pytest.raises(SegkitError, match="not finite"):
         settings = Preprocess("stretch", (4, 4), intensity="none")
-        list(predict_images(Network(broken, 2, BINARY, settings), [(0, np.zeros((1, 4, 4), np.uint8), None)]))
+        list(predict_images([Network(broken, 2, BINARY, settings)], [(0, np.zeros((1, 4, 4), np.uint8), None)]))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -94,7 +94,7 @@ def test_a_volume_comes_back_voxel_by_voxel_from_slices_windows_and_whole(dims: 
         seen.append(batch.shape)
         return batch * 4
 
-    ((_, found),) = predict_images(Network(copy, dims, BINARY, settings, 3), [(0, volume, None)])
+    ((_, found),) = predict_images([Network(copy, dims, BINARY, settings, 3)], [(0, volume, None)])
     assert found[0] == pytest.approx(1 / (1 + np.exp(-4 * volume[0])), abs=1e-5)
     assert all(len(shape) == dims + 2 and shape[0] <= 3 for shape in seen)
     assert fit != "patch" or all(shape[2:] == size for shape in seen)

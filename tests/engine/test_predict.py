@@ -15,7 +15,7 @@ from PIL import Image
 
 from conftest import Command
 from segkit.data.images import read_image, read_mask
-from segkit.engine.jobs import _output_names
+from segkit.engine.jobs import ENDS, _output_names
 
 
 def picture(path: Path, size: tuple[int, int] = (20, 30), mode: str = "RGB") -> Path:
@@ -44,9 +44,10 @@ def test_the_tree_is_mirrored_at_each_images_own_size(segkit: Command, trained: 
     (images / "notes.txt").write_text("not an image")
     done = segkit("predict", trained, images, "--out", out)
     assert done.code == 0, done.err
-    assert files(out) == sorted(["predictions.json", *(str(Path(name).with_suffix(".png")) for name in sizes)])
+    masks = {name: Path(name).with_suffix(".tif" if name.endswith(".tif") else ".png") for name in sizes}
+    assert files(out) == sorted(["predictions.json", *map(str, masks.values())])
     for name, size in sizes.items():
-        mask = read_mask((out / name).with_suffix(".png"))
+        mask = read_mask(out / masks[name])
         assert mask.shape == size and set(np.unique(mask)) <= {0, 255}
     assert "1 file(s) that are no images" in done.err
 
@@ -66,7 +67,7 @@ SUFFIXES = st.lists(st.sampled_from([".png", ".jpg", ".overlay", ".PNG", ".tif"]
     st.lists(st.tuples(NAMES, SUFFIXES).map(lambda pair: pair[0] + pair[1] + ".png"), unique_by=str.casefold, max_size=12)
 )
 def test_no_two_inputs_share_an_output(keys: list[str]) -> None:
-    outputs = [f"{name}{end}" for name in _output_names(keys) for end in (".png", ".overlay.png")]
+    outputs = [f"{name}{end}" for name in _output_names(keys) for end in ENDS]
     assert len({output.casefold() for output in outputs}) == len(outputs)
 
 
@@ -319,4 +320,5 @@ def test_a_volume_of_one_modality_is_not_taken_for_three(segkit: Command, tmp_pa
         nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii.gz")
     assert segkit("predict", tmp_path / "run", tmp_path / "whole.nii.gz", "--out", tmp_path / "a").code == 0
     wrong = segkit("predict", tmp_path / "run", tmp_path / "more.nii.gz", "--out", tmp_path / "b")
-    assert wrong.code == 1 and f"{2 * channels} channels; the model takes {channels}" in wrong.err
+    assert wrong.code == 2 and f"{2 * channels} channel(s); the model takes {channels}" in wrong.err
+    assert not (tmp_path / "b").exists()

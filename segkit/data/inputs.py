@@ -1,0 +1,281 @@
+"""What there is to predict: images, TIFF stacks, NIfTI volumes, DICOM files and series, found and read one way.
+
+Every input has a key, its name below the folder that all inputs have in common; results mirror it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.data.dicom import by_series, is_dicom, spacing_of
+from segkit.data.images import SUFFIXES, is_image, is_tiff, read_image
+from segkit.data.pairing import natural_order
+from segkit.data.volumes import count_pages, is_volume, read_series, read_volume
+from segkit.errors import SegkitError, UsageError
+from segkit.task import Case, Dataset, Task
+
+LISTS = (".txt", ".lst", ".list")
+VOLUMES = (".nii", ".nii.gz", ".hdr")
+COLOURS = {"red", "green", "blue", "gray", "grey"}
+Form = Literal["image", "tiff", "volume", "series"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One thing to predict.
+
+    Args:
+        key: its name below the common folder; unique.
+        files: what it is read from.
+        form: how; a case of a dataset has the form of what comes out of it, image or volume.
+        problem: why it cannot be read, found while listing: a link to nothing, a folder without permission.
+        case: of a dataset, which then reads it.
+    """
+
+    key: str
+    files: tuple[Path, ...]
+    form: Form
+    problem: str = ""
+    case: Case | None = None
+
+    @property
+    def source(self) -> Path:
+        return self.files[0]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An input, read.
+
+    Args:
+        image: (C, *S) in stored units; a volume's axes are closest RAS, a stack's are (H, W, pages).
+        spacing: mm along each axis, where known.
+        affine: (4, 4) voxel to world of a volume, mm.
+        like: the file on whose grid results are written, if it is NIfTI.
+        stack: it is a TIFF of several pages.
+    """
+
+    image: NDArray[Any]
+    spacing: tuple[float, ...] | None = None
+    affine: NDArray[np.float64] | None = None
+    like: Path | None = None
+    stack: bool = False
+
+
+def find_inputs(
+    words: Sequence[str], listed: Sequence[str], skip: Path, marker: str, volumes: bool
+) -> tuple[list[Input], int]:
+    """All inputs below what was typed and listed, each once, in natural order.
+
+    Args:
+        words: files and folders as typed.
+        listed: files and folders of a list; one that does not exist is an input with a problem.
+        skip: a folder that is left out, the one that results go to.
+        marker: folders that hold a file of this name are left out too.
+        volumes: DICOM files of one series are a volume; otherwise each is an image.
+
+    Returns:
+        The inputs, and how many other files were seen.
+
+    Raises:
+        UsageError: a typed name does not exist, or nothing is there to predict.
+    """
+    absent = next((word for word in words if not os.path.lexists(word)), None)
+    if absent is not None:
+        raise UsageError(
+            f"The input {absent} does not exist.", "Give files, folders, a list of them (.txt), or - for stdin."
+        )
+    paths = list(dict.fromkeys(Path(os.path.abspath(word)) for word in (*words, *listed)))  # noqa: PTH100  links stay
+    if not paths:
+        raise UsageError("There is nothing to predict: the list is empty.")
+    if any(path.is_dir() and path.resolve() == skip.resolve() for path in paths):
+        raise UsageError(f"--out {skip} is the input folder itself.", "Choose another --out.")
+    root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
+    found: dict[Path, Input] = {}
+    others = 0
+    for path in paths:
+        if path.is_dir():
+            below, count = _below(path, root, skip, marker, volumes)
+            others += count
+        else:
+            below = [_from_file(path, root)]
+        found |= {entry.source: entry for entry in below if entry.source not in found}
+    if not found:
+        where = ", ".join(map(str, paths[:3]))
+        endings = ", ".join((*SUFFIXES, *VOLUMES))
+        raise UsageError(f"No images below {where} ({others} other files).", f"Their names end in {endings}, or are DICOM.")
+    return sorted(_told_apart(found.values()), key=lambda entry: natural_order(entry.key)), others
+
+
+def inputs_of(dataset: Dataset) -> list[Input]:
+    """The cases of a dataset, each an input whatever number of files it has.
+
+    Raises:
+        UsageError: a case id cannot be a file name.
+    """
+    form: Form = "volume" if dataset.task.dims == 3 else "image"
+    inputs = []
+    for case in dataset.cases:
+        if Path(case.id).is_absolute() or ".." in Path(case.id).parts:
+            raise UsageError(f"The case id {case.id!r} cannot be the name of a result.")
+        files = tuple(path for role, path in case.files.items() if not role.startswith("mask"))
+        inputs.append(Input(case.id, files, form, case.problem, case))
+    return inputs
+
+
+def read_lists(words: Sequence[str], stdin: bytes | None, null: bool) -> tuple[list[str], list[str]]:
+    """Words as typed without the lists among them, and the entries of these. Relative entries start at the working folder.
+
+    Raises:
+        UsageError: a list cannot be read.
+    """
+    plain, listed = [], []
+    for word in words:
+        if word == "-":
+            listed += _entries(stdin or b"", null)
+        elif Path(word).suffix.lower() in LISTS and Path(word).is_file():
+            try:
+                listed += _entries(Path(word).read_bytes(), null)
+            except OSError as error:
+                raise UsageError(f"The list {word} cannot be read: {error.strerror}.") from None
+        else:
+            plain.append(word)
+    return plain, listed
+
+
+def read_input(source: Input, task: Task, dims: int, dataset: Dataset | None = None) -> Picture:
+    """Read an input, with as many channels as a model takes.
+
+    Args:
+        source: what to read.
+        task: of the model.
+        dims: of the network.
+        dataset: that its case belongs to.
+
+    Raises:
+        UsageError: the model cannot take it.
+        SegkitError: it cannot be read.
+    """
+    if source.problem:
+        raise SegkitError(source.problem)
+    picture = _read(source, dataset)
+    if picture.image.ndim - 1 < dims:
+        raise UsageError(f"{source.source} is an image; the model takes volumes.")
+    return replace(picture, image=_fit_channels(picture.image, task, source))
+
+
+def _read(source: Input, dataset: Dataset | None) -> Picture:
+    if source.case is not None:
+        assert dataset is not None
+        try:
+            sample = dataset.read(source.case)
+        except SegkitError:
+            raise
+        except Exception as error:
+            raise SegkitError(f"The case {source.key} cannot be read: {type(error).__name__}: {error}") from error
+        like = next((path for path in source.files if is_volume(path)), None)
+        return Picture(sample.image, sample.spacing, sample.affine, like)
+    path = source.source
+    if source.form == "series":
+        volume = read_series(source.files)
+        return Picture(volume.array, volume.spacing, volume.affine)
+    if source.form == "volume":
+        volume = read_volume(path)
+        return Picture(volume.array, volume.spacing, volume.affine, like=path)
+    if source.form == "tiff" and not is_dicom(path) and count_pages(path) > 1:
+        return Picture(read_volume(path).array, stack=True)
+    return Picture(read_image(path), spacing_of(path) if is_dicom(path) else None)
+
+
+def _fit_channels(image: NDArray[Any], task: Task, source: Input) -> NDArray[Any]:
+    """Gray is shown to a model of colours as gray; modalities are no colours, one is not all of them."""
+    if len(image) == task.channels:
+        return image
+    if len(image) == 1 and set(task.channel_names) <= COLOURS and not (source.form == "volume" and task.dims == 3):
+        return np.broadcast_to(image, (task.channels, *image.shape[1:]))
+    if task.channels == 1 and len(image) == 3 and all(np.array_equal(image[0], other) for other in image[1:]):
+        return image[:1]
+    names = f" ({', '.join(task.channel_names)})" if task.channel_names else ""
+    raise UsageError(
+        f"{source.source} has {len(image)} channel(s); the model takes {task.channels}{names}.",
+        "Files of one case are put together by their dataset's naming: --dataset brats2020, or nnunet for _0000, _0001.",
+    )
+
+
+def _below(folder: Path, root: Path, skip: Path, marker: str, volumes: bool) -> tuple[list[Input], int]:
+    """All inputs of a tree. Links to folders are not followed, so there is no loop; hidden ones are left alone."""
+    found, others = list[Input](), 0
+
+    def unreadable(error: OSError) -> None:
+        path = Path(error.filename)
+        found.append(Input(_key(path, root), (path,), "image", f"The folder {path} cannot be read: {error.strerror}."))
+
+    for place, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not _is_left_alone(Path(place) / name, skip, marker))
+        slices = []
+        for path in sorted(Path(place) / name for name in names if not name.startswith(".")):
+            if _looks_known(path):
+                found.append(_from_file(path, root))
+            elif path.is_file() and is_dicom(path):
+                slices.append(path)
+            else:
+                others += path.suffix.lower() != ".img"  # the other half of a .hdr
+        found += _series(slices, root) if volumes else [Input(_key(path, root), (path,), "image") for path in slices]
+    return found, others
+
+
+def _series(slices: Sequence[Path], root: Path) -> list[Input]:
+    """DICOM files of one folder as volumes: one is named after the folder, several get numbers."""
+    found = by_series(slices)
+    key = _key(slices[0].parent, root) if slices else ""
+    key = slices[0].parent.name if key == "." else key
+    if len(found) < 2:
+        return [Input(key, tuple(files), "series") for files in found.values()]
+    return [Input(f"{key}/series-{number}", tuple(files), "series") for number, files in enumerate(found.values(), start=1)]
+
+
+def _told_apart(inputs: Iterable[Input]) -> Iterator[Input]:
+    """A series is named after its folder, which may be another one's name."""
+    taken: set[str] = set()
+    for entry in inputs:
+        key = next(
+            key for key in itertools.chain([entry.key], (f"{entry.key}-{n}" for n in itertools.count(2))) if key not in taken
+        )
+        taken.add(key)
+        yield replace(entry, key=key)
+
+
+def _from_file(path: Path, root: Path) -> Input:
+    """An input of one file, also where its name says nothing: reading it tells."""
+    problem = ""
+    if not path.is_file():
+        what = "is a link to nothing" if path.is_symlink() else "is no file" if path.exists() else "does not exist"
+        problem = f"{path} {what}."
+    form: Form = "volume" if is_volume(path) else "tiff" if is_tiff(path) else "image"
+    return Input(_key(path, root), (path,), form, problem)
+
+
+def _looks_known(path: Path) -> bool:
+    return is_image(path) or path.name.lower().endswith(VOLUMES)
+
+
+def _is_left_alone(folder: Path, skip: Path, marker: str) -> bool:
+    """Hidden folders, and what this or an earlier call has written."""
+    return folder.name.startswith(".") or folder.resolve() == skip.resolve() or (folder / marker).exists()
+
+
+def _key(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _entries(content: bytes, null: bool) -> list[str]:
+    entries = content.split(b"\0") if null else content.splitlines()
+    return [os.fsdecode(entry) for entry in entries if entry.strip()]
