@@ -184,6 +184,15 @@ def write_history(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(run.history, text.getvalue())
 
 
+def read_cases(run: RunFolder, subset: str) -> list[dict[str, str]]:
+    """The rows of a subset's cases.csv, as `segkit evaluate` wrote them; none where it did not."""
+    path = run.path / subset / "cases.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if not row.get("error")]
+
+
 def manifest(seed: int, fingerprint: Mapping[str, Any], device: str, notes: Sequence[str]) -> dict[str, Any]:
     """What a stranger needs in order to judge and repeat a run."""
     return {

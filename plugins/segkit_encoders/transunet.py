@@ -113,7 +113,7 @@ class HybridEncoder(nn.Module):
         return tokens.transpose(1, 2).unflatten(2, (height, width)), skips[::-1]
 
     def _positions(self, height: int, width: int) -> Tensor:
-        return self.pos_embed if (height, width) == self.grid else _resized(self.pos_embed, self.grid, (height, width))
+        return _resized(self.pos_embed, self.grid, (height, width))  # to the same size nothing changes
 
     def load_pretrained(self, tensors: Mapping[str, Tensor] | None) -> None:
         """Take over weights of timm's network; class token and classifier are left out, positions resized.

@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 
 from segkit import __version__, terminal
-from segkit.cli import benchmark, catalogue, data, evaluate, info, plugins, predict, settings, train
+from segkit.cli import benchmark, catalogue, data, evaluate, export, info, plugins, predict, settings, train
 from segkit.errors import SegkitError
 
 EVERYWHERE = ("--debug", "-q", "--quiet")  # typed before or after the command
 
 app = typer.Typer(
     name="segkit",
-    help="Medical image segmentation: train, evaluate, predict. Try: segkit train --dataset phantom --model resunet",
+    help="Medical image segmentation: train, evaluate, predict, export. Try: segkit train --dataset phantom --model resunet",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("export")(export.export)
 app.command("benchmark")(benchmark.benchmark)
 app.command("models")(catalogue.models)
 app.command("datasets")(catalogue.datasets)

@@ -3,8 +3,8 @@
 OUT/a/x.png                    labels, or 0 and 255 for a binary task, at the image's own size; a TIFF gets a TIFF
 OUT/a/x.nii.gz                 labels on the volume's own grid
 OUT/a/x.overlay.png            the mask over its image; of a volume some slices (--overlay)
-OUT/a/x.probability.png        16 bit, 65535 is 1: of an image with one foreground class (--probabilities)
-OUT/a/x.probabilities.npz      of an image with several: array "probabilities" (classes, H, W); of a TIFF stack
+OUT/a/x.probability.png        16 bit, 65535 is 1: of an image with one foreground class (--probabilities); or .tif
+OUT/a/x.probabilities.npz      of an image with several: array "probabilities" (classes, H, W)
 OUT/a/x.probabilities.nii.gz   of a volume, classes along the fourth axis
 """
 
@@ -100,8 +100,8 @@ def _files(entry: Input, name: str, task: Task, wanted: Wanted) -> dict[str, str
     files = {"mask": f"{name}.{ending}"}
     if wanted.overlay:
         files["overlay"] = f"{name}.overlay.png"
-    if wanted.probabilities and not volume and task.outputs == 1 and entry.form == "image":
-        files["probabilities"] = f"{name}.probability.png"
+    if wanted.probabilities and not volume and task.outputs == 1:
+        files["probabilities"] = f"{name}.probability.{ending}"
     elif wanted.probabilities:
         files["probabilities"] = f"{name}.probabilities." + ("nii.gz" if volume else "npz")
     return files

@@ -65,8 +65,8 @@ def _write_mask(path: Path, labels: NDArray[Any], picture: Picture, task: Task, 
 
 
 def _write_probabilities(path: Path, levels: NDArray[np.uint16], picture: Picture) -> None:
-    if path.suffix == ".png":
-        write_image(path, levels[0])
+    if path.suffix in (".png", ".tif"):
+        (write_pages if picture.stack else write_image)(path, levels[0])
     elif path.suffix == ".npz":
         content = io.BytesIO()
         np.savez_compressed(content, probabilities=levels.astype(np.float32) / LEVELS)

@@ -216,13 +216,13 @@ class ModelContract:
         export.check_format(choice.spec, format)
         task = self.task(choice)
         model, path = build_model(choice, task, task.dims).eval(), tmp_path / f"artefact{FORMATS[format]}"
-        sides = [
-            max(side, 2 * stride)
-            for side, stride in zip(self.images(task).shape[2:], self.strides(choice, task.dims), strict=True)
-        ]
-        export.write(model, self.images(task, *sides), format, path)
-        for batch in (1, 3):
-            images = self.images(task, *sides, batch=batch)
+        strides = self.strides(choice, task.dims)
+        sides = [max(side, 2 * step) for side, step in zip(self.images(task).shape[2:], strides, strict=True)]
+        model, path = build_model(choice, task, task.dims).eval(), tmp_path / f"artefact{FORMATS[format]}"
+        export.save(export.convert(export.fixed_copy(model), self.images(task, *sides), format, strides), path)
+        larger = [side + step * (axis + 1) for axis, (side, step) in enumerate(zip(sides, strides, strict=True))]
+        for batch, size in ((1, larger), (3, sides)):
+            images = self.images(task, *size, batch=batch)
             with torch.inference_mode():
                 expected, found = model(images), _run_artefact(path, format, images)
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
