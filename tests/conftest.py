@@ -91,6 +91,25 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def save_weights(path: Path, model: str, task: Any, preprocess: Any, **options: Any) -> Path:
+    """Weights of a freshly made model, as a training would leave them, without one."""
+    import torch
+
+    from segkit import weights
+    from segkit.config import Choice
+    from segkit.engine.backends import build_model
+    from segkit.options import build
+
+    found = plugins.load().find("models", model)
+    choice = Choice(found, build(found.spec.options, options, "model"))
+    dims = max(dims for dims in found.spec.dims if dims <= task.dims)
+    torch.manual_seed(0)
+    learned = task.learned_by(found.spec.kind)
+    header = weights.header_of(choice, dims, learned, preprocess, {})
+    weights.save(path, build_model(choice, learned, dims).state_dict(), header)
+    return path
+
+
 def history(run: Path) -> list[dict[str, str]]:
     """The rows of a run's history.csv."""
     with (run / "history.csv").open() as file:

@@ -76,17 +76,18 @@ def export(model: nn.Module, header: Header, format: str, path: Path, cases: Seq
         images = torch.zeros(2, header.task.channels, *sizes[-1])
         try:
             program = convert(ready, images, format, None if fixed else header.stride)
+            save(program, temporary, header)
         except Exception as error:  # torch's exporters raise whatever meets them
             words = "" if fixed else " for images of any size"
             raise SegkitError(
                 f"{header.model} cannot be exported as {format}{words}: {_first_line(error)}",
                 "--debug shows more." if fixed else f"Fix the size: --size {','.join(map(str, size))}",
             ) from error
-        save(program, temporary, header)
         parity = _compare(model, temporary, format, header, cases, sizes, half)
         header = replace(header, export={**header.export, "parity": parity.to_dict()})
         if not parity.holds:
-            raise SegkitError(f"The exported file differs from the model: {parity}.", "Nothing was written.")
+            words = "" if fixed else f" Its size may be at fault: --size {','.join(map(str, size))} fixes it."
+            raise SegkitError(f"The exported file differs from the model: {parity}.", f"Nothing was written.{words}")
         save(program, temporary, header)
     return header
 

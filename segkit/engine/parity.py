@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -139,7 +139,7 @@ def made_up(task: Task, settings: Preprocess, dims: int, size: Sequence[int], co
         rough = draw.normal(size=(task.channels, *size))
         smooth = ndimage.gaussian_filter(rough, (0, *(max(1, side / 16) for side in size)))
         stored = (255 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.uint8)
-        found += as_seen(stored, settings, dims, None)
+        found += as_seen(stored, replace(settings, spacing=None), dims, None)
     return found
 
 

@@ -45,12 +45,14 @@ class ModelContract:
     Attributes:
         name: the model's spec name, bare or full.
         options: options it is made with.
+        free_size: formats in which its exported file takes images of any size; the others are made for one.
         size: side of the images it is tried on; a multiple of its stride.
         lr, steps: by which it learns four phantoms by heart.
     """
 
     name: ClassVar[str]
     options: ClassVar[Mapping[str, Any]] = {}
+    free_size: ClassVar[tuple[str, ...]] = tuple(FORMATS)
     size: ClassVar[int] = 32
     lr: ClassVar[float] = 5e-3
     steps: ClassVar[int] = 200
@@ -219,9 +221,10 @@ class ModelContract:
         strides = self.strides(choice, task.dims)
         sides = [max(side, 2 * step) for side, step in zip(self.images(task).shape[2:], strides, strict=True)]
         model, path = build_model(choice, task, task.dims).eval(), tmp_path / f"artefact{FORMATS[format]}"
-        export.save(export.convert(export.fixed_copy(model), self.images(task, *sides), format, strides), path)
+        free = strides if format in self.free_size else None
+        export.save(export.convert(export.fixed_copy(model), self.images(task, *sides), format, free), path)
         larger = [side + step * (axis + 1) for axis, (side, step) in enumerate(zip(sides, strides, strict=True))]
-        for batch, size in ((1, larger), (3, sides)):
+        for batch, size in ((1, larger if free else sides), (3, sides)):
             images = self.images(task, *size, batch=batch)
             with torch.inference_mode():
                 expected, found = model(images), _run_artefact(path, format, images)

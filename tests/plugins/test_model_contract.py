@@ -71,6 +71,7 @@ class TestSemanticFPNWithTheOtherHead(ModelContract):
 
 class TestDeepLabV3Plus(ModelContract):
     name, options, lr = "deeplabv3plus", {"encoder": "test_resnet", "width": 16, "dropout": 0.0}, 2e-3
+    free_size = ("onnx",)  # torch cannot write the padding of timm's AvgPool2dSame, which this small encoder has
 
 
 class TestTransUNet(ModelContract):
