@@ -23,6 +23,8 @@ def read_properties(path: Path) -> dict[str, str]:
     """
     try:
         size = path.stat().st_size
+        if not size:
+            raise ValueError("it is empty")
         with path.open("rb") as file:
             return dict(_pair(file, length) for field, length in _fields(file, size) if field == PROPERTIES)
     except OSError as error:

@@ -102,7 +102,10 @@ def save(path: Path, tensors: Mapping[str, Any], header: Header) -> None:
     # clone: models may share a tensor under two names, which the format does not know
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         save_file(copies, temporary, metadata={KEY: json.dumps(header.to_dict())})
+        temporary.chmod(mode)  # safetensors lets nobody but the owner read
 
 
 def read_header(path: Path) -> Header:
@@ -114,8 +117,9 @@ def read_header(path: Path) -> Header:
     exported = path.suffix == ".onnx"
     metadata = read_properties(path) if exported else _read_metadata(path)
     if KEY not in metadata:
-        what, wanted = ("ONNX", "segkit export --format onnx") if exported else ("safetensors", "Give a model.safetensors.")
-        raise SegkitError(f"{path} may be {what}, but segkit did not write it: its header is missing.", wanted)
+        if exported:
+            raise SegkitError(f"{path} is an ONNX file, but not one that segkit wrote.", "segkit export --format onnx")
+        raise SegkitError(f"{path} is a safetensors file, but not one that segkit wrote.", "Give a model.safetensors.")
     try:
         document = json.loads(metadata[KEY])
         if document["format"] > FORMAT:

@@ -30,6 +30,7 @@ LIGHT = ["segkit"] + [
         "completion",
         "run",
         "weights",
+        "onnxfile",
         "files",
         "terminal",
         "__main__",
@@ -39,8 +40,35 @@ COMMANDS = [f"segkit.cli.{path.stem}" for path in (ROOT / "segkit/cli").glob("*.
 SPECS = [f"{path.parent.name}.plugin" for path in (ROOT / "plugins").glob("segkit_*/plugin.py")]
 ARRAYS = [
     f"segkit.data.{name}"
-    for name in ["images", "pairing", "preprocess", "split", "overlay", "cache", "reading", "volumes", "check"]
-] + [f"segkit.engine.{name}" for name in ["infer", "predict", "evaluate", "stats", "holdout"]]
+    for name in [
+        "images",
+        "pairing",
+        "preprocess",
+        "intensity",
+        "split",
+        "overlay",
+        "outlines",
+        "inputs",
+        "cache",
+        "reading",
+        "volumes",
+        "check",
+    ]
+] + [
+    f"segkit.engine.{name}"
+    for name in [
+        "infer",
+        "windows",
+        "predict",
+        "evaluate",
+        "stats",
+        "holdout",
+        "networks",
+        "onnx_backend",
+        "artefacts",
+        "parity",
+    ]
+]
 
 
 def imported_by(code: str) -> set[str]:

@@ -145,3 +145,8 @@ def test_no_json_crashes_the_header_reader(tmp_path: Path, document: object) -> 
     file.write_bytes(struct.pack("<Q", len(text)) + text)
     with pytest.raises(SegkitError):
         read_header(file)
+
+
+def test_weights_can_be_read_by_whoever_may_read_other_new_files(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    assert (trained / "model.safetensors").stat().st_mode == (tmp_path / "new").stat().st_mode

@@ -269,7 +269,7 @@ def _looks_known(path: Path) -> bool:
 
 def _is_left_alone(folder: Path, skip: Path, marker: str) -> bool:
     """Hidden folders, and what this or an earlier call has written."""
-    return folder.name.startswith(".") or folder.resolve() == skip.resolve() or (folder / marker).exists()
+    return folder.name.startswith(".") or folder.resolve() == skip.resolve() or os.path.lexists(folder / marker)
 
 
 def _key(path: Path, root: Path) -> str:

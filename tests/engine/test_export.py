@@ -338,7 +338,7 @@ def test_an_onnx_file_that_segkit_did_not_write_is_refused(
     onnx.save(model, tmp_path / "foreign.onnx")
     (tmp_path / "text.onnx").write_text("hello")
     (tmp_path / "empty.onnx").touch()
-    for name, part in (("foreign", "segkit did not write it"), ("text", "is no ONNX file"), ("empty", "header is missing")):
+    for name, part in (("foreign", "not one that segkit wrote"), ("text", "is no ONNX file"), ("empty", "is no ONNX file")):
         told = segkit("predict", tmp_path / f"{name}.onnx", pictures, "--out", tmp_path / "out")
         assert told.code == 1 and part in told.err
     told = segkit("predict", exported, pictures, "-o", "model.backend=default.qubit", "--out", tmp_path / "out")
