@@ -35,3 +35,4 @@ bench: setup
 	$(BIN)/python tests/benchmarks/data.py
 	$(BIN)/python tests/benchmarks/memory.py
 	$(BIN)/python tests/benchmarks/quantum.py
+	$(BIN)/python tests/benchmarks/predict.py

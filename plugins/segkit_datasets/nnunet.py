@@ -54,13 +54,14 @@ class Labels:
 
 
 def open_nnunet(root: Path, options: NoOptions, labelled: bool = True) -> Dataset:
-    """Open imagesTr/ and labelsTr/ (unlabelled: imagesTs/ too).
+    """Open imagesTr/ and labelsTr/ (unlabelled: imagesTs/ too, or a folder that holds the images themselves).
 
     Raises:
         UsageError: they are not there.
         SegkitError: dataset.json is damaged.
     """
     folders = [root / name for name in (("imagesTr",) if labelled else ("imagesTr", "imagesTs")) if (root / name).is_dir()]
+    folders = folders or ([] if labelled else [root])
     images = {name: files for folder in folders for name, files in _by_case(folder).items()}
     masks = {_stem(path): path for path in _files(root / "labelsTr")} if labelled else {}
     paired = {name: files for name, files in images.items() if name in masks or not labelled}

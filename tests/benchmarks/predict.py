@@ -54,8 +54,6 @@ def photographs(folder: Path, count: int) -> None:
 
 def speed(folder: Path, count: int) -> None:
     """(a) The command on a folder, start-up left out, beside the network alone on tensors that are ready."""
-    import torch
-
     from segkit.engine.networks import load_networks
 
     run, images = folder / "wide", folder / "photographs"
@@ -75,9 +73,7 @@ def speed(folder: Path, count: int) -> None:
         command.append((count - 1) / (taken - start_up))
     ours, alone = statistics.median(command), statistics.median(bare)
     print(f"(a) {count} JPEGs of {SIDE} x {SIDE}, unet of width 32: {ours / alone:.3f} of the bare network")
-    print(
-        f"    {ours:.2f} images/s, the network alone {alone:.2f}; start-up {start_up:.2f} s; {torch.get_num_threads()} threads"
-    )
+    print(f"    {ours:.2f} images/s, the network alone {alone:.2f}; start-up {start_up:.2f} s")
 
 
 def runtimes(folder: Path) -> None:
@@ -99,9 +95,7 @@ def runtimes(folder: Path) -> None:
                 network.forward(batch)
                 own += [time.perf_counter() - started] if turn else []
         torch_time, onnx_time = (statistics.median(own) for own in seconds)
-        print(
-            f"(b) {name}: onnxruntime takes {onnx_time / torch_time:.2f} of torch's time ({onnx_time:.3f} s, {torch_time:.3f} s)"
-        )
+        print(f"(b) {name}: onnxruntime takes {onnx_time / torch_time:.2f} of torch's {torch_time:.3f} s")
 
 
 def start(folder: Path) -> None:

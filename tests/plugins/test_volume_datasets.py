@@ -227,3 +227,12 @@ def test_a_3d_phantom_is_learned(segkit: Command, tmp_path: Path) -> None:
     assert segkit(*words, "--out", tmp_path / "run").code == 0
     document = json.loads(segkit("evaluate", tmp_path / "run", "--json").out)
     assert document["figures"]["per_case"]["dice"]["mean"] > 0.8
+
+
+def test_nnunets_naming_is_understood_in_any_folder_of_images_to_predict(tmp_path: Path) -> None:
+    shutil.move(synth("nnunet", tmp_path / "data", 2) / "imagesTr", tmp_path / "new")
+    dataset = opened("nnunet", tmp_path / "new", labelled=False)
+    assert [(case.id, len(case.files)) for case in dataset.cases] == [("case_000", 2), ("case_001", 2)]
+    assert dataset.read(dataset.cases[0]).image.shape[0] == dataset.task.channels == 2
+    with pytest.raises(UsageError):
+        opened("nnunet", tmp_path / "new")
