@@ -9,7 +9,7 @@ import typer
 
 
 def evaluate(
-    what: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors file.")],
+    what: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported model.onnx.")],
     subset: Annotated[str, typer.Option(help="train, val, test, or all (which holds training data).")] = "test",
     dataset: Annotated[str | None, typer.Option(help="Another dataset than the run's own.")] = None,
     data_dir: Annotated[str | None, typer.Option(help="Where the data lies, if not where it lay in training.")] = None,

@@ -11,7 +11,7 @@ from segkit.cli.output import print_json, print_table
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors file.")],
+    file: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported model.onnx.")],
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show the header of a weights file: model, options, classes, preprocessing, validation results."""

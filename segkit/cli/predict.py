@@ -125,5 +125,5 @@ def _inputs(
     names, listed = read_lists(typed, stdin, null)
     inputs, others = find_inputs(names, listed, out, RECORD, volumes=task.dims == 3)
     if others:
-        terminal.say(f"{others} file(s) that are no images are left alone.")
+        terminal.say(f"{others} file(s) that are no images, or hidden, are left alone.")
     return inputs, None

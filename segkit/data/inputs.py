@@ -221,8 +221,10 @@ def _below(folder: Path, root: Path, skip: Path, marker: str, volumes: bool) -> 
     for place, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not _is_left_alone(Path(place) / name, skip, marker))
         slices = []
-        for path in sorted(Path(place) / name for name in names if not name.startswith(".")):
-            if _looks_known(path):
+        for path in sorted(Path(place) / name for name in names):
+            if path.name.startswith("."):
+                others += 1
+            elif _looks_known(path):
                 found.append(_from_file(path, root))
             elif path.is_file() and is_dicom(path):
                 slices.append(path)

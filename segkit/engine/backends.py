@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from segkit import plugins, terminal
 from segkit.config import Choice
-from segkit.engine.infer import Network, padded_size
+from segkit.engine.infer import PIXELS, Network, padded_size
 from segkit.errors import SegkitError, UsageError, did_you_mean
 from segkit.options import build, fields_of
 from segkit.specs import ModelSpec
@@ -82,8 +82,10 @@ def check_runtime(spec: ModelSpec, changes: Mapping[str, Any]) -> None:
 def load_network(path: Path, device: str, batch_size: int | None, changes: Mapping[str, Any] | None = None) -> Network:
     """The network of a weights file, ready for inference on a device; `changes` as in `load_model`."""
     header, spec, model = load_model(path, changes)
-    runner = Runner(header, spec, model, choose_device(device))
-    return Network(runner.forward, header.dims, header.task, header.preprocess, batch_size)
+    place = choose_device(device)
+    runner = Runner(header, spec, model, place)
+    pixels = PIXELS["cpu" if place.type == "cpu" else "gpu"]
+    return Network(runner.forward, header.dims, header.task, header.preprocess, batch_size, pixels)
 
 
 class Runner:

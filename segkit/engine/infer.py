@@ -40,7 +40,7 @@ Item = TypeVar("Item")
 
 THRESHOLD = 0.5  # a probability must be above it
 BATCH = 8  # images, slices or windows at a time, where nothing else is asked for, and
-PIXELS = 8 * 512 * 512  # at most so many of them together
+PIXELS = {"cpu": 256**2, "gpu": 8 * 512**2}  # together; measured on CPUs: larger batches take longer per image
 WHOLE = {2: 1536**2, 3: 128**3}  # what fit = native shows at once, in pixels
 TILE = {2: 1024, 3: 128}  # and the side of its windows beyond
 HELD = 256_000_000  # bytes of images that wait for their batch
@@ -56,6 +56,7 @@ class Network:
         task: of the data.
         preprocess: complete record.
         batch_size: images, slices or windows at a time; None: up to `BATCH`, fewer if they are large.
+        pixels: that make a batch in that case, see `PIXELS`.
     """
 
     forward: Forward
@@ -63,10 +64,11 @@ class Network:
     task: Task
     preprocess: Preprocess
     batch_size: int | None = None
+    pixels: int = PIXELS["gpu"]
 
     def at_once(self, pixels: int) -> int:
         """How many images of so many pixels make a batch."""
-        return self.batch_size or max(1, min(BATCH, PIXELS // pixels))
+        return self.batch_size or max(1, min(BATCH, self.pixels // pixels))
 
     def window(self, shape: Sequence[int]) -> tuple[int, ...] | None:
         """The window through which it sees an image of this size on its grid; None: it sees it whole."""

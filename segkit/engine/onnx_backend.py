@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.engine.infer import Network, padded_size
+from segkit.engine.infer import PIXELS, Network, padded_size
 from segkit.errors import SegkitError, UsageError
 from segkit.weights import Header, read_header
 
@@ -28,7 +28,8 @@ def load_onnx(path: Path, device: str, batch_size: int | None) -> Network:
     def forward(batch: Floats) -> Floats:
         return run_session(session, batch, header)
 
-    return Network(forward, header.dims, header.task, header.preprocess, batch_size)
+    pixels = PIXELS["gpu" if "CUDAExecutionProvider" in session.get_providers() else "cpu"]
+    return Network(forward, header.dims, header.task, header.preprocess, batch_size, pixels)
 
 
 def open_session(path: Path, device: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from segkit import __version__, terminal
 from segkit.engine.jobs import RECORD, Job
 from segkit.errors import UsageError
-from segkit.files import write_json
+from segkit.files import alone_in, write_json
 
 SHARE = 20  # between two writings pass at least so many times what one takes
 
@@ -72,8 +72,10 @@ class Record:
     def save(self) -> None:
         """Write our entries beside those that another call may have written meanwhile."""
         started = time.monotonic()
-        self.entries = _read_record(self.out) | {key: self.entries[key] for key in self.ours}
-        write_json(self.out / RECORD, {"format": 1, "segkit": __version__, "files": self.entries})
+        self.out.mkdir(parents=True, exist_ok=True)
+        with alone_in(self.out):
+            self.entries = _read_record(self.out) | {key: self.entries[key] for key in self.ours}
+            write_json(self.out / RECORD, {"format": 1, "segkit": __version__, "files": self.entries})
         now = time.monotonic()
         self._next_save = now + max(1.0, SHARE * (now - started))
 

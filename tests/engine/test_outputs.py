@@ -441,3 +441,20 @@ def test_real_drive_images_come_out_as_tiff_of_their_size(segkit: Command, train
     assert segkit("predict", trained, folder, "--out", tmp_path / "out", "--polygons", "--table").code == 0
     masks = sorted((tmp_path / "out").glob("*.tif"))
     assert masks and all(read_mask(mask).shape == (584, 565) for mask in masks)
+
+
+def test_two_calls_that_finish_at_once_lose_no_record(tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from segkit.data.inputs import Input
+from segkit.engine.jobs import Job
+from segkit.engine.record import Record
+for number in range(60):
+    key = f"{sys.argv[1]}-{number}"
+    record = Record(Path(sys.argv[2]), {})
+    record.begin([Job(Input(key, (Path(key),), "image"), {})])
+"""
+    running = [subprocess.Popen([sys.executable, "-c", program, name, str(tmp_path / "out")]) for name in "abc"]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert len(record(tmp_path / "out")) == 180
