@@ -68,7 +68,9 @@ def synthesize(out: Path, cases: int, seed: int) -> None:
 
 
 def _find_patients(root: Path) -> list[Path]:
-    """The patients' folders in root, its subsets, or one folder deeper."""
+    """The patients' folders in root, its subsets, or one folder deeper; or root itself, if it is one."""
+    if PATIENT.fullmatch(root.name):
+        return [root]
     level = [root]
     for _ in range(3):
         found = [

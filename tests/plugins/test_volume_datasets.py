@@ -236,3 +236,9 @@ def test_nnunets_naming_is_understood_in_any_folder_of_images_to_predict(tmp_pat
     assert dataset.read(dataset.cases[0]).image.shape[0] == dataset.task.channels == 2
     with pytest.raises(UsageError):
         opened("nnunet", tmp_path / "new")
+
+
+def test_the_folder_of_one_acdc_patient_is_a_dataset(tmp_path: Path) -> None:
+    root = synth("acdc", tmp_path, 4)
+    cases = opened("acdc", root / "training" / "patient001", labelled=False).cases
+    assert [case.group for case in cases] == ["patient001"] * 2
