@@ -99,14 +99,20 @@ class View:
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image, read and made ready for each network: (C, *S) in stored units, and its views."""
+    """An image, read and made ready for each network.
 
-    image: NDArray[Any]
+    Args:
+        image: (C, *S) in stored units; None where no network needs it any more.
+        views: one for each network.
+    """
+
+    image: NDArray[Any] | None
     views: tuple[View, ...]
 
     @property
     def bytes(self) -> int:
-        return self.image.nbytes + sum(view.grid.nbytes for view in self.views if view.grid is not None)
+        grids = sum(view.grid.nbytes for view in self.views if view.grid is not None)
+        return grids + (self.image.nbytes if self.image is not None else 0)
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,8 @@ def prepare(networks: Sequence[Network], image: NDArray[Any], spacing: Spacing) 
     Raises:
         SegkitError: its preprocessing needs a spacing, or other channels.
     """
-    return Prepared(image, tuple(_view(network, image, spacing) for network in networks))
+    views = tuple(_view(network, image, spacing) for network in networks)
+    return Prepared(image if any(view.grid is None for view in views) else None, views)
 
 
 def _view(network: Network, image: NDArray[Any], spacing: Spacing) -> View:
@@ -199,7 +206,7 @@ def _together(networks: Sequence[Network], group: Sequence[tuple[Item, Prepared]
             slices = () if geometries[0].slice_axis is None else (geometries[0].source[axis],)
             yield item, Found((task.outputs, *slices), 0, _mean(members, 0))
         else:
-            yield item, Found((task.outputs, *prepared.image.shape[1:]), axis, _mean(members, axis))
+            yield item, Found((task.outputs, *geometries[0].source), axis, _mean(members, axis))
 
 
 def _wholes(network: Network, views: Sequence[View]) -> dict[int, Floats]:
@@ -215,10 +222,11 @@ def _wholes(network: Network, views: Sequence[View]) -> dict[int, Floats]:
     return logits
 
 
-def _bands(network: Network, image: NDArray[Any], view: View, whole: Floats | None, axis: int) -> Iterator[Band]:
+def _bands(network: Network, image: NDArray[Any] | None, view: View, whole: Floats | None, axis: int) -> Iterator[Band]:
     """Probabilities of one network in bands along `axis` of the image; of a classification all at once."""
     task, geometry = network.task, view.geometry
     if geometry.slice_axis is not None:
+        assert image is not None, "prepare kept it"
         bands = _sliced(network, image, view)
         if task.kind == "classification" or geometry.slice_axis != axis:
             parts = [part for _, _, part in bands]
@@ -237,6 +245,7 @@ def _bands(network: Network, image: NDArray[Any], view: View, whole: Floats | No
     def crop(box: tuple[slice, ...]) -> Floats:
         if grid is not None:
             return grid[(slice(None), *box)]
+        assert image is not None, "prepare kept it"
         return view.intensity.within(box)(image[(slice(None), *box)])
 
     seen = (

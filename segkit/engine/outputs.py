@@ -37,9 +37,8 @@ def write_outputs(
         write_image(out / job.files["overlay"], drawn)
     if segmented.probabilities is not None:
         _write_probabilities(out / job.files["probabilities"], segmented.probabilities, picture)
-    counts = np.bincount(labels.ravel(), minlength=len(task.classes))
     unit = "voxels" if labels.ndim == 3 else "pixels"
-    found: dict[str, Any] = {unit: {name: int(count) for name, count in zip(task.classes, counts, strict=True)}}
+    found: dict[str, Any] = {unit: {name: int(np.count_nonzero(labels == value)) for value, name in enumerate(task.classes)}}
     if wanted.table:
         found["measures"] = measure(segmented, task, picture.spacing, picture.affine)
     return found

@@ -154,14 +154,16 @@ def _run(networks: Sequence[Network], jobs: Sequence[Job], out: Path, record: Re
     def read() -> Iterator[tuple[Read | tuple[Job, SegkitError], Prepared | None]]:
         for job in jobs:
             try:
-                picture = read_input(job.input, task, networks[0].dims, how.dataset)
-                prepared = prepare(networks, picture.image, picture.spacing)
+                yield made_ready(job)
             except SegkitError as error:
                 yield (job, error), None
-                continue
-            if "overlay" not in job.files:  # the gray values are not needed any more
-                picture = replace(picture, image=np.empty(0))
-            yield (job, picture, digest_of(job.input.files)), prepared
+
+    def made_ready(job: Job) -> tuple[Read, Prepared]:
+        picture = read_input(job.input, task, networks[0].dims, how.dataset)
+        prepared = prepare(networks, picture.image, picture.spacing)
+        if "overlay" not in job.files:  # the gray values are not needed any more
+            picture = replace(picture, image=np.empty(0))
+        return (job, picture, digest_of(job.input.files)), prepared
 
     def readable() -> Iterator[tuple[Read, Prepared]]:
         for found, prepared in ahead(read(), lambda item: item[1].bytes if item[1] else 0):

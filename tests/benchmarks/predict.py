@@ -34,9 +34,9 @@ def segkit(*words: str | Path) -> float:
 
 
 def peak(*words: str | Path) -> int:
-    """The largest resident size of a command, bytes."""
-    program = "import resource, sys\nfrom segkit.cli.app import run\nassert run(sys.argv[1:]) == 0\n"
-    program += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    """The largest resident size of a command, bytes (VmHWM: ru_maxrss would also count this process before the exec)."""
+    program = "import re, sys\nfrom segkit.cli.app import run\nassert run(sys.argv[1:]) == 0\n"
+    program += "print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) * 1024)"
     done = subprocess.run(
         [sys.executable, "-c", program, "-q", *map(str, words)], capture_output=True, text=True, check=True
     )
