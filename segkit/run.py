@@ -4,6 +4,7 @@ run.toml            every value resolved; `segkit train --config run.toml` repea
 manifest.json       versions, git, hardware, seed, fingerprint of the data, notes
 split.json          case ids by subset
 history.csv         one row per epoch
+resume/state.pt     all that `segkit train --resume RUN` needs; the other files can be rebuilt from it
 model.safetensors   the best weights
 test/ val/ train/   what `segkit evaluate` wrote
 """
@@ -58,6 +59,10 @@ class RunFolder:
         return self.path / "history.csv"
 
     @property
+    def state(self) -> Path:
+        return self.path / "resume" / "state.pt"
+
+    @property
     def weights(self) -> Path:
         return self.path / "model.safetensors"
 
@@ -88,9 +93,11 @@ def _numbered(folder: Path, name: str) -> RunFolder:
 
 def discard(run: RunFolder) -> None:
     """Take away a run of which nothing of use came, so that its name is free again; other people's files stay."""
-    for path in (run.config, run.manifest, run.split, run.history):
+    for path in (run.config, run.manifest, run.split, run.history, run.state):
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it is not empty
+        run.state.parent.rmdir()
+    with contextlib.suppress(OSError):
         run.path.rmdir()
 
 
@@ -153,18 +160,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not TOML: {error}.") from None
 
 
-def write_config(run: RunFolder, document: Mapping[str, Any]) -> None:
+def write_record(run: RunFolder, record: Mapping[str, Any]) -> None:
+    """run.toml, split.json and manifest.json, from what they hold: "config", "split", "manifest"."""
     import tomli_w
 
-    write_text(run.config, tomli_w.dumps(document))
-
-
-def write_manifest(run: RunFolder, document: Mapping[str, Any]) -> None:
-    write_json(run.manifest, document)
-
-
-def write_split(run: RunFolder, subsets: Mapping[str, Sequence[str]]) -> None:
-    write_json(run.split, {name: list(ids) for name, ids in subsets.items()})
+    write_text(run.config, tomli_w.dumps(record["config"]))
+    write_json(run.split, record["split"])
+    write_json(run.manifest, record["manifest"])
 
 
 def read_split(run: RunFolder) -> dict[str, list[str]]:

@@ -74,12 +74,29 @@ class Train:
     epochs: int = option(100, "passes over the training cases", minimum=1)
     batch_size: int = option(8, "cases per step", minimum=1)
     lr: float = option(1e-3, "learning rate", minimum=0)
-    optimizer: Literal["adam", "adamw"] = option("adamw", "optimiser")
-    weight_decay: float = option(1e-4, "decoupled for adamw, L2 for adam", minimum=0)
-    schedule: Literal["plateau", "none"] = option("plateau", "plateau: lower the rate when monitor stops improving")
+    optimizer: Literal["adam", "adamw", "sgd"] = option("adamw", "optimiser")
+    weight_decay: float = option(1e-4, "decoupled for adamw, L2 for adam and sgd", minimum=0)
+    eps: float = option(1e-8, "of adam and adamw; Keras has 1e-7", minimum=0)
+    momentum: float = option(0.9, "of sgd", minimum=0, maximum=1)
+    nesterov: bool = option(False, "of sgd")
+    schedule: Literal["plateau", "cosine", "poly", "one-cycle", "step", "none"] = option(
+        "plateau", "of the learning rate; plateau: lower it when monitor stops improving"
+    )
     plateau_factor: float = option(0.3, "what the rate is multiplied by", minimum=0, maximum=0.99)
     plateau_patience: int = option(10, "epochs without improvement before that", minimum=0)
+    min_delta: float = option(1e-4, "a smaller change of monitor is no improvement for plateau", minimum=0)
+    poly_power: float = option(0.9, "of schedule=poly", minimum=0)
+    step_every: int = option(30, "epochs, of schedule=step", minimum=1)
+    step_factor: float = option(0.1, "of schedule=step", minimum=0, maximum=1)
+    warmup: float = option(0.0, "epochs in which the rate rises to lr, step by step", minimum=0)
     min_lr: float = option(1e-6, "the rate is not lowered below this", minimum=0)
+    accumulate: int = option(1, "batches whose gradients are added up for one step", minimum=1)
+    clip: float = option(0.0, "largest norm of the gradient; 0: as it is", minimum=0)
+    ema: float = option(
+        0.0, "keep a moving average of the weights with this decay and use it; 0: no", minimum=0, maximum=0.99999
+    )
+    max_time: float = option(0.0, "minutes after which training ends with the epoch; 0: no limit", minimum=0)
+    save_minutes: float = option(30.0, "minutes between two saves within an epoch; 0: at its end only", minimum=0)
     patience: int = option(30, "epochs without improvement before training stops; 0: never", minimum=0)
     monitor: Literal["loss", "dice"] = option(
         "loss", "validation value that decides best weights, plateau, stopping (dice of a classification is its F1)"

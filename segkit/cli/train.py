@@ -11,6 +11,9 @@ from segkit.options import fields_of, in_words
 from segkit.settings import SECTIONS
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
+CHANGEABLE = tuple(
+    ("train", key) for key in ("epochs", "workers", "device", "patience", "max_time", "save_minutes")
+)  # by --resume
 METAVARS = {"whole number": "N", "number": "X", "text": "TEXT"}
 
 
@@ -58,6 +61,9 @@ def train(
     recipe: Annotated[
         str | None, typer.Option(help="Start from a recipe; 'segkit recipes' lists them.", rich_help_panel=RUN)
     ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run where it was interrupted.", rich_help_panel=RUN)
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("-o", metavar="SECTION.KEY=VALUE", help="Any other setting.", rich_help_panel=RUN),
@@ -69,19 +75,68 @@ def train(
     -o sets anything else, for instance -o model.width=32 -o preprocess.size=256,192 -o train.weight_decay=0;
     'segkit settings', 'segkit models NAME', 'segkit losses NAME' and 'segkit datasets NAME' list what there is.
     """
-    flags = {key: value for key, value in locals().items() if key not in ("out", "config", "recipe", "option", "json")}
-    start(flags, option or [], out, config, recipe, json)
+    flags = {
+        key: value for key, value in locals().items() if key not in ("out", "config", "recipe", "resume", "option", "json")
+    }
+    if resume is not None:
+        go_on(resume, flags, option or [], {"out": out, "config": config, "recipe": recipe}, json)
+    else:
+        start(flags, option or [], out, config, recipe, json)
 
 
 def start(
     flags: dict[str, Any], assignments: list[str], out: Path | None, base: Path | None, recipe: str | None, json: bool
 ) -> None:
-    from segkit import completion, plugins, terminal
+    """A new run."""
     from segkit import config as configs
-    from segkit.cli.output import print_json
+    from segkit import plugins
 
     catalogue = plugins.load()
     values = configs.gather(_base(base, recipe, catalogue), flags, assignments)
+    config, dataset = _complete(values, catalogue)
+
+    from segkit.engine.train import train as run_training
+
+    _train(lambda: run_training(config, dataset, out), json)
+
+
+def go_on(run: Path, flags: dict[str, Any], assignments: list[str], others: dict[str, Any], json: bool) -> None:
+    """The rest of a run that was interrupted."""
+    from segkit import config as configs
+    from segkit import plugins, terminal
+    from segkit import run as runs
+    from segkit.errors import UsageError
+
+    wrong = [f"--{name}" for name, value in others.items() if value is not None]
+    typed = configs.gather({}, flags, assignments)
+    wrong += [f"{section}.{key}" for section, own in typed.items() for key in own if (section, key) not in CHANGEABLE]
+    if wrong:
+        allowed = ", ".join(
+            f"--{key.replace('_', '-')}" if key in flags else f"-o {section}.{key}" for section, key in CHANGEABLE
+        )
+        raise UsageError(f"--resume keeps the settings of the run; {wrong[0]} cannot change.", f"These may: {allowed}.")
+    folder = runs.find(run)
+    if folder is None:
+        raise UsageError(f"{run} is no run folder.", "segkit train --resume RUN")
+
+    from segkit.engine import state as states
+    from segkit.engine.optimisers import BY_LENGTH
+    from segkit.engine.train import resume as resume_training
+
+    document = states.load(folder)
+    before = document["record"]["config"]
+    catalogue = plugins.load()
+    config, dataset = _complete(configs.gather(before, flags, assignments), catalogue)
+    if config.train.epochs != before["train"]["epochs"] and config.train.schedule in BY_LENGTH:
+        terminal.notice(f"{config.train.epochs} epochs make another {config.train.schedule} schedule from here on.")
+    _train(lambda: resume_training(config, dataset, folder, document), json)
+
+
+def _complete(values: Any, catalogue: Any) -> tuple[Any, Any]:
+    """The complete record and the opened dataset, said in words."""
+    from segkit import completion, terminal
+    from segkit import config as configs
+
     config = configs.resolve(values, catalogue)
     for choice in (config.dataset, config.model):
         for hidden in catalogue.shadowed(choice.spec.group, choice.found):
@@ -92,15 +147,22 @@ def start(
     config = completion.complete(config, dataset, catalogue)
 
     from segkit.engine.encoder import fill_statistics
-    from segkit.engine.train import train as run_training
 
     config = fill_statistics(config, dataset.task.channels)
     terminal.say(completion.summary(config))
     for note in completion.notes(config):
         terminal.notice(note)
+    return config, dataset
+
+
+def _train(training: Any, json: bool) -> None:
+    """Run a training and say how it ended."""
+    from segkit import terminal
+    from segkit.cli.output import print_json
+
     try:
         with terminal.results_only():
-            outcome = run_training(config, dataset, out)
+            outcome = training()
     except KeyboardInterrupt:
         terminal.notice("interrupted before the first step; what was prepared stays in the cache.")
         raise typer.Exit(130) from None
@@ -111,12 +173,13 @@ def start(
         f"{key} {value:.3f}" for key, value in outcome.best.items() if key in ("val_loss", "val_dice", "val_f1")
     )
     terminal.say(
-        f"{'Interrupted' if outcome.interrupted else 'Done'} after {outcome.epochs} epochs, {outcome.seconds:.0f} s. "
+        f"{'Interrupted' if outcome.stopped else 'Done'} after {outcome.epochs} epochs, {outcome.seconds:.0f} s. "
         f"Weights of epoch {outcome.best_epoch}{f' ({best})' if best else ''}: {shown}/model.safetensors"
     )
+    if outcome.stopped:
+        terminal.say(f"Go on: segkit train --resume {shown}")
+        raise typer.Exit(outcome.stopped)
     terminal.say(f"Next: segkit evaluate {shown}   or   segkit predict {shown} IMAGES --out DIR")
-    if outcome.interrupted:
-        raise typer.Exit(130)
 
 
 def _base(base: Path | None, recipe: str | None, catalogue: Any) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Order(Sampler[list[Index]]):
     def __init__(self, count: int, batch_size: int, seed: int | None) -> None:
         self.count, self.batch_size, self.seed = count, batch_size, seed
         self.epoch = 0
+        self.start = 0  # batches of the epoch that are done already
 
     def __iter__(self) -> Iterator[list[Index]]:
         indices = list(range(self.count))
@@ -50,7 +51,7 @@ class Order(Sampler[list[Index]]):
         batches = [indices[start : start + self.batch_size] for start in range(0, self.count, self.batch_size)]
         if self.batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [batches[-2] + batches[-1]]
-        return iter([[(index, self.epoch) for index in batch] for batch in batches])
+        return iter([[(index, self.epoch) for index in batch] for batch in batches[self.start :]])
 
     def __len__(self) -> int:
         full, rest = divmod(self.count, self.batch_size)

@@ -1,0 +1,102 @@
+"""Optimisers, and how their learning rate changes: by epochs, except one-cycle and warm-up, which go by steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from segkit.errors import SegkitError
+from segkit.settings import Train
+
+BY_LENGTH = ("cosine", "poly", "one-cycle")  # what these do depends on the number of epochs
+
+
+def build_optimizer(model: nn.Module, settings: Train, fused: bool) -> torch.optim.Optimizer:
+    """Over what the model lets train.
+
+    Raises:
+        SegkitError: there is nothing to train.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise SegkitError("The model has no parameters to train.", "Choose another --model.")
+    shared: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": fused or None}
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(trainable, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
+    kinds: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    optimizer: torch.optim.Optimizer = kinds[settings.optimizer](trainable, eps=settings.eps, **shared)
+    return optimizer
+
+
+class Schedule:
+    """The learning rate of each step, set before it: warm-up, then what `schedule` says.
+
+    cosine     from lr to min_lr over all epochs, half a wave (Loshchilov 2017, without restarts)
+    poly       lr (1 - t)^poly_power, t the share of the training that is done (Chen 2018)
+    one-cycle  up to lr in the first 30 %, then down to lr / 250,000, both along half a wave (Smith 2018, torch's form)
+    step       times step_factor after every step_every epochs
+    plateau    times plateau_factor where the monitored value has not improved by min_delta for more than plateau_patience
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, settings: Train, steps: int, validated: bool) -> None:
+        """Args: the optimiser, its settings, steps in an epoch, and whether there is a value to monitor."""
+        self.optimizer, self.settings, self.steps = optimizer, settings, steps
+        self.kind = settings.schedule if validated or settings.schedule != "plateau" else "none"
+        self.factor = 1.0  # of the plateau
+        self.best, self.waited = math.inf, 0
+
+    def before(self, epoch: int, step: int) -> float:
+        """Set the rate for a step (both counted from 0); returns it."""
+        settings, done = self.settings, epoch + step / self.steps
+        rate = self._rate(epoch, done)
+        if done < settings.warmup:
+            rate *= (epoch * self.steps + step + 1) / (settings.warmup * self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def after(self, value: float) -> None:
+        """Hear of an epoch's monitored value; smaller is better."""
+        if self.kind != "plateau":
+            return
+        if value < self.best - self.settings.min_delta:
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited > self.settings.plateau_patience:
+            self.factor, self.waited = self.factor * self.settings.plateau_factor, 0
+
+    def state(self) -> dict[str, float]:
+        return {"factor": self.factor, "best": self.best, "waited": self.waited}
+
+    def load(self, state: dict[str, float]) -> None:
+        self.factor, self.best, self.waited = state["factor"], state["best"], int(state["waited"])
+
+    def _rate(self, epoch: int, done: float) -> float:
+        settings = self.settings
+        share = min(1.0, max(0.0, (done - settings.warmup) / max(settings.epochs - settings.warmup, 1e-9)))
+        if self.kind == "cosine":
+            return settings.min_lr + (settings.lr - settings.min_lr) * (1 + math.cos(math.pi * share)) / 2
+        if self.kind == "poly":
+            return max(settings.min_lr, settings.lr * (1 - share) ** settings.poly_power)
+        if self.kind == "one-cycle":
+            return _one_cycle(settings.lr, share, settings.epochs * self.steps)
+        if self.kind == "step":
+            return max(settings.min_lr, float(settings.lr * settings.step_factor ** (epoch // settings.step_every)))
+        return max(min(settings.min_lr, settings.lr), settings.lr * self.factor)
+
+
+def _one_cycle(lr: float, share: float, steps: int) -> float:
+    """torch's OneCycleLR with its defaults, at a share of the steps."""
+    step, rise = share * steps, max(0.3 * steps - 1, 1e-9)
+    low, final = lr / 25, lr / 25 / 1e4
+    if step <= rise:
+        return _wave(low, lr, step / rise)
+    return _wave(lr, final, min(1.0, (step - rise) / max(steps - 1 - rise, 1e-9)))
+
+
+def _wave(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
