@@ -162,6 +162,8 @@ def prepare(networks: Sequence[Network], image: NDArray[Any], spacing: Spacing) 
 
 def _view(network: Network, image: NDArray[Any], spacing: Spacing) -> View:
     settings = network.preprocess
+    if network.task.dims < image.ndim - 1:  # trained on images: each slice is one
+        settings = replace(settings, intensity_per="slice")
     geometry = geometry_of(image.shape[1:], settings, network.dims, spacing)
     intensity = intensity_of(image, settings, geometry.slice_axis)
     in_parts = geometry.slice_axis is not None
