@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.engine.infer import Found, labels_of, rows
+from segkit.engine.infer import Found, rows
+from segkit.engine.labels import labels_of
 from segkit.errors import UsageError, did_you_mean
 from segkit.task import Task
 

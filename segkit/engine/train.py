@@ -43,7 +43,8 @@ from segkit.engine.backends import (
 )
 from segkit.engine.checkpointing import checkpoint_blocks
 from segkit.engine.evaluate import build_metrics
-from segkit.engine.infer import Network, labels_of, logits_of, presence_of, probabilities_of
+from segkit.engine.infer import Network, logits_of
+from segkit.engine.labels import labels_of, presence_of, probabilities_of
 from segkit.engine.pretrained import start_from
 from segkit.engine.stats import CaseScore, aggregate, is_detail, score_case
 from segkit.errors import SegkitError, UsageError
