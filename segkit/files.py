@@ -43,7 +43,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 def write_text(target: Path, text: str) -> None:
     with replacing(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # file names may be no Unicode
 
 
 def write_json(target: Path, document: Any) -> None:

@@ -113,11 +113,15 @@ def split_models(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     Raises:
         UsageError: a model stands among the inputs, or there is no input.
     """
-    count = next((index for index, word in enumerate(words) if index and not _is_model(Path(word))), len(words))
-    models, inputs = [Path(word) for word in words[:count]], list(words[count:])
-    late = next((word for word in inputs if _is_model(Path(word))), None)
+    kinds = [_is_model(Path(word)) for word in words]
+    count = kinds.index(False, 1) if False in kinds[1:] else len(words)
+    late = next((index for index in range(1, len(words)) if kinds[index] and (index > count or not kinds[0])), None)
     if late is not None:
-        raise UsageError(f"{late} is a model and stands behind {inputs[0]}.", "Models come first, then what they predict.")
+        before = words[count if kinds[0] else 0]
+        raise UsageError(
+            f"{words[late]} is a model and stands behind {before}.", "Models come first, then what they predict."
+        )
+    models, inputs = [Path(word) for word in words[:count]], list(words[count:])
     return models, inputs
 
 

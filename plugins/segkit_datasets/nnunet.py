@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,9 +110,10 @@ def synthesize(out: Path, cases: int, seed: int) -> None:
 
 
 def _channels(cases: Iterable[Sequence[Path]]) -> int:
-    """Channels of the first case that can be read."""
-    failed = None
-    for files in cases:
+    """Channels of a case that can be read and has as many files as most."""
+    cases, failed = list(cases), None
+    usual = Counter(len(files) for files in cases).most_common(1)[0][0]
+    for files in sorted(cases, key=lambda files: len(files) != usual):
         try:
             return sum(len(read_any(path).image) for path in files)
         except SegkitError as error:

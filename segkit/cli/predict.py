@@ -68,6 +68,7 @@ def predict(
     from segkit.engine.networks import load_networks, read_headers
     from segkit.engine.postprocess import Postprocess, read_thresholds
     from segkit.engine.record import digest_of
+    from segkit.errors import UsageError
     from segkit.run import split_models, weights_of
 
     models, typed = split_models(words)
@@ -75,19 +76,22 @@ def predict(
     changes = gather({}, {}, option or [], ("model", "dataset"))
     header, *others = read_headers(paths)
     task, dims = header.task, max(one.dims for one in (header, *others))
+    if task.kind == "classification" and (threshold or keep_largest or min_size):
+        raise UsageError("--threshold, --keep-largest and --min-size are about masks; this model gives classes.")
     wanted = Wanted(overlay, probabilities, palette, polygons, table)
-    post = Postprocess(read_thresholds(threshold or [], task.classes), keep_largest, min_size)
+    post = Postprocess(read_thresholds(threshold or [], task), keep_largest, min_size)
     inputs, opened = _inputs(typed, out, null, task, dataset, changes.get("dataset", {}))
     jobs = plan(inputs, out, task, wanted)
     engine.check_inputs(inputs, task, dims, opened)
     with terminal.results_only():
         networks = load_networks(paths, device, batch_size, changes.get("model", {}))
+    decisive = dict(changes.get("model", {}))
+    if dataset is not None:
+        decisive["dataset"] = {"name": dataset, **changes.get("dataset", {})}
     how = engine.Plan(post, wanted, tta, opened, overwrite)
     try:
         with terminal.results_only():
-            result = engine.predict(
-                networks, jobs, out, [digest_of([path]) for path in paths], changes.get("model", {}), how
-            )
+            result = engine.predict(networks, jobs, out, [digest_of([path]) for path in paths], decisive, how)
     except KeyboardInterrupt:
         terminal.notice("interrupted; the same command does the rest.")
         raise typer.Exit(130) from None
@@ -107,12 +111,13 @@ def _inputs(
 ) -> tuple[list[Input], Dataset | None]:
     """What was typed as inputs: the cases of a dataset, or files found one by one."""
     from segkit import terminal
-    from segkit.data.inputs import find_inputs, inputs_of, read_lists
+    from segkit.data.inputs import check_output, find_inputs, inputs_of, read_lists
     from segkit.data.reading import open_cases
     from segkit.engine.jobs import RECORD
     from segkit.errors import UsageError
 
     if dataset is not None:
+        check_output(out, [Path(word) for word in typed])
         opened = open_cases(dataset, typed, options, task)
         return inputs_of(opened), opened
     if options:

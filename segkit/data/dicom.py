@@ -32,7 +32,7 @@ def read_slice(path: Path) -> Array:
     """
     dataset = _read(path)
     pixels = _pixels(dataset, path)
-    color = int(dataset.get("SamplesPerPixel", 1)) == 3
+    color = int(dataset.get("SamplesPerPixel", 1)) == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
     if pixels.ndim != (3 if color else 2):
         raise SegkitError(f"{path} holds {pixels.shape[0]} frames; an image has one.", "Save each frame as a file.")
     return np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if color else pixels[None])
@@ -108,12 +108,17 @@ def _pixels(dataset: Any, path: Path) -> Array:
     """In rescaled units; dark is always low."""
     try:
         stored = np.asarray(dataset.pixel_array)
+        if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+            from pydicom.pixels import apply_color_lut
+
+            colors = apply_color_lut(stored, dataset)
+            return np.asarray(colors >> 8 if colors.dtype == np.uint16 else colors, np.uint8)
     except Exception as error:
         raise SegkitError(f"{path}: its pixels cannot be decoded: {_first_line(error)}") from None
     slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         signed = int(dataset.get("PixelRepresentation", 0)) == 1
-        stored = (-1 if signed else 2 ** int(dataset.BitsStored) - 1) - stored.astype(np.int32)
+        stored = ((-1 if signed else 2 ** int(dataset.BitsStored) - 1) - stored.astype(np.int32)).astype(stored.dtype)
     if (slope, intercept) == (1.0, 0.0):
         return stored
     return (stored * slope + intercept).astype(np.float32)

@@ -9,7 +9,8 @@ cv2 for one case    Pillow cuts 16-bit colour PNGs down to 8 bit.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 LARGEST_IMAGE = int(float(os.environ.get("SEGKIT_MAX_PIXELS") or 1e9))  # more is taken for a decompression bomb
 
 ROWS_AT_ONCE = 16_000_000  # pixels
+POOL = 64 * 2**20  # bytes that Pillow asks for at a time
 PNG = b"\x89PNG\r\n\x1a\n"
 
 Array = NDArray[Any]
@@ -147,23 +149,71 @@ def _head(path: Path) -> bytes:
     return start
 
 
-def _decode_tiff(path: Path, labels: bool) -> Array:
+def count_pages(path: Path) -> int:
+    """Of a TIFF.
+
+    Raises:
+        SegkitError: it cannot be read.
+    """
+    with _opened(path) as file:
+        return len(file.pages)
+
+
+def read_pages(path: Path) -> Array:
+    """The pages of a TIFF, each read as an image of its own: (C, H, W, pages).
+
+    Raises:
+        SegkitError: damaged, too large, or of pages that differ in size or type.
+    """
+    with _opened(path) as file:
+        _check_size(path, sum(page.imagewidth * page.imagelength for page in file.pages))
+        pages = [_decode_page(page, labels=False) for page in file.pages]
+    kinds = {(page.shape, page.dtype.str) for page in pages}
+    if len(kinds) > 1 or pages[0].ndim != 2 + (pages[0].shape[-1:] in ((3,), (4,)) and pages[0].ndim == 3):
+        raise SegkitError(f"{path}: its pages hold {sorted(kinds)}; a stack is of equal pages, gray or in colours.")
+    stack = np.stack([page[..., None] if page.ndim == 2 else page[..., :3] for page in pages])
+    if stack.dtype.kind not in "buif" or (stack.dtype.kind == "f" and not np.isfinite(stack).all()):
+        raise SegkitError(f"{path} holds values that are not finite numbers ({stack.dtype}).")
+    return np.moveaxis(stack, (3, 1, 2, 0), (0, 1, 2, 3))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A TIFF; whatever a decoder makes of damaged bytes becomes one clear error with the path."""
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
+    try:
+        with tifffile.TiffFile(path) as file:
+            yield file
+    except SegkitError:
+        raise
+    except MemoryError:
+        raise SegkitError(f"{path} is too large for the memory of this machine.") from None
+    except Exception as error:
+        raise SegkitError(f"{path} cannot be read as a TIFF: {_first_line(error)}") from None
+
+
+def _decode_tiff(path: Path, labels: bool) -> Array:
+    with _opened(path) as file:
         if len(file.pages) > 1:
             raise SegkitError(
                 f"{path} has {len(file.pages)} pages; an image has one.", "As a volume: segkit.api.read_volume."
             )
-        _check_size(path, page.imagewidth * page.imagelength)
-        pixels: Array = np.asarray(page.asarray())
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind in "ub":
-            pixels = ~pixels if pixels.dtype == bool else np.iinfo(pixels.dtype).max - pixels
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not labels:
-            return np.asarray(np.moveaxis(page.colormap[:, pixels] >> 8, 0, -1), np.uint8)
-        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
-            pixels = np.moveaxis(pixels, 0, -1)
+        _check_size(path, file.pages[0].imagewidth * file.pages[0].imagelength)
+        return _decode_page(file.pages[0], labels)
+
+
+def _decode_page(page: Any, labels: bool) -> Array:
+    """(H, W), or (H, W, channels)."""
+    import tifffile
+
+    pixels: Array = np.asarray(page.asarray())
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind in "ub":
+        pixels = ~pixels if pixels.dtype == bool else np.iinfo(pixels.dtype).max - pixels
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and not labels:
+        return np.asarray(np.moveaxis(page.colormap[:, pixels] >> 8, 0, -1), np.uint8)
+    if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE and pixels.ndim == 3:
+        pixels = np.moveaxis(pixels, 0, -1)
     return pixels.astype(np.uint8) * 255 if pixels.dtype == bool else pixels
 
 
@@ -171,6 +221,8 @@ def _decode_pillow(path: Path, labels: bool) -> Array:
     from PIL import Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = None  # our own limit comes first, with our words
+    # so large that what is let go goes back to the system
+    Image.core.set_block_size(POOL)  # type: ignore[attr-defined]
     with Image.open(path) as opened:
         _check_size(path, opened.width * opened.height)
         frames = getattr(opened, "n_frames", 1)

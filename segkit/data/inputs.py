@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.data.dicom import by_series, is_dicom, spacing_of
-from segkit.data.images import SUFFIXES, is_image, is_tiff, read_image
+from segkit.data.images import SUFFIXES, count_pages, is_image, is_tiff, read_image
 from segkit.data.pairing import natural_order
-from segkit.data.volumes import count_pages, is_volume, read_series, read_volume
+from segkit.data.volumes import is_volume, read_series, read_volume
 from segkit.errors import SegkitError, UsageError
 from segkit.task import Case, Dataset, Task
 
@@ -93,26 +93,46 @@ def find_inputs(
         raise UsageError(
             f"The input {absent} does not exist.", "Give files, folders, a list of them (.txt), or - for stdin."
         )
-    paths = list(dict.fromkeys(Path(os.path.abspath(word)) for word in (*words, *listed)))  # noqa: PTH100  links stay
+    paths = list(dict.fromkeys(map(_absolute, (*words, *listed))))
     if not paths:
         raise UsageError("There is nothing to predict: the list is empty.")
-    if any(path.is_dir() and path.resolve() == skip.resolve() for path in paths):
-        raise UsageError(f"--out {skip} is the input folder itself.", "Choose another --out.")
+    check_output(skip, paths)
+    made = {path for path in map(_absolute, listed) if _was_written(path, skip, marker)}
+    paths = [path for path in paths if path not in made]
+    if not paths:
+        raise UsageError(f"All {len(made)} listed files are results of segkit predict.", "List what they were made from.")
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
     found: dict[Path, Input] = {}
-    others = 0
-    for path in paths:
+    others = len(made)
+    slices = [path for path in paths if volumes and path.is_file() and not _looks_known(path) and is_dicom(path)]
+    for path in [path for path in paths if path not in slices]:
+        below = [_from_file(path, root)]
         if path.is_dir():
             below, count = _below(path, root, skip, marker, volumes)
             others += count
-        else:
-            below = [_from_file(path, root)]
         found |= {entry.source: entry for entry in below if entry.source not in found}
+    for _, own in itertools.groupby(sorted(slices), key=lambda path: path.parent):
+        found |= {entry.source: entry for entry in _series(list(own), root) if entry.source not in found}
     if not found:
         where = ", ".join(map(str, paths[:3]))
         endings = ", ".join((*SUFFIXES, *VOLUMES))
         raise UsageError(f"No images below {where} ({others} other files).", f"Their names end in {endings}, or are DICOM.")
     return sorted(_told_apart(found.values()), key=lambda entry: natural_order(entry.key)), others
+
+
+def check_output(out: Path, sources: Sequence[Path]) -> None:
+    """Refuse an output folder that is one of the input folders. Raises UsageError."""
+    if any(path.is_dir() and path.resolve() == out.resolve() for path in sources):
+        raise UsageError(f"--out {out} is the input folder itself.", "Choose another --out.")
+
+
+def _absolute(word: str) -> Path:
+    return Path(os.path.abspath(word))  # noqa: PTH100  a link keeps its own name
+
+
+def _was_written(path: Path, out: Path, marker: str) -> bool:
+    """Whether a file lies among results, of this or of an earlier call."""
+    return any(folder == _absolute(str(out)) or os.path.lexists(folder / marker) for folder in path.parents)
 
 
 def inputs_of(dataset: Dataset) -> list[Input]:
@@ -279,5 +299,6 @@ def _key(path: Path, root: Path) -> str:
 
 
 def _entries(content: bytes, null: bool) -> list[str]:
+    content = content.removeprefix(b"\xef\xbb\xbf")  # which editors put before the first line
     entries = content.split(b"\0") if null else content.splitlines()
     return [os.fsdecode(entry) for entry in entries if entry.strip()]

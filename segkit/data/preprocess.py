@@ -214,6 +214,8 @@ def _resampled(
     if spacing is None:
         raise SegkitError("preprocess.spacing is set, but this image does not say its spacing.", "Leave it out.")
     wanted = (settings.spacing,) * len(source) if isinstance(settings.spacing, float) else settings.spacing
+    if len(wanted) != len(source):
+        raise SegkitError(f"preprocess.spacing = {wanted} does not fit an image of {len(source)} axes.")
     return tuple(
         own if axis == slice_axis else max(1, round(own * mm / want))
         for axis, (own, mm, want) in enumerate(zip(source, spacing, wanted, strict=True))

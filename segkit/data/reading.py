@@ -48,11 +48,18 @@ def open_cases(name: str, roots: Sequence[str], options: Mapping[str, Any], task
     root = {"root": roots[0]} if roots else {}
     choice, folder, _ = resolve_data({"dataset": {**options, "name": name, **root}}, plugins.load())
     dataset = open_dataset(choice, folder, labelled=False)
-    for fact in ("dims", "channels"):
+    for fact in ("dims", "channels", "channel_names"):
         ours, theirs = getattr(task, fact), getattr(dataset.task, fact)
-        if ours != theirs:
-            raise UsageError(f"The model was trained on {fact} = {ours}; --dataset {name} has {fact} = {theirs}.")
+        if ours != theirs and ours and theirs:
+            hint = f"-o dataset.KEY sets what it is asked for; 'segkit datasets {name}' lists the keys."
+            raise UsageError(
+                f"The model was trained on {fact} = {_shown(ours)}; --dataset {name} has {_shown(theirs)}.", hint
+            )
     return dataset
+
+
+def _shown(fact: Any) -> str:
+    return ", ".join(fact) if isinstance(fact, tuple) else str(fact)
 
 
 def read_case(dataset: Dataset, case: Case) -> Sample:

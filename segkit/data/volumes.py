@@ -65,7 +65,9 @@ def read_volume(path: Path) -> Volume:
     if path.is_dir():
         return read_series([file for file in sorted(path.iterdir()) if file.is_file() and is_dicom(file)])
     if path.suffix.lower() in (".tif", ".tiff"):
-        return _from_pages(path)
+        from segkit.data.images import read_pages
+
+        return Volume(np.ascontiguousarray(read_pages(path)), (1.0, 1.0, 1.0), np.eye(4))  # no millimetres, no orientation
     image = _open(path)
     shape = tuple(image.shape)
     if not 2 <= len(shape) <= 4 or 0 in shape:
@@ -105,42 +107,6 @@ def read_series(files: Sequence[Path]) -> Volume:
     sizes = np.sqrt((turned[:3, :3] ** 2).sum(axis=0))
     spacing = (float(sizes[0]), float(sizes[1]), float(sizes[2]))
     return Volume(np.ascontiguousarray(apply_orientation(array, orientation))[None], spacing, turned)
-
-
-def count_pages(path: Path) -> int:
-    """Of a TIFF.
-
-    Raises:
-        SegkitError: it cannot be read.
-    """
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            return len(file.pages)
-    except Exception as error:  # whatever a decoder makes of damaged bytes
-        raise SegkitError(f"{path} cannot be read as a stack: {_first_line(error)}") from None
-
-
-def _from_pages(path: Path) -> Volume:
-    """Pages along the last axis: (C, H, W, pages); a TIFF knows no millimetres and no orientation."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            voxels = sum(page.imagewidth * page.imagelength for page in file.pages)
-            if voxels > LARGEST_VOLUME:
-                raise SegkitError(f"{path} declares {voxels:,} voxels; that is refused.")
-            pages = np.stack([page.asarray() for page in file.pages])
-    except SegkitError:
-        raise
-    except Exception as error:  # whatever a decoder makes of damaged bytes
-        raise SegkitError(f"{path} cannot be read as a stack: {_first_line(error)}") from None
-    colour = pages.ndim == 4 and pages.shape[-1] in (3, 4)
-    if not (pages.ndim == 3 or colour) or pages.dtype.kind not in "bui":
-        raise SegkitError(f"{path} holds an array of shape {pages.shape}; a stack is (pages, H, W), or in colours.")
-    channels = np.moveaxis(pages[..., :3], -1, 0) if colour else pages[None]
-    return Volume(np.ascontiguousarray(np.moveaxis(channels, 1, -1)), (1.0, 1.0, 1.0), np.eye(4))
 
 
 def write_pages(path: Path, array: Array) -> None:
@@ -190,7 +156,9 @@ def write_volume(path: Path, array: Array, like: Path | NDArray[np.float64], slo
             raise SegkitError(f"A result of the size {stored.shape[:3]} does not lie on the grid of {like}, {own}.")
         header = image.header.copy()
         header.set_data_dtype(array.dtype)
-        written = type(image)(np.ascontiguousarray(stored.reshape(own + array.shape[3:])), image.affine, header)
+        header["cal_min"] = header["cal_max"] = 0  # the window in which viewers would show the scan
+        kind = nib.Nifti2Image if isinstance(image, nib.Nifti2Pair) else nib.Nifti1Image  # one file also for a pair
+        written = kind(np.ascontiguousarray(stored.reshape(own + array.shape[3:])), image.affine, header)
     written.header.set_slope_inter(slope, 0)
     with replacing(path) as temporary:
         nib.save(written, temporary)

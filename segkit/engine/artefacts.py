@@ -40,6 +40,11 @@ def planned(header: Header, format: str, size: str | None, half: bool) -> Header
     fit = "patch" if header.preprocess.fit == "native" else header.preprocess.fit
     if fit != header.preprocess.fit:
         terminal.notice(f"this model sees images at their own size; the exported file sees them in windows of {size}.")
+    elif header.preprocess.fit != "patch" and tuple(sides) != header.preprocess.size:
+        before = " x ".join(map(str, header.preprocess.size or ()))  # type: ignore[arg-type]
+        terminal.notice(
+            f"trained at {before}: at {' x '.join(map(str, sides))} images have another scale, masks will differ."
+        )
     preprocess = replace(header.preprocess, fit=fit, size=sides)
     return replace(header, preprocess=preprocess, export={"format": format, "half": half, "size": list(sides)})
 
@@ -55,12 +60,13 @@ def place(weights: Path, format: str, out: Path | None, runner: bool, overwrite:
     if runner and format != "onnx":
         raise UsageError("--runner writes a program for ONNX files.", "--format onnx")
     folder = run.find(weights)
-    target = out or Path(folder.path.name if folder else weights.stem).with_suffix(FORMATS[format])
-    if target.suffix != FORMATS[format]:
-        raise UsageError(f"--out {target} must end in {FORMATS[format]}.", f"--out {target.with_suffix(FORMATS[format])}")
+    ending = FORMATS[format]
+    target = out or Path(f"{folder.path.name if folder else weights.stem}{ending}")
+    if target.suffix != ending:
+        raise UsageError(f"--out {target} must end in {ending}.", f"--out {target}{ending}")
     files = [target]
     if runner:
-        files += [target.with_name(f"{target.stem}_runner.py"), target.with_suffix(".md")]
+        files += [target.with_name(f"{target.stem}{end}") for end in ("_runner.py", ".md")]
     there = next((file for file in files if file.exists()), None)
     if there is not None and not overwrite:
         raise UsageError(f"{there} exists already.", "Choose another --out, or type --overwrite.")

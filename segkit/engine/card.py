@@ -113,7 +113,9 @@ def _export(header: Header) -> str:
 
 def _limits(header: Header, scores: Sequence[Mapping[str, str]]) -> str:
     limits = ["- Other scanners, hospitals, protocols and patients than those of the data above were not looked at."]
-    if len(scores) < FEW:
+    if not scores:
+        limits.append("- It was not evaluated, so nothing is known of how well it does.")
+    elif len(scores) < FEW:
         limits.append(f"- {len(scores)} held-out cases are few (fewer than {FEW}): the intervals above say little.")
     if header.dims < header.task.dims:
         limits.append("- Slices are looked at one by one: neighbouring ones may not agree.")

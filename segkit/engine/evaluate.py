@@ -15,7 +15,8 @@ from segkit import terminal
 from segkit.config import Choice
 from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
-from segkit.engine.infer import Network, labels_of, predict_images, presence_of
+from segkit.engine.infer import Network, predict_images
+from segkit.engine.labels import labels_of, presence_of
 from segkit.engine.stats import AGGREGATIONS, CaseScore, Figure, add, aggregate, score_case
 from segkit.errors import SegkitError
 from segkit.files import write_json, write_text

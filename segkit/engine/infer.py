@@ -27,6 +27,7 @@ from segkit.data.preprocess import (
     of_slices,
     to_slices,
 )
+from segkit.engine.labels import background_of, probabilities_of
 from segkit.engine.windows import blend
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
@@ -38,7 +39,6 @@ Spacing = tuple[float, ...] | None
 Band = tuple[int, int, Floats]
 Item = TypeVar("Item")
 
-THRESHOLD = 0.5  # a probability must be above it
 BATCH = 8  # images, slices or windows at a time, where nothing else is asked for, and
 PIXELS = {"cpu": 256**2, "gpu": 8 * 512**2}  # together; measured on CPUs: larger batches take longer per image
 WHOLE = {2: 1536**2, 3: 128**3}  # what fit = native shows at once, in pixels
@@ -162,6 +162,8 @@ def prepare(networks: Sequence[Network], image: NDArray[Any], spacing: Spacing) 
 
 def _view(network: Network, image: NDArray[Any], spacing: Spacing) -> View:
     settings = network.preprocess
+    if network.task.dims < image.ndim - 1:  # trained on images: each slice is one
+        settings = replace(settings, intensity_per="slice")
     geometry = geometry_of(image.shape[1:], settings, network.dims, spacing)
     intensity = intensity_of(image, settings, geometry.slice_axis)
     in_parts = geometry.slice_axis is not None
@@ -239,7 +241,7 @@ def _bands(network: Network, image: NDArray[Any] | None, view: View, whole: Floa
         probabilities = probabilities_of(whole, task)
         if task.kind == "classification":
             return iter([(0, 0, probabilities)])
-        return inverse_bands(probabilities, geometry, _background(task), axis)
+        return inverse_bands(probabilities, geometry, background_of(task), axis)
     grid = view.grid
 
     def crop(box: tuple[slice, ...]) -> Floats:
@@ -255,7 +257,7 @@ def _bands(network: Network, image: NDArray[Any] | None, view: View, whole: Floa
     if grid is None:
         return seen
     found = np.concatenate([part for _, _, part in seen], axis + 1)
-    return inverse_bands(found, geometry, _background(task), axis)
+    return inverse_bands(found, geometry, background_of(task), axis)
 
 
 def _sliced(network: Network, image: NDArray[Any], view: View) -> Iterator[Band]:
@@ -271,7 +273,7 @@ def _sliced(network: Network, image: NDArray[Any], view: View) -> Iterator[Band]
         grid = forward_image(image[(slice(None), *box)], network.preprocess, geometry, view.intensity.within(box))
         probabilities = probabilities_of(_logits_of_slices(network, grid, geometry), network.task)
         if network.task.kind == "segmentation":
-            probabilities = inverse(probabilities, geometry, _background(network.task))
+            probabilities = inverse(probabilities, geometry, background_of(network.task))
         yield start, stop, probabilities
 
 
@@ -374,59 +376,3 @@ def _mean(members: Sequence[Iterator[Band]], axis: int) -> Iterator[Band]:
         heads = [head for head in rest if head is not None]
         if not heads:
             return
-
-
-def _background(task: Task) -> Floats:
-    """The probabilities of what the network never saw."""
-    background = np.zeros(task.outputs, np.float32)
-    if task.mode == "multiclass":
-        background[0] = 1
-    return background
-
-
-def probabilities_of(logits: Floats, task: Task) -> Floats:
-    """(K, *S) logits -> probabilities: sigmoid, or softmax over K for multiclass."""
-    if task.mode == "multiclass":
-        powers: Floats = np.exp(logits - logits.max(axis=0, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=0, keepdims=True), np.float32)
-    with np.errstate(over="ignore"):  # exp(-logit) = inf gives the right 0
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
-
-
-def labels_of(
-    probabilities: NDArray[Any], task: Task, thresholds: Sequence[float | None] = ()
-) -> NDArray[np.unsignedinteger[Any]]:
-    """(K, *S) probabilities -> (*S) labels, or (K, *S) of 0 and 1 for multilabel.
-
-    `thresholds`, one per class (background first): a class that has one is taken where its probability is above it, of
-    several the one that exceeds its own by the largest factor; elsewhere the most probable of the classes that have none.
-    """
-    if task.mode == "multiclass":
-        dtype = np.uint8 if len(probabilities) <= 256 else np.uint16
-        if not any(own is not None for own in thresholds):
-            return np.asarray(probabilities.argmax(axis=0), dtype)
-        limits = np.array([np.inf if value is None else max(value, 1e-6) for value in thresholds], np.float32)
-        limits = limits.reshape(-1, *[1] * (probabilities.ndim - 1))
-        factors, free = probabilities / limits, np.where(np.isinf(limits), probabilities, -1)
-        return np.asarray(np.where(factors.max(axis=0) > 1, factors.argmax(axis=0), free.argmax(axis=0)), dtype)
-    each = [THRESHOLD if value is None else value for value in (thresholds or [None] * (task.outputs + 1))[1:]]
-    above: NDArray[np.uint8] = np.stack([own > least for own, least in zip(probabilities, each, strict=True)]).astype(
-        np.uint8
-    )
-    return above[0] if task.mode == "binary" else above
-
-
-def presence_of(mask: NDArray[Any], task: Task, slice_axis: int | None) -> NDArray[np.int64]:
-    """The truth of a classification: 1 where a mask holds any foreground, else 0.
-
-    Args:
-        mask: (*S), or (K, *S) for multilabel.
-        task: of the masks.
-        slice_axis: which axis of *S is seen slice by slice, if any.
-
-    Returns:
-        () for the whole of it, or (slices,).
-    """
-    found = (mask != 0) if task.ignore_index is None else (mask != 0) & (mask != task.ignore_index)
-    own = None if slice_axis is None else slice_axis + (task.mode == "multilabel")
-    return np.asarray(found.any(axis=tuple(axis for axis in range(mask.ndim) if axis != own)), np.int64)

@@ -19,9 +19,9 @@ def read_headers(paths: Sequence[Path]) -> list[Header]:
     """
     headers = [read_header(path) for path in paths]
     for path, header in zip(paths, headers, strict=True):
-        for fact in ("kind", "dims", "mode", "channels", "classes"):
+        for fact in ("kind", "dims", "mode", "channels", "channel_names", "classes"):
             ours, theirs = getattr(headers[0].task, fact), getattr(header.task, fact)
-            if ours != theirs:
+            if ours != theirs and not (fact == "channel_names" and not (ours and theirs)):
                 raise UsageError(f"{path} has {fact} = {theirs}, but {paths[0]} has {ours}: they cannot predict together.")
     return headers
 

@@ -81,7 +81,7 @@ class Schedule:
         if self.kind == "cosine":
             return settings.min_lr + (settings.lr - settings.min_lr) * (1 + math.cos(math.pi * share)) / 2
         if self.kind == "poly":
-            return max(settings.min_lr, settings.lr * (1 - share) ** settings.poly_power)
+            return max(settings.min_lr, float(settings.lr * (1 - share) ** settings.poly_power))
         if self.kind == "one-cycle":
             return _one_cycle(settings.lr, share, settings.epochs * self.steps)
         if self.kind == "step":

@@ -54,13 +54,13 @@ def _write_mask(path: Path, labels: NDArray[Any], picture: Picture, task: Task, 
     if labels.ndim == 3 and not picture.stack:
         write_volume(path, labels, _grid(picture))
         return
-    shown = labels * 255 if task.mode == "binary" and not colored else labels
+    shown = labels * 255 if task.mode == "binary" else labels
     if picture.stack:
         write_pages(path, shown)
     elif colored and path.suffix == ".png" and labels.dtype == np.uint8:
         write_image(path, labels, palette(len(task.classes)))
     else:
-        write_image(path, labels * 255 if task.mode == "binary" else labels)
+        write_image(path, shown)
 
 
 def _write_probabilities(path: Path, levels: NDArray[np.uint16], picture: Picture) -> None:

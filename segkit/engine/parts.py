@@ -91,9 +91,8 @@ def assemble(config: Config, data: Task, device: torch.device) -> Parts:
     model = to_device(model, device, config.dims, spec)
     average = None
     if settings.ema:
-        average = torch.optim.swa_utils.AveragedModel(
-            model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema), use_buffers=True
-        )
+        mean = torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
+        average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=mean, use_buffers=True)
     if settings.checkpointing:
         checkpoint_blocks(model)
     criterion = config.loss.make(task).to(device)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.engine.infer import Found, labels_of, rows
+from segkit.engine.infer import Found, rows
+from segkit.engine.labels import labels_of
 from segkit.errors import UsageError, did_you_mean
 from segkit.task import Task
 
@@ -47,13 +48,14 @@ class Segmented:
     probabilities: NDArray[np.uint16] | None
 
 
-def read_thresholds(texts: Sequence[str], classes: Sequence[str]) -> tuple[float | None, ...]:
-    """Thresholds as typed: "0.4" for every class but the background, "polyp=0.4" for one.
+def read_thresholds(texts: Sequence[str], task: Task) -> tuple[float | None, ...]:
+    """Thresholds as typed: "0.4" for every class but the background, "polyp=0.4" for one, whichever comes first.
 
     Raises:
         UsageError: no class of that name, or no number from 0 to 1.
     """
-    found: list[float | None] = [None] * len(classes)
+    classes = task.classes if task.mode == "multiclass" else task.classes[1:]
+    named: dict[str, float] = {}
     for text in texts:
         name, _, value = text.rpartition("=")
         if name and name not in classes:
@@ -66,10 +68,9 @@ def read_thresholds(texts: Sequence[str], classes: Sequence[str]) -> tuple[float
             raise UsageError(
                 f"--threshold {text} is no number from 0 up to 1.", "--threshold 0.4, or --threshold polyp=0.4."
             )
-        for index, own in enumerate(classes):
-            if name == own or (not name and index):
-                found[index] = number
-    return tuple(found) if any(value is not None for value in found) else ()
+        named[name] = number
+    found = [named.get(own, named.get("") if index else None) for index, own in enumerate(task.classes)]
+    return tuple(found) if named else ()
 
 
 def segment(
@@ -119,8 +120,8 @@ def measure(
 
     Returns:
         By class (without the background): count of pixels or voxels, size in mm2 or mm3 (None without a spacing),
-        components, centroid (x, y in pixels from the middle of the first one; of a volume x, y, z in mm of its affine's
-        world, pointing to the right, front and top), confidence.
+        components, centroid (x, y in pixels from the middle of the first one, of a stack also the page; of a volume x, y, z
+        where its affine places it in the world, to the right, front and top), confidence.
     """
     labels, found = segmented.labels, {}
     for value, name in enumerate(task.classes):
@@ -136,7 +137,8 @@ def measure(
                     for axis, side in enumerate(labels.shape)
                 ]
             )
-            centroid = middle[::-1] if labels.ndim == 2 else middle if affine is None else (affine @ [*middle, 1])[:3]
+            in_pixels = [middle[1], middle[0], *middle[2:]]  # x before y; of a stack the page last
+            centroid = in_pixels if affine is None or labels.ndim == 2 else (affine @ [*middle, 1])[:3]
         sure = segmented.confidence
         found[name] = {
             "count": count,

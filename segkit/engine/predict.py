@@ -10,6 +10,7 @@ OUT/polygons.json       with polygons: COCO
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,8 @@ from segkit.errors import SegkitError, UsageError
 from segkit.options import plain
 from segkit.task import Dataset, Task
 
-LOOKED_AT = 20  # inputs, before saying that a model cannot take any of them
+LOOKED_AT = 10  # inputs of each form, before saying that a model can take none
+FIXED = ("scale255", "imagenet", "encoder")  # intensities that go by what 255, or 65535, means
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,16 @@ Outcome = tuple[Job, str, dict[str, Any] | SegkitError]
 
 
 def check_inputs(inputs: Sequence[Input], task: Task, dims: int, dataset: Dataset | None) -> None:
-    """Before anything runs: refuse inputs of which the model can take none.
+    """Before anything runs: refuse inputs if the model can take none of the first ones of each form.
 
     Raises:
         UsageError: why.
     """
     first: SegkitError | None = None
-    for entry in inputs[:LOOKED_AT]:
+    by_form: dict[str, list[Input]] = {}
+    for entry in inputs:
+        by_form.setdefault(entry.form, []).append(entry)
+    for entry in itertools.chain.from_iterable(own[:LOOKED_AT] for own in by_form.values()):
         try:
             read_input(entry, task, dims, dataset)
             return
@@ -102,12 +107,14 @@ def predict(
     """
     task = networks[0].task
     shared = {TABLE: task.kind == "classification", MEASURES: how.wanted.table, POLYGONS: how.wanted.polygons}
+    known = (out / RECORD).exists()
     for name, written in shared.items():
-        if written and (out / name).exists() and not (out / RECORD).exists() and not how.overwrite:
+        if written and (out / name).exists() and not known and not how.overwrite:
             raise UsageError(
                 f"{out / name} exists and was not written by segkit.", "Choose another --out, or type --overwrite."
             )
-    record = Record(out, _decisive(networks, models, changes, how))
+        shared[name] = written or (known and (out / name).exists())  # what an earlier call wrote follows its masks
+    record = Record(out, _decisive(networks, models, changes, how), "measures" if how.wanted.table else None)
     todo = record.remaining(jobs, how.overwrite)
     record.begin(todo)
     networks = [flipped(network) for network in networks] if how.flips else networks
@@ -130,7 +137,9 @@ def predict(
             if shared[MEASURES]:
                 write_measures(out, record.entries)
             if shared[POLYGONS]:
-                write_polygons(out, record.entries, task)
+                left_out = write_polygons(out, record.entries, task)
+                if left_out:
+                    terminal.notice(f"{left_out} stacks or volumes have no outlines in {out / POLYGONS}.")
     failed = sum(record.entries[job.key]["status"] == "failed" for job in todo)
     return Prediction(record.entries, len(todo) - failed, len(jobs) - len(todo), failed)
 
@@ -139,7 +148,6 @@ def _decisive(networks: Sequence[Network], models: Sequence[str], changes: Mappi
     """What besides its input decides a result."""
     options = {**changes, **options_of(how.post)}
     options |= {name: True for name, typed in (("flips", how.flips), ("palette", how.wanted.palette)) if typed}
-    options |= {"table": True} if how.wanted.table else {}
     return {
         "model": models[0] if len(models) == 1 else list(models),
         "preprocess": plain(networks[0].preprocess) if len(networks) == 1 else [plain(one.preprocess) for one in networks],
@@ -150,6 +158,7 @@ def _decisive(networks: Sequence[Network], models: Sequence[str], changes: Mappi
 def _run(networks: Sequence[Network], jobs: Sequence[Job], out: Path, record: Record, bar: terminal.Bar, how: Plan) -> None:
     """Predict and write; a file that cannot be read or written is named in the record. Raises what the network raises."""
     task = networks[0].task
+    told: list[str] = []
 
     def read() -> Iterator[tuple[Read | tuple[Job, SegkitError], Prepared | None]]:
         for job in jobs:
@@ -160,6 +169,12 @@ def _run(networks: Sequence[Network], jobs: Sequence[Job], out: Path, record: Re
 
     def made_ready(job: Job) -> tuple[Read, Prepared]:
         picture = read_input(job.input, task, networks[0].dims, how.dataset)
+        if networks[0].preprocess.intensity in FIXED and not told and picture.image.dtype not in (np.uint8, np.uint16):
+            told.append(job.key)
+            words = (
+                f"holds {picture.image.dtype} values, which intensity={networks[0].preprocess.intensity} takes as 0 to 255"
+            )
+            terminal.notice(f"{job.key} {words}; if they are not, its mask is wrong (and others' like it).")
         prepared = prepare(networks, picture.image, picture.spacing)
         if "overlay" not in job.files:  # the gray values are not needed any more
             picture = replace(picture, image=np.empty(0))
@@ -179,7 +194,7 @@ def _run(networks: Sequence[Network], jobs: Sequence[Job], out: Path, record: Re
     def finish(outcomes: Sequence[Outcome]) -> None:
         for job, digest, found in outcomes:
             if isinstance(found, SegkitError):
-                record.failed(job, found.message)
+                record.failed(job, found.message, begun=True)
             else:
                 record.done(job, digest, found)
         record.save_if_due()

@@ -22,11 +22,12 @@ SHARE = 20  # between two writings pass at least so many times what one takes
 class Record:
     """predictions.json: what was done with which weights, by input."""
 
-    def __init__(self, out: Path, wanted: dict[str, Any]) -> None:
-        """Args: the output folder, and what besides the input decides a result (weights, preprocessing, options)."""
-        self.out, self.wanted = out, wanted
+    def __init__(self, out: Path, wanted: dict[str, Any], needs: str | None = None) -> None:
+        """Args: the output folder, what besides the input decides a result, and what an entry must have to be done."""
+        self.out, self.wanted, self.needs = out, wanted, needs
         self.entries = _read_record(out)
         self.ours: dict[str, None] = {}  # in order
+        self.earlier: dict[str, dict[str, Any]] = {}  # what the record said of ours before
         self._next_save = 0.0
 
     def remaining(self, jobs: Sequence[Job], overwrite: bool) -> list[Job]:
@@ -50,6 +51,7 @@ class Record:
         return [job for job in jobs if overwrite or not self._is_done(job)]
 
     def begin(self, jobs: Sequence[Job]) -> None:
+        self.earlier = {job.key: self.entries[job.key] for job in jobs if job.key in self.entries}
         for job in jobs:
             self.entries[job.key] = {"status": "pending", "input": str(job.input.source.absolute()), "outputs": job.outputs}
             self.ours[job.key] = None
@@ -60,14 +62,32 @@ class Record:
 
     def done(self, job: Job, digest: str, found: dict[str, Any]) -> None:
         self.entries[job.key] |= {"status": "done", **self.wanted, "input_sha256": digest, **found}
+        self._remove(self._abandoned(job, job.outputs))
 
-    def failed(self, job: Job, reason: str) -> None:
-        """Name the reason, and take away what an earlier call made of another picture under this name."""
-        for name in job.outputs:
-            with contextlib.suppress(OSError):  # it is not there, or its name is too long to be
-                (self.out / name).unlink()
+    def failed(self, job: Job, reason: str, begun: bool = False) -> None:
+        """Name the reason, and take away what is no result of it: what was `begun` to be written, and what an earlier call
+        made of another picture that had this name. What was made of a file that cannot be read just now, or is gone, stays.
+        """
+        before, digest = self.earlier.get(job.key, {}), digest_of(job.input.files)
+        if begun:
+            self._remove(job.outputs)
+        if digest and before.get("input_sha256") != digest:
+            self._remove(self._abandoned(job, ()))
         self.entries[job.key] |= {"status": "failed", "reason": reason}
+        if "input_sha256" in before and not digest:
+            self.entries[job.key]["input_sha256"] = before["input_sha256"]
         terminal.problem(reason)
+
+    def _abandoned(self, job: Job, kept: Sequence[str]) -> list[str]:
+        """Earlier outputs of an input that belong to nothing any more."""
+        others = {name for key, entry in self.entries.items() if key != job.key for name in entry.get("outputs", [])}
+        return [name for name in self.earlier.get(job.key, {}).get("outputs", []) if name not in kept and name not in others]
+
+    def _remove(self, names: Sequence[str]) -> None:
+        for path in (self.out / name for name in names):
+            if self.out.resolve() in path.resolve().parents:
+                with contextlib.suppress(OSError):  # it is not there, or its name is too long to be
+                    path.unlink()
 
     def save(self) -> None:
         """Write our entries beside those that another call may have written meanwhile."""
@@ -86,8 +106,10 @@ class Record:
 
     def _is_done(self, job: Job) -> bool:
         entry = self.entries.get(job.key, {})
-        expected = {"status": "done", "outputs": job.outputs, **self.wanted}
+        expected = {"status": "done", **self.wanted}
         if any(entry.get(key) != value for key, value in expected.items()):
+            return False
+        if not set(job.outputs) <= set(entry["outputs"]) or (self.needs is not None and self.needs not in entry):
             return False
         there = all(os.path.lexists(self.out / name) for name in job.outputs)
         return there and entry.get("input_sha256") == digest_of(job.input.files)

@@ -15,7 +15,8 @@ from torch import Tensor
 from segkit import terminal
 from segkit.data.cache import Cached
 from segkit.data.preprocess import Geometry, from_slices
-from segkit.engine.infer import labels_of, logits_of, presence_of, probabilities_of
+from segkit.engine.infer import logits_of
+from segkit.engine.labels import labels_of, presence_of, probabilities_of
 from segkit.engine.parts import Parts
 from segkit.engine.stats import CaseScore, aggregate, is_detail, score_case
 from segkit.errors import SegkitError

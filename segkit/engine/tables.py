@@ -54,8 +54,8 @@ def write_measures(out: Path, entries: Entries) -> None:
     _write_csv(out / MEASURES, MEASURED, rows)
 
 
-def write_polygons(out: Path, entries: Entries, task: Task) -> None:
-    """polygons.json: COCO, of all masks of images that lie in the output folder."""
+def write_polygons(out: Path, entries: Entries, task: Task) -> int:
+    """polygons.json: COCO, of all masks of images that lie in the output folder. Returns how many others there are."""
 
     def masks() -> Iterator[tuple[str, NDArray[Any]]]:
         for key, entry in _in_order(entries):
@@ -68,6 +68,7 @@ def write_polygons(out: Path, entries: Entries, task: Task) -> None:
             yield key, labels > 0 if task.mode == "binary" else labels
 
     write_json(out / POLYGONS, coco(masks(), task.classes))
+    return sum("voxels" in entry for entry in entries.values() if entry["status"] == "done")
 
 
 def _in_order(entries: Entries) -> list[tuple[str, Mapping[str, Any]]]:

@@ -5,7 +5,7 @@
     epoch     validation on the network's grid, best weights, schedule, early stopping; then resume/state.pt, and from it
               model.safetensors and history.csv
 
-`accelerate` carries device and precision. What a resumed training does is what an uninterrupted one would have done: order and
+`accelerate` carries device and precision. A resumed training does what an uninterrupted one would have done: order and
 augmentation follow from the seed, the epoch and the case, all other random numbers from states that are saved.
 """
 

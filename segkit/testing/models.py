@@ -24,7 +24,7 @@ from segkit.data.reading import open_dataset
 from segkit.engine import export
 from segkit.engine.backends import build_model, layout, load_model, padded, to_device
 from segkit.engine.checkpointing import checkpoint_blocks
-from segkit.engine.infer import presence_of
+from segkit.engine.labels import presence_of
 from segkit.errors import UsageError
 from segkit.options import build, fields_of
 from segkit.settings import Preprocess, Train

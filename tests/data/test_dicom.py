@@ -77,3 +77,14 @@ def test_damage_and_a_missing_pydicom_are_told(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(SegkitError, match="needs pydicom") as error:
         read_image(path)
     assert error.value.hint == "pip install pydicom"
+
+
+def test_gray_keeps_its_type_and_palettes_become_colours(tmp_path: Path) -> None:
+    inverted = read_image(write(tmp_path / "a", PIXELS, PhotometricInterpretation="MONOCHROME1"))
+    assert inverted.dtype == np.uint16
+    tables = {}
+    for name, scale in (("Red", 1), ("Green", 2), ("Blue", 3)):
+        tables[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        tables[f"{name}PaletteColorLookupTableData"] = (np.arange(256) * scale % 256 * 256).astype(np.uint16).tobytes()
+    coloured = read_image(write(tmp_path / "b", PIXELS, PhotometricInterpretation="PALETTE COLOR", **tables))
+    assert np.array_equal(coloured, np.stack([PIXELS, PIXELS * 2, PIXELS * 3]))

@@ -181,7 +181,7 @@ def test_a_tiff_of_several_pages_is_a_volume_and_no_image(tmp_path: Path) -> Non
         read_image(tmp_path / "x.tif")
     assert np.array_equal(read_volume(tmp_path / "x.tif").array[0], np.moveaxis(pages, 0, -1))
     (tmp_path / "y.tif").write_text("text")
-    with pytest.raises(SegkitError, match=r"y.tif cannot be read as a stack"):
+    with pytest.raises(SegkitError, match=r"y.tif cannot be read as a TIFF"):
         read_volume(tmp_path / "y.tif")
 
 

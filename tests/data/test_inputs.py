@@ -142,6 +142,8 @@ def test_dicom_files_of_a_folder_are_a_volume_for_a_model_of_volumes(tmp_path: P
     for entry in inputs:
         found = read_input(entry, VOLUMES, 3)
         assert found.image.shape == (1, 5, 4, 3) and found.spacing == pytest.approx((0.75, 0.5, 2.0))
+    typed = find(*sorted((tmp_path / "one").iterdir()), volumes=True)[0]
+    assert [(entry.form, len(entry.files)) for entry in typed] == [("series", 3)]
     assert len(find(tmp_path)[0]) == 9  # for a model of images each is one
     assert read_input(find(tmp_path)[0][0], GRAY, 2).spacing == (0.5, 0.75)
 

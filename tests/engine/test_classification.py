@@ -13,7 +13,7 @@ from sklearn import metrics as oracle
 from test_datasets import opened, synth
 
 from conftest import Command, history
-from segkit.engine.infer import presence_of
+from segkit.engine.labels import presence_of
 from segkit.task import Task
 
 MODEL = "--model resnet-classifier -o model.encoder=test_resnet -o model.dropout=0".split()

@@ -447,3 +447,18 @@ def test_real_frames_give_equal_masks_from_the_run_and_its_export(segkit: Comman
     masks = sorted((tmp_path / "a").glob("*.tif"))
     assert len(masks) == 30
     assert all(np.array_equal(read_mask(mask), read_mask(tmp_path / "b" / mask.name)) for mask in masks)
+
+
+def test_dots_in_a_runs_name_stay_in_the_files_name(
+    segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_weights(tmp_path / "kv-0.5.safetensors", "unet", COLOUR, STRETCH, **TINY["unet"])
+    assert segkit("export", "kv-0.5.safetensors", "--runner").code == 0
+    assert {"kv-0.5.onnx", "kv-0.5_runner.py", "kv-0.5.md"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_another_size_than_that_of_the_training_is_said_to_give_other_masks(segkit: Command, tmp_path: Path) -> None:
+    weights = save_weights(tmp_path / "m.safetensors", "unet", COLOUR, STRETCH, **TINY["unet"])
+    assert "masks will differ" in segkit("export", weights, "--size", "64", "--out", tmp_path / "a.onnx").err
+    assert "masks will differ" not in segkit("export", weights, "--size", "32", "--out", tmp_path / "b.onnx").err

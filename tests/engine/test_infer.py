@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segkit.engine.infer import Network, labels_of, predict_images, probabilities_of
+from segkit.engine.infer import Network, predict_images
+from segkit.engine.labels import labels_of, probabilities_of
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
 from segkit.task import Task

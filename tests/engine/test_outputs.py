@@ -458,3 +458,202 @@ for number in range(60):
     running = [subprocess.Popen([sys.executable, "-c", program, name, str(tmp_path / "out")]) for name in "abc"]
     assert [process.wait() for process in running] == [0, 0, 0]
     assert len(record(tmp_path / "out")) == 180
+
+
+def test_outputs_may_be_added_and_left_out_and_none_goes_stale(
+    segkit: Command, organs: Path, pictures: Path, tmp_path: Path
+) -> None:
+    words = ["predict", organs, pictures, "--out", tmp_path / "out", "--json"]
+    done = [json.loads(segkit(*words, *more).out)["done"] for more in ([], ["--overlay"], [], ["--overlay"], ["--table"])]
+    assert done == [3, 3, 0, 0, 3]  # an overlay that is there already is no reason to start again
+    assert not (tmp_path / "out" / "a.overlay.png").exists()  # what --table did again has other outputs
+    assert segkit(*words, "--overlay", "--table", "--polygons").code == 0
+    assert segkit(*words, "--threshold", "liver=0.9").code == 0
+    assert not (tmp_path / "out" / "a.overlay.png").exists() and rows(tmp_path / "out" / "measures.csv") == []
+    labels = read_mask(tmp_path / "out" / "a.png")
+    document = json.loads((tmp_path / "out" / "polygons.json").read_text())
+    area = sum(entry["area"] for entry in document["annotations"] if entry["image_id"] == 1)
+    assert area == (labels > 0).sum()
+
+
+def test_a_result_whose_name_changes_leaves_nothing_behind(
+    segkit: Command, trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    assert segkit("predict", trained, pictures, "--out", tmp_path / "out").code == 0
+    shutil.copy(pictures / "a.png", pictures / "b.png")
+    assert segkit("predict", trained, pictures, "--out", tmp_path / "out").code == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["a.png", "b.jpg.png", "b.png.png", "c.tif", "predictions.json"]
+
+
+def test_a_file_that_is_gone_keeps_its_mask_and_foreign_files_are_never_lost_to_a_failure(
+    segkit: Command, trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (tmp_path / "list.txt").write_text("\n".join(str(path) for path in sorted(pictures.iterdir())))
+    assert segkit("predict", trained, tmp_path / "list.txt", "--out", out).code == 0
+    (pictures / "a.png").rename(tmp_path / "elsewhere.png")
+    assert segkit("predict", trained, tmp_path / "list.txt", "--out", out).code == 3
+    assert (out / "a.png").exists()
+    (tmp_path / "elsewhere.png").rename(pictures / "a.png")
+    assert segkit("predict", trained, tmp_path / "list.txt", "--out", out).code == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "b.png").write_text("drawn by hand")
+    (pictures / "b.jpg").write_text("broken")
+    assert segkit("predict", trained, pictures / "b.jpg", "--out", tmp_path / "other", "--overwrite").code == 1
+    assert (tmp_path / "other" / "b.png").read_text() == "drawn by hand"
+
+
+def test_results_that_a_list_names_are_no_inputs(segkit: Command, trained: Path, pictures: Path, tmp_path: Path) -> None:
+    for _ in range(2):  # as find . -name '*.png' | segkit predict RUN - --out masks does when it is typed again
+        listed = sorted(str(path) for path in tmp_path.rglob("*.png"))
+        (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbf" + "\n".join(listed).encode())
+        document = json.loads(segkit("predict", trained, tmp_path / "list.txt", "--out", tmp_path / "masks", "--json").out)
+        assert list(document["files"]) == ["a.png"] and document["failed"] == 0
+    assert segkit("predict", trained, tmp_path / "masks" / "a.png", "--out", tmp_path / "again").code == 0  # typed, so meant
+
+
+def test_other_channels_or_other_dataset_options_are_not_taken_for_the_same(segkit: Command, tmp_path: Path) -> None:
+    assert segkit("data", "synth", "brats2020", "--cases", "1", "--out", tmp_path / "data").code == 0
+    order = ("t2", "t1ce", "t1", "flair")
+    classes = ("background", "NCR", "edema", "ET")
+    record_of = Preprocess("patch", (8, 8, 8), intensity="zscore")
+    turned, usual = (
+        save_weights(
+            tmp_path / f"{names[0]}.safetensors",
+            "unet3d",
+            Task(4, classes, dims=3, mode="multiclass", channel_names=names),
+            record_of,
+            width=4,
+            depth=1,
+        )
+        for names in (order, order[::-1])
+    )
+    words = ["--dataset", "brats2020", "--out", tmp_path / "out"]
+    told = segkit("predict", turned, tmp_path / "data", *words)
+    assert told.code == 2 and "t2, t1ce, t1, flair" in told.err
+    assert segkit("predict", turned, tmp_path / "data", *words, "-o", f"dataset.modalities={','.join(order)}").code == 0
+    told = segkit("predict", turned, usual, tmp_path / "data", *words)
+    assert told.code == 2 and "cannot predict together" in told.err
+    free = save_weights(
+        tmp_path / "m.safetensors", "unet3d", Task(4, classes, dims=3, mode="multiclass"), record_of, width=4, depth=1
+    )
+    for more, done in (([], 1), ([], 0), (["-o", f"dataset.modalities={','.join(order)}"], 1)):
+        counts = json.loads(
+            segkit(
+                "predict", free, tmp_path / "data", "--dataset", "brats2020", "--out", tmp_path / "o", "--json", *more
+            ).out
+        )
+        assert counts["done"] == done
+    told = segkit("predict", free, tmp_path / "data", "--dataset", "brats2020", "--out", tmp_path / "data")
+    assert told.code == 2 and "is the input folder itself" in told.err
+
+
+def test_a_stack_is_its_pages(segkit: Command, tmp_path: Path) -> None:
+    """Decoded, normalised, predicted and measured alike, whatever their photometric interpretation."""
+    import tifffile
+
+    weights = save_weights(
+        tmp_path / "m.safetensors",
+        "unet",
+        Task(1, ("background", "x")),
+        Preprocess("stretch", (32, 32), intensity="zscore"),
+        width=4,
+        depth=2,
+    )
+    draw = np.random.default_rng(0)
+    pages = [draw.integers(0, 255, (20, 30), dtype=np.uint8), draw.integers(0, 80, (20, 30), dtype=np.uint8)]
+    for kind, arrays, photometric in (
+        ("white", pages, "miniswhite"),
+        ("bits", [page > 99 for page in pages], "minisblack"),
+        ("floats", [page.astype(np.float32) for page in pages], "minisblack"),
+    ):
+        folder = tmp_path / kind
+        folder.mkdir()
+        tifffile.imwrite(folder / "stack.tif", np.stack(arrays), photometric=photometric)
+        for number, page in enumerate(arrays):
+            tifffile.imwrite(folder / f"{number}.tif", page, photometric=photometric)
+        assert segkit("predict", weights, folder, "--out", folder / "out", "--probabilities", "--table").code == 0
+        stack = tifffile.imread(folder / "out" / "stack.probability.tif")
+        for number in range(2):
+            assert np.array_equal(stack[number], tifffile.imread(folder / "out" / f"{number}.probability.tif"))
+    colour = np.stack([np.stack(pages), np.stack(pages)[::-1], np.stack(pages)], axis=1)  # (pages, 3, H, W)
+    from segkit.data.images import read_image, read_pages
+
+    tifffile.imwrite(tmp_path / "planes.tif", colour, photometric="rgb", planarconfig="separate")
+    tifffile.imwrite(tmp_path / "plane.tif", colour[0], photometric="rgb", planarconfig="separate")
+    assert np.array_equal(read_pages(tmp_path / "planes.tif")[..., 0], read_image(tmp_path / "plane.tif"))
+
+
+def test_columns_are_x_and_rows_y_in_a_stack_too(segkit: Command, install, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    import tifffile
+
+    install("acme", ECHO)
+    weights = save_weights(
+        tmp_path / "m.safetensors", "echo", Task(1, ("background", "x")), Preprocess("native", intensity="zscore")
+    )
+    page = np.zeros((20, 30), np.uint8)
+    page[5, 22] = 255
+    tifffile.imwrite(tmp_path / "one.tif", page)
+    tifffile.imwrite(tmp_path / "two.tif", np.stack([page, page]), photometric="minisblack")
+    assert (
+        segkit("predict", weights, tmp_path / "one.tif", tmp_path / "two.tif", "--out", tmp_path / "out", "--table").code
+        == 0
+    )
+    one, two = rows(tmp_path / "out" / "measures.csv")
+    assert (one["x"], one["y"], one["z"]) == ("22.0", "5.0", "") and (two["x"], two["y"], two["z"]) == ("22.0", "5.0", "0.5")
+
+
+def test_names_that_are_no_unicode_stand_in_the_tables(
+    segkit: Command, trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    os.link(pictures / "a.png", os.fsencode(pictures) + b"/im\xff.png")
+    assert segkit("predict", trained, pictures, "--out", tmp_path / "out", "--table", "--polygons").code == 0
+    assert b"im\xff.png" in (tmp_path / "out" / "measures.csv").read_bytes()
+
+
+def test_what_a_classifier_cannot_do_with_masks_is_refused(segkit: Command, pictures: Path, tmp_path: Path) -> None:
+    weights = save_weights(
+        tmp_path / "m.safetensors",
+        "resnet-classifier",
+        Task(3, ("background", "x")),
+        RECORD,
+        encoder="test_resnet",
+        hidden=8,
+    )
+    for words in (["--threshold", "0.9"], ["--keep-largest"], ["--min-size", "5"], ["--overlay"], ["--table"]):
+        told = segkit("predict", weights, pictures, "--out", tmp_path / "no", *words)
+        assert told.code == 2 and "this model gives classes" in told.err
+
+
+def test_models_after_inputs_are_told_where_they_belong(
+    segkit: Command, trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    told = segkit("predict", pictures, trained, "--out", tmp_path / "no")
+    assert told.code == 2 and "Models come first" in told.err
+
+
+def test_values_of_another_scale_are_said(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "x.tif", np.random.default_rng(0).random((9, 9, 3)).astype(np.float32), photometric="rgb")
+    done = segkit("predict", trained, tmp_path / "x.tif", "--out", tmp_path / "out")
+    assert done.code == 0 and "holds float32 values" in done.err
+
+
+def test_a_pair_of_files_gives_one_file_with_its_scale_and_no_window_of_the_scan(segkit: Command, tmp_path: Path) -> None:
+    weights = save_weights(
+        tmp_path / "m.safetensors",
+        "unet3d",
+        Task(1, ("b", "x"), dims=3),
+        Preprocess("native", intensity="zscore"),
+        width=4,
+        depth=1,
+    )
+    image = nib.Nifti1Pair(np.random.default_rng(0).random((6, 5, 4)).astype(np.float32), np.eye(4))
+    image.header["cal_max"] = 900
+    nib.save(image, tmp_path / "x.hdr")
+    assert segkit("predict", weights, tmp_path / "x.hdr", "--out", tmp_path / "out", "--probabilities").code == 0
+    found = nib.load(tmp_path / "out" / "x.probabilities.nii.gz").get_fdata()
+    assert 0 < found.max() <= 1
+    assert nib.load(tmp_path / "out" / "x.nii.gz").header["cal_max"] == 0

@@ -65,9 +65,12 @@ def test_the_centroid_of_a_volume_is_scipys_in_the_world(labels: np.ndarray) -> 
 
 
 def test_thresholds_as_typed() -> None:
-    assert read_thresholds([], ORGANS.classes) == ()
-    assert read_thresholds(["0.4"], ORGANS.classes) == (None, 0.4, 0.4)
-    assert read_thresholds(["0.4", "spleen=0"], ORGANS.classes) == (None, 0.4, 0.0)
+    assert read_thresholds([], ORGANS) == ()
+    assert read_thresholds(["0.4"], ORGANS) == (None, 0.4, 0.4)
+    assert read_thresholds(["spleen=0", "0.4"], ORGANS) == (None, 0.4, 0.0)  # the named one wins
+    assert read_thresholds(["background=0.9"], ORGANS) == (0.9, None, None)
+    with pytest.raises(UsageError, match="no class 'background'"):  # of one output, background has none
+        read_thresholds(["background=0.9"], Task(1, ("background", "x")))
     for text, part in (
         ("splen=0.4", "'spleen'"),
         ("1", "no number from 0"),
@@ -75,5 +78,5 @@ def test_thresholds_as_typed() -> None:
         ("-0.1", "no number"),
     ):
         with pytest.raises(UsageError) as caught:
-            read_thresholds([text], ORGANS.classes)
+            read_thresholds([text], ORGANS)
         assert part in f"{caught.value.message} {caught.value.hint}"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from monai.inferers import sliding_window_inference
 
 from segkit.engine import infer
-from segkit.engine.infer import Network, flipped, labels_of, predict_images, predict_prepared, prepare
+from segkit.engine.infer import Network, flipped, predict_images, predict_prepared, prepare
+from segkit.engine.labels import labels_of
 from segkit.engine.windows import blend, starts
 from segkit.settings import Preprocess
 from segkit.task import Task

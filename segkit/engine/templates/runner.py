@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import onnxruntime
 
+WHOLE, TILE = {2: 1536**2, 3: 128**3}, {2: 1024, 3: 128}  # larger images are seen through windows also with fit native
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -108,6 +109,8 @@ def run(session, batch, header):
 def windows(session, image, header):
     """Logits of an image seen through overlapping windows, blended with a Gaussian weight."""
     dims, size = image.ndim - 1, header["preprocess"]["size"]
+    if header["preprocess"]["fit"] == "native":
+        size = TILE[dims]
     size = size if isinstance(size, list) else [size] * dims
     shape = [max(own, side) for own, side in zip(image.shape[1:], size, strict=True)]
     image_padded = np.pad(image, [(0, 0), *((0, want - own) for own, want in zip(image.shape[1:], shape, strict=True))])
@@ -144,9 +147,12 @@ def segment(session, header, image, spacing=None):
     scaled, target, offset = placed(source, settings, spacing, axis)
     on_target, on_image = shared(scaled, target, offset)
     seen = np.zeros((len(image), *target), np.float32)
+    if task["dims"] < image.ndim - 1:
+        settings = {**settings, "intensity_per": "slice"}  # trained on images: each slice is one
     seen[(slice(None), *on_target)] = resize(normalise(image, settings, axis), scaled)[(slice(None), *on_image)]
     parts = [seen] if axis is None else list(np.moveaxis(seen, axis + 1, 0))
-    in_windows = settings["fit"] == "patch" and task["kind"] == "segmentation"
+    large = settings["fit"] == "native" and parts[0][0].size > WHOLE[dims]
+    in_windows = (settings["fit"] == "patch" or large) and task["kind"] == "segmentation"
     logits = [windows(session, part, header) if in_windows else run(session, part[None], header)[0] for part in parts]
     logits = logits[0] if axis is None else np.stack(logits, axis + 1 if logits[0].ndim > 1 else 1)
     if task["mode"] == "multiclass":
@@ -166,11 +172,12 @@ def read(path, channels):
     """(C, *S) as stored."""
     if path.suffix == ".npy":
         return np.load(path, allow_pickle=False)
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    content = np.fromfile(path, np.uint8)
+    pixels = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if content.size else None  # turned as EXIF says
     if pixels is None:
         raise SystemExit(f"{path} cannot be read as an image.")
-    image = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels[..., :3][..., ::-1], -1, 0)  # BGR -> RGB
-    return image.repeat(channels, axis=0) if len(image) == 1 else image
+    image = np.moveaxis(pixels[..., ::-1], -1, 0)  # BGR -> RGB
+    return image[:1] if channels == 1 and (image == image[:1]).all() else image
 
 
 def main():
@@ -182,10 +189,16 @@ def main():
     )
     parser.add_argument("--spacing", help="mm along each axis: X,Y,Z")
     words = parser.parse_args()
+    for path in (words.image, words.model):
+        if not path.is_file():
+            raise SystemExit(f"{path} does not exist.")
     session = onnxruntime.InferenceSession(words.model, providers=["CPUExecutionProvider"])
     header = json.loads(session.get_modelmeta().custom_metadata_map["segkit"])
     spacing = [float(mm) for mm in words.spacing.split(",")] if words.spacing else None
-    probabilities = segment(session, header, read(words.image, header["task"]["channels"]), spacing)
+    image = read(words.image, header["task"]["channels"])
+    if header["preprocess"]["spacing"] not in (None, "auto") and len(spacing or ()) != image.ndim - 1:
+        raise SystemExit("This model resamples to a spacing: say that of the image, --spacing X,Y,Z.")
+    probabilities = segment(session, header, image, spacing)
     if header["task"]["kind"] == "classification":
         print(json.dumps(dict(zip(header["task"]["classes"], probabilities.tolist(), strict=True))))
         return
@@ -193,8 +206,10 @@ def main():
     labels = probabilities[0] > 0.5 if binary else probabilities.argmax(axis=0)
     if words.mask.suffix == ".npy":
         np.save(words.mask, labels.astype(np.uint8))
-    else:
-        cv2.imwrite(str(words.mask), labels.astype(np.uint8) * (255 if binary else 1))
+    elif not words.mask.parent.is_dir() or not cv2.imwrite(
+        str(words.mask), labels.astype(np.uint8) * (255 if binary else 1)
+    ):
+        raise SystemExit(f"{words.mask} cannot be written.")
 
 
 if __name__ == "__main__":
