@@ -95,7 +95,9 @@ class Train:
     ema: float = option(
         0.0, "keep a moving average of the weights with this decay and use it; 0: no", minimum=0, maximum=0.99999
     )
-    max_time: float = option(0.0, "minutes after which training ends with the epoch; 0: no limit", minimum=0)
+    max_time: float = option(
+        0.0, "minutes after which training ends with the epoch, from its start or --resume; 0: no limit", minimum=0
+    )
     save_minutes: float = option(30.0, "minutes between two saves within an epoch; 0: at its end only", minimum=0)
     patience: int = option(30, "epochs without improvement before training stops; 0: never", minimum=0)
     monitor: Literal["loss", "dice"] = option(

@@ -138,6 +138,7 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     work = _prepare(parts, dataset, run, record)
     progress = states.restore(document, parts, work.schedule, parts.task)
     done, wanted = len(progress.history), config.train.epochs
+    progress.ended = _reason_to_end(progress, config.train, bool(work.cases), 0.0)
     if wanted < done or (wanted == done and not progress.step) or progress.ended:
         reason = progress.ended or f"{done} epochs are done"
         raise UsageError(f"There is nothing left to train: {reason}.", f"More epochs: --epochs {max(done, wanted) + 50}")
@@ -151,12 +152,12 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
 
 def _run(work: Work, progress: Progress) -> Outcome:
     """Epochs until one of the reasons to end; the state is saved after each."""
-    settings, began = work.parts.config.train, time.perf_counter() - progress.seconds
+    settings, began, before = work.parts.config.train, time.perf_counter(), progress.seconds
     epochs = settings.epochs
     batches = loader(work.items, work.order, settings.workers, pin=work.parts.device.type == "cuda")
 
     def save() -> None:
-        progress.seconds = time.perf_counter() - began
+        progress.seconds = before + time.perf_counter() - began
         states.save(work.run, work.record, progress, work.parts, work.schedule)
 
     with Stop() as stop, terminal.progress("training", (epochs - progress.epoch + 1) * len(work.order)) as bar:
@@ -307,7 +308,7 @@ def _reason_to_end(progress: Progress, settings: Train, validated: bool, seconds
     if validated and settings.patience and progress.since_best() >= settings.patience:
         return f"No improvement in {settings.patience} epochs (--patience)"
     if settings.max_time and seconds > 60 * settings.max_time and progress.epoch <= settings.epochs:
-        return f"{settings.max_time:g} minutes are over (--max-time)"
+        return f"{settings.max_time:g} minutes are over (train.max_time)"
     return ""
 
 
