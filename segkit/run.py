@@ -3,7 +3,7 @@
 run.toml            every value resolved; `segkit train --config run.toml` repeats the run
 manifest.json       versions, git, hardware, seed, fingerprint of the data, notes
 split.json          case ids by subset
-history.csv         one row per epoch
+history.csv         one row per epoch; curves.png shows it
 resume/state.pt     all that `segkit train --resume RUN` needs; the other files can be rebuilt from it
 model.safetensors   the best weights
 test/ val/ train/   what `segkit evaluate` wrote

@@ -3,7 +3,7 @@
     data      split by group -> cached preprocessing -> seeded batches -> augmentation on the device
     step      learning rate -> forward -> loss -> backward -> optimiser (-> moving average)
     epoch     validation on the network's grid, best weights, schedule, early stopping; then resume/state.pt, and from it
-              model.safetensors and history.csv
+              model.safetensors, history.csv and, at the end, curves.png
 
 `accelerate` carries device and precision. A resumed training does what an uninterrupted one would have done: order and
 augmentation follow from the seed, the epoch and the case, all other random numbers from states that are saved.
@@ -37,6 +37,7 @@ from segkit.engine.scores import RunningDice, presence_in, say_presence, score_n
 from segkit.engine.state import Progress, Sums
 from segkit.engine.stop import Stop
 from segkit.errors import SegkitError, UsageError
+from segkit.report.curves import draw_curves
 from segkit.run import RunFolder
 from segkit.settings import Train
 from segkit.task import Dataset
@@ -180,6 +181,8 @@ def _run(work: Work, progress: Progress) -> Outcome:
             terminal.say(_epoch_line(row, epochs, improved))
     if progress.ended:
         terminal.say(f"{progress.ended}: training ends.")
+    if progress.history:
+        draw_curves(progress.history, progress.best_epoch, work.run.path / "curves.png")
     if stop.code and progress.kept is None:
         weights.save(work.run.weights, work.parts.tensors(), _header(work.parts, {}))
         terminal.notice("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")

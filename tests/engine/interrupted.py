@@ -16,51 +16,61 @@ from typing import Any
 import torch
 
 from segkit.cli.app import run
-from segkit.engine import state, train
-
-moment, number = sys.argv[1], int(sys.argv[2])
-count = 0
+from segkit.engine import train
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+class Moment:
+    """When to die: at the `number`th call of what it wraps."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.count = number, 0
+
+    def die_if_due(self) -> None:
+        if self.count == self.number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.count += 1
+            self.die_if_due()
+            return function(*arguments, **named)
+
+        return call
+
+    def after(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.count += 1
+            result = function(*arguments, **named)
+            self.die_if_due()
+            return result
+
+        return call
+
+    def within(self, save: Callable[..., Any]) -> Callable[..., Any]:
+        def call(document: Any, path: Path) -> None:
+            self.count += 1
+            save(document, path)
+            if self.count == self.number:
+                os.truncate(path, path.stat().st_size // 2)
+            self.die_if_due()
+
+        return call
 
 
-def counted(before: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*arguments: Any, **named: Any) -> Any:
-        global count
-        count += 1
-        if count == number and moment in ("weights", "validate"):
-            die()
-        result = before(*arguments, **named)
-        if count == number:
-            die()
-        return result
-
-    return call
-
-
-def torn(before: Callable[..., Any]) -> Callable[..., Any]:
-    def call(document: Any, path: Path) -> None:
-        global count
-        count += 1
-        before(document, path)
-        if count == number:
-            os.truncate(path, path.stat().st_size // 2)
-            die()
-
-    return call
+def main() -> None:
+    name, moment = sys.argv[1], Moment(int(sys.argv[2]))
+    if name == "step":
+        train._step = moment.after(train._step)
+    elif name == "save":
+        torch.save = moment.within(torch.save)
+    elif name == "rename":
+        torch.save = moment.after(torch.save)
+    elif name == "weights":
+        train._write_weights = moment.before(train._write_weights)
+    elif name == "validate":
+        train.validate = moment.before(train.validate)
+    raise SystemExit(run(sys.argv[3:]))
 
 
-if moment == "step":
-    train._step = counted(train._step)
-elif moment == "save":
-    torch.save = torn(torch.save)
-elif moment == "rename":
-    torch.save = counted(torch.save)
-elif moment == "weights":
-    train._write_weights = counted(train._write_weights)
-elif moment == "validate":
-    train.validate = counted(train.validate)
-assert state
-raise SystemExit(run(sys.argv[3:]))
+if __name__ == "__main__":
+    main()

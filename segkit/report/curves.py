@@ -1,0 +1,53 @@
+"""curves.png: a run's history as a picture: loss, the metrics and their classes, the learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segkit.files import replacing
+
+SHOWN = ("dice", "f1", "iou", "auroc")  # of the metrics, where they are there
+
+
+def draw_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Path) -> None:
+    """Draw the rows of a history.
+
+    Args:
+        history: one row per epoch; keys as in history.csv.
+        best_epoch: of the kept weights; 0: none are.
+        path: of the PNG.
+    """
+    from matplotlib.figure import Figure
+
+    metrics = [name for name in SHOWN if any(f"{side}_{name}" in history[0] for side in ("train", "val"))]
+    figure = Figure(figsize=(4.5 * (2 + len(metrics)), 3.6), layout="constrained")
+    axes = figure.subplots(1, 2 + len(metrics), squeeze=False)[0]
+    _panel(axes[0], history, {"training": "train_loss", "validation": "val_loss"}, "loss", best_epoch)
+    for axis, name in zip(axes[1:-1], metrics, strict=True):
+        classes = [key for key in history[0] if key.startswith(f"val_{name}/") and key.count("/") == 1]
+        lines = {"training": f"train_{name}", "validation": f"val_{name}"}
+        lines |= {key.partition("/")[2]: key for key in classes} if len(classes) > 1 else {}
+        _panel(axis, history, lines, name, best_epoch)
+        axis.set_ylim(0, 1)
+    _panel(axes[-1], history, {"learning rate": "lr"}, "learning rate", best_epoch)
+    axes[-1].set_yscale("log")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _panel(axis: Any, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], title: str, best: int) -> None:
+    epochs = [row["epoch"] for row in history]
+    for number, (label, key) in enumerate(lines.items()):
+        values = [float(row.get(key, math.nan)) for row in history]
+        if any(math.isfinite(value) for value in values):
+            style = {"linewidth": 1.8} if number < 2 else {"linewidth": 0.9, "linestyle": "--"}
+            axis.plot(epochs, values, label=label, marker="." if len(epochs) < 20 else None, **style)
+    if best:
+        axis.axvline(best, color="gray", linewidth=0.8, linestyle=":", label=f"kept: epoch {best}")
+    axis.set_title(title)
+    axis.set_xlabel("epoch")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
