@@ -1,4 +1,4 @@
-"""Kill a training at random moments, some inside a save, and resume it: it must end as an uninterrupted one does, bit for bit.
+"""Kill trainings at random moments, some inside a save, and resume them: they end as uninterrupted ones, bit for bit.
 
 python tests/benchmarks/kills.py --kills 40
 """
@@ -18,43 +18,35 @@ from test_resume import KINDS, SHARED, assert_equal, launch, results
 MOMENTS = ("step", "save", "rename", "weights", "validate")
 
 
+def trial(kind: str, moments: list[tuple[str, int]], folder: Path) -> tuple[Path, int]:
+    """Train, be killed at each of these moments, go on; returns the run and how often it was killed."""
+    run = folder / "none"
+    for number, (moment, count) in enumerate([*moments, ("never", 0)]):
+        words = ["train", "--resume", run]
+        if not (run / "resume" / "state.pt").exists():  # killed before its first state: begun anew
+            run = folder / f"run-{number}"
+            words = [*KINDS[kind], *SHARED, "--out", run]
+        if launch(moment, count, *words) == 0:
+            return run, number
+    raise AssertionError("unreachable")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
-    draw = random.Random(words.seed)
+    draw, kills, turn = random.Random(words.seed), 0, 0
     with tempfile.TemporaryDirectory() as name:
-        whole, killed = {}, 0
-        while killed < words.kills:
+        whole = {kind: results(trial(kind, [], Path(name) / kind)[0]) for kind in KINDS}
+        while kills < words.kills:
             kind = draw.choice(list(KINDS))
-            if kind not in whole:
-                launch("never", 0, *KINDS[kind], *SHARED, "--out", Path(name) / kind)
-                whole[kind] = results(Path(name) / kind)
-            run = Path(name) / f"run-{killed}"
-            moments = [(draw.choice(MOMENTS), draw.randint(1, 4)) for _ in range(draw.randint(1, 3))]
-            started = ["train", "--resume", run]
-            for number, (moment, count) in enumerate(moments):
-                begun = run.exists() and (run / "resume" / "state.pt").exists()
-                code = launch(
-                    moment, count, *(started if begun else [*KINDS[kind], *SHARED, "--out", run.with_suffix(f".{number}")])
-                )
-                if not begun:
-                    run = run.with_suffix(f".{number}")
-                    started = ["train", "--resume", run]
-                killed += code != 0
-                if code == 0:
-                    break
-            else:
-                launch(
-                    "never",
-                    0,
-                    *(started if (run / "resume" / "state.pt").exists() else [*KINDS[kind], *SHARED, "--out", f"{run}x"]),
-                )
-                run = run if (run / "resume" / "state.pt").exists() else Path(f"{run}x")
+            moments = [(draw.choice(MOMENTS), draw.randint(1, 4)) for _ in range(draw.randint(1, 4))]
+            run, killed = trial(kind, moments, Path(name) / f"turn-{turn}")
             assert_equal(results(run), whole[kind])
+            kills, turn = kills + killed, turn + 1
             print(
-                f"{kind}: {', '.join(f'{moment} {count}' for moment, count in moments)}: equal ({killed} kills)", flush=True
+                f"{kind}: {', '.join(f'{moment} {count}' for moment, count in moments)}: equal ({kills} kills)", flush=True
             )
 
 
