@@ -33,7 +33,8 @@ def draw_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Pat
         _panel(axis, history, lines, name, best_epoch)
         axis.set_ylim(0, 1)
     _panel(axes[-1], history, {"learning rate": "lr"}, "learning rate", best_epoch)
-    axes[-1].set_yscale("log")
+    if any(row["lr"] > 0 for row in history):
+        axes[-1].set_yscale("log")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
 

@@ -31,3 +31,8 @@ def test_curves_are_the_rows_and_mark_the_kept_epoch(trained: Path, tmp_path: Pa
     assert lines["validation"].get_ydata().tolist() == [row["val_loss"] for row in rows]
     assert list(lines["kept: epoch 2"].get_xdata()) == [2, 2]
     assert (tmp_path / "curves.png").exists()
+
+
+def test_a_rate_of_zero_and_a_single_epoch_without_validation_are_drawn(tmp_path: Path) -> None:
+    draw_curves([{"epoch": 1, "lr": 0.0, "train_loss": 1.0, "train_dice": float("nan")}], 0, tmp_path / "curves.png")
+    assert read_image(tmp_path / "curves.png").shape[0] == 3
