@@ -51,4 +51,5 @@ def _panel(axis: Any, history: Sequence[Mapping[str, Any]], lines: Mapping[str, 
     axis.set_title(title)
     axis.set_xlabel("epoch")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    if axis.lines:
+        axis.legend(fontsize=8)
