@@ -50,3 +50,8 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     if close:
         return "Did you mean " + " or ".join(repr(match) for match in close) + "?"
     return "Allowed: " + ", ".join(names) + "." if names else ""
+
+
+def first_line(error: BaseException) -> str:
+    """What a library said, without the rest of it; its class where it said nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.errors import SegkitError
+from segkit.errors import SegkitError, first_line
 
 Array = NDArray[Any]
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -101,7 +101,7 @@ def _read(path: Path, header_only: bool = False) -> Any:
     try:
         return pydicom.dcmread(path, stop_before_pixels=header_only)
     except Exception as error:  # whatever pydicom makes of damaged bytes
-        raise SegkitError(f"{path} cannot be read as DICOM: {_first_line(error)}") from None
+        raise SegkitError(f"{path} cannot be read as DICOM: {first_line(error)}") from None
 
 
 def _pixels(dataset: Any, path: Path) -> Array:
@@ -114,7 +114,7 @@ def _pixels(dataset: Any, path: Path) -> Array:
             colors = apply_color_lut(stored, dataset)
             return np.asarray(colors >> 8 if colors.dtype == np.uint16 else colors, np.uint8)
     except Exception as error:
-        raise SegkitError(f"{path}: its pixels cannot be decoded: {_first_line(error)}") from None
+        raise SegkitError(f"{path}: its pixels cannot be decoded: {first_line(error)}") from None
     slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         signed = int(dataset.get("PixelRepresentation", 0)) == 1
@@ -122,7 +122,3 @@ def _pixels(dataset: Any, path: Path) -> Array:
     if (slope, intercept) == (1.0, 0.0):
         return stored
     return (stored * slope + intercept).astype(np.float32)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

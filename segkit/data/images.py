@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.errors import SegkitError
+from segkit.errors import SegkitError, first_line
 from segkit.files import replacing
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -135,7 +135,7 @@ def _decode(path: Path, labels: bool) -> Array:
     except MemoryError:
         raise SegkitError(f"{path} is too large for the memory of this machine.") from None
     except Exception as error:  # whatever a decoder makes of damaged bytes becomes one clear error with the path
-        raise SegkitError(f"{path} cannot be read as an image: {_first_line(error)}") from None
+        raise SegkitError(f"{path} cannot be read as an image: {first_line(error)}") from None
 
 
 def _head(path: Path) -> bytes:
@@ -169,9 +169,10 @@ def read_pages(path: Path) -> Array:
         _check_size(path, sum(page.imagewidth * page.imagelength for page in file.pages))
         pages = [_decode_page(page, labels=False) for page in file.pages]
     kinds = {(page.shape, page.dtype.str) for page in pages}
-    if len(kinds) > 1 or pages[0].ndim != 2 + (pages[0].shape[-1:] in ((3,), (4,)) and pages[0].ndim == 3):
+    coloured = pages[0].ndim == 3 and pages[0].shape[-1] in (3, 4)
+    if len(kinds) > 1 or not (coloured or pages[0].ndim == 2):
         raise SegkitError(f"{path}: its pages hold {sorted(kinds)}; a stack is of equal pages, gray or in colours.")
-    stack = np.stack([page[..., None] if page.ndim == 2 else page[..., :3] for page in pages])
+    stack = np.stack([page[..., :3] if coloured else page[..., None] for page in pages])
     if stack.dtype.kind not in "buif" or (stack.dtype.kind == "f" and not np.isfinite(stack).all()):
         raise SegkitError(f"{path} holds values that are not finite numbers ({stack.dtype}).")
     return np.moveaxis(stack, (3, 1, 2, 0), (0, 1, 2, 3))
@@ -190,7 +191,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except MemoryError:
         raise SegkitError(f"{path} is too large for the memory of this machine.") from None
     except Exception as error:
-        raise SegkitError(f"{path} cannot be read as a TIFF: {_first_line(error)}") from None
+        raise SegkitError(f"{path} cannot be read as a TIFF: {first_line(error)}") from None
 
 
 def _decode_tiff(path: Path, labels: bool) -> Array:
@@ -272,7 +273,3 @@ def _check_size(path: Path, pixels: int) -> None:
             f"{path} declares {pixels:,} pixels; more than {LARGEST_IMAGE:,} are refused.",
             "SEGKIT_MAX_PIXELS sets the limit.",
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -18,7 +18,8 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from segkit.data.dicom import is_dicom
-from segkit.errors import SegkitError
+from segkit.data.images import read_pages
+from segkit.errors import SegkitError, first_line
 from segkit.files import replacing
 
 Array = NDArray[Any]
@@ -65,8 +66,6 @@ def read_volume(path: Path) -> Volume:
     if path.is_dir():
         return read_series([file for file in sorted(path.iterdir()) if file.is_file() and is_dicom(file)])
     if path.suffix.lower() in (".tif", ".tiff"):
-        from segkit.data.images import read_pages
-
         return Volume(np.ascontiguousarray(read_pages(path)), (1.0, 1.0, 1.0), np.eye(4))  # no millimetres, no orientation
     image = _open(path)
     shape = tuple(image.shape)
@@ -79,7 +78,7 @@ def read_volume(path: Path) -> Volume:
     except FileNotFoundError as error:
         raise SegkitError(f"{path} cannot be read: its other half, {error.filename}, is missing.") from None
     except Exception as error:  # whatever nibabel makes of damaged bytes
-        raise SegkitError(f"{path} cannot be read: it is damaged or cut short ({_first_line(error)}).") from None
+        raise SegkitError(f"{path} cannot be read: it is damaged or cut short ({first_line(error)}).") from None
     if array.dtype.kind not in "buif":
         raise SegkitError(f"{path} holds {array.dtype} values; gray values are expected.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -170,7 +169,7 @@ def _open(path: Path) -> Any:
     except FileNotFoundError:
         raise SegkitError(f"{path} cannot be read: No such file.") from None
     except Exception as error:
-        raise SegkitError(f"{path} cannot be read as a volume: {_first_line(error)}") from None
+        raise SegkitError(f"{path} cannot be read as a volume: {first_line(error)}") from None
     if not isinstance(image, (nib.Nifti1Pair, nib.Nifti2Pair)):
         raise SegkitError(f"{path} is no NIfTI file but {type(image).__name__}.", "Convert it to .nii.gz.")
     return image
@@ -201,10 +200,6 @@ def _inverse(orientation: Array) -> Array:
     for own, (ras, flip) in enumerate(orientation):
         inverse[int(ras)] = own, flip
     return inverse
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def same_grid(one: Path, other: Path) -> bool:

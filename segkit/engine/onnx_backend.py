@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.engine.infer import PIXELS, Network, padded_size
-from segkit.errors import SegkitError, UsageError
+from segkit.errors import SegkitError, UsageError, first_line
 from segkit.weights import Header, read_header
 
 Floats = NDArray[np.float32]
@@ -53,7 +53,7 @@ def open_session(path: Path, device: str) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime has a class of its own for each kind of damage
-        raise SegkitError(f"{path} cannot be loaded by onnxruntime: {_first_line(error)}", "Export it again.") from None
+        raise SegkitError(f"{path} cannot be loaded by onnxruntime: {first_line(error)}", "Export it again.") from None
 
 
 def run_session(session: Any, batch: Floats, header: Header) -> Floats:
@@ -72,12 +72,8 @@ def run_session(session: Any, batch: Floats, header: Header) -> Floats:
     try:
         logits: Floats = session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(images, np.float32)})[0]
     except Exception as error:
-        raise SegkitError(f"onnxruntime failed on images of shape {images.shape}: {_first_line(error)}") from None
+        raise SegkitError(f"onnxruntime failed on images of shape {images.shape}: {first_line(error)}") from None
     expected = (len(batch), header.task.outputs, *(wanted if logits.ndim > 2 else ()))
     if logits.shape != expected:
         raise SegkitError(f"The network gave {logits.shape}; logits of shape {expected} are expected.")
     return logits[(slice(None), slice(None), *(slice(own) for own in sizes))] if logits.ndim > 2 else logits
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
