@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from segkit.data.inputs import Input
+    from segkit.engine.jobs import Job
+    from segkit.engine.predict import Prediction
     from segkit.task import Dataset, Task
 
 
@@ -61,10 +65,9 @@ def predict(
     A second call does what is left.
     """
     from segkit import terminal
-    from segkit.cli.output import print_json
     from segkit.config import gather
     from segkit.engine import predict as engine
-    from segkit.engine.jobs import RECORD, TABLE, Wanted, plan
+    from segkit.engine.jobs import Wanted, plan
     from segkit.engine.networks import load_networks, read_headers
     from segkit.engine.postprocess import Postprocess, read_thresholds
     from segkit.engine.record import digest_of
@@ -95,12 +98,21 @@ def predict(
     except KeyboardInterrupt:
         terminal.notice("interrupted; the same command does the rest.")
         raise typer.Exit(130) from None
+    _report(result, jobs, out, task.kind, json)
+
+
+def _report(result: Prediction, jobs: Sequence[Job], out: Path, kind: str, json: bool) -> None:
+    """Say, or print as JSON, what was done; end as the failures ask."""
+    from segkit import terminal
+    from segkit.cli.output import print_json
+    from segkit.engine.jobs import RECORD, TABLE
+
     if json:
         counts = {"done": result.done, "skipped": result.skipped, "failed": result.failed}
         files = {job.key: result.entries[job.key] for job in jobs}
         print_json({"out": str(out.absolute()), **counts, "files": files})
     parts = [f"{result.done} predicted", f"{result.skipped} already done", f"{result.failed} failed"]
-    where = f"masks are in {out}" if task.kind == "segmentation" else f"classes are in {out / TABLE}"
+    where = f"masks are in {out}" if kind == "segmentation" else f"classes are in {out / TABLE}"
     terminal.say(f"{', '.join(parts)}; {where}, details in {out / RECORD}")
     if result.failed:
         raise typer.Exit(3 if result.done or result.skipped else 1)

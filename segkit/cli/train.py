@@ -126,7 +126,8 @@ def go_on(run: Path, flags: dict[str, Any], assignments: list[str], others: dict
     document = states.load(folder)
     before = document["record"]["config"]
     catalogue = plugins.load()
-    config, dataset = _complete(configs.gather(before, flags, assignments), catalogue)
+    base = {**before, "train": {**before["train"], "pretrained": "none"}}  # the state holds all weights
+    config, dataset = _complete(configs.gather(base, flags, assignments), catalogue)
     if config.train.epochs != before["train"]["epochs"] and config.train.schedule in BY_LENGTH:
         terminal.notice(f"{config.train.epochs} epochs make another {config.train.schedule} schedule from here on.")
     _train(lambda: resume_training(config, dataset, folder, document), json)

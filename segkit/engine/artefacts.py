@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from segkit.specs import FORMATS
 from segkit.weights import Header
 
 CASES = 3
+NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 
 def planned(header: Header, format: str, size: str | None, half: bool) -> Header:
@@ -59,6 +61,9 @@ def place(weights: Path, format: str, out: Path | None, runner: bool, overwrite:
         raise UsageError(f"--format {format} is not allowed.", f"Allowed: {', '.join(FORMATS)}.")
     if runner and format != "onnx":
         raise UsageError("--runner writes a program for ONNX files.", "--format onnx")
+    missing = [name for name in NEEDED.get(format, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"--format {format} needs {', '.join(missing)}, not installed.", "pip install segkit[export]")
     folder = run.find(weights)
     ending = FORMATS[format]
     target = out or Path(f"{folder.path.name if folder else weights.stem}{ending}")

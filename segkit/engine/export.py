@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from segkit.engine.backends import padded
 from segkit.engine.onnx_backend import open_session, run_session
 from segkit.engine.parity import Floats, Parity, compare, size_of
-from segkit.errors import SegkitError, UsageError
+from segkit.errors import SegkitError, UsageError, first_line
 from segkit.files import replacing
 from segkit.specs import FORMATS, ModelSpec
 from segkit.weights import KEY, Header
@@ -80,11 +80,11 @@ def export(model: nn.Module, header: Header, format: str, path: Path, cases: Seq
         except Exception as error:  # torch's exporters raise whatever meets them
             words = "" if fixed else " for images of any size"
             raise SegkitError(
-                f"{header.model} cannot be exported as {format}{words}: {_first_line(error)}",
+                f"{header.model} cannot be exported as {format}{words}: {first_line(error)}",
                 "--debug shows more." if fixed else f"Fix the size: --size {','.join(map(str, size))}",
             ) from error
         parity = _compare(model, temporary, format, header, cases, sizes, half)
-        header = replace(header, export={**header.export, "parity": parity.to_dict()})
+        header = replace(header, export={**header.export, "torch": torch.__version__, "parity": parity.to_dict()})
         if not parity.holds:
             words = "" if fixed else f" Its size may be at fault: --size {','.join(map(str, size))} fixes it."
             raise SegkitError(f"The exported file differs from the model: {parity}.", f"Nothing was written.{words}")
@@ -171,7 +171,3 @@ def _replaced(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         setattr(module, name, _replaced(child))
     return module
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segkit.data.preprocess import forward_image, geometry_of, slice_axis_of
+from segkit.engine.infer import padded_size
 from segkit.settings import Preprocess
 from segkit.task import Task
 
@@ -127,8 +128,7 @@ def _tiled(case: Floats, size: Sequence[int]) -> Floats:
 def size_of(settings: Preprocess, dims: int, stride: Sequence[int], minimum: int) -> tuple[int, ...]:
     """The size to compare at: what the network is shown, as far as it is known, in steps that it takes."""
     wanted = settings.size if isinstance(settings.size, tuple) else (settings.size or SIDES[dims],) * dims
-    least = (max(-(-side // step), -(-minimum // step), 2) * step for side, step in zip(wanted, stride, strict=True))
-    return tuple(least)
+    return padded_size([max(side, 2 * step) for side, step in zip(wanted, stride, strict=True)], stride, minimum)
 
 
 def made_up(task: Task, settings: Preprocess, dims: int, size: Sequence[int], count: int = 3) -> list[Floats]:

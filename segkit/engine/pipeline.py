@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -16,7 +16,7 @@ ITEMS = 32  # and how many items
 UNWRITTEN = 4  # results that may wait to be written
 
 
-def ahead(items: Iterable[Item], weight: Callable[[Item], int], limit: int = WAITING) -> Iterator[Item]:
+def ahead(items: Iterable[Item], weight: Callable[[Item], int], limit: int = WAITING) -> Generator[Item]:
     """The same items, in order, made in a thread while earlier ones are used.
 
     Args:

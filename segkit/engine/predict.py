@@ -157,7 +157,7 @@ def _decisive(networks: Sequence[Network], models: Sequence[str], changes: Mappi
 
 def _run(networks: Sequence[Network], jobs: Sequence[Job], out: Path, record: Record, bar: terminal.Bar, how: Plan) -> None:
     """Predict and write; a file that cannot be read or written is named in the record. Raises what the network raises."""
-    task = networks[0].task
+    task, dims = networks[0].task, max(network.dims for network in networks)
     told: list[str] = []
 
     def read() -> Iterator[tuple[Read | tuple[Job, SegkitError], Prepared | None]]:
@@ -168,20 +168,20 @@ def _run(networks: Sequence[Network], jobs: Sequence[Job], out: Path, record: Re
                 yield (job, error), None
 
     def made_ready(job: Job) -> tuple[Read, Prepared]:
-        picture = read_input(job.input, task, networks[0].dims, how.dataset)
+        picture = read_input(job.input, task, dims, how.dataset)
         if networks[0].preprocess.intensity in FIXED and not told and picture.image.dtype not in (np.uint8, np.uint16):
             told.append(job.key)
-            words = (
-                f"holds {picture.image.dtype} values, which intensity={networks[0].preprocess.intensity} takes as 0 to 255"
+            words = f"intensity={networks[0].preprocess.intensity} is for images of 8 and 16 bit"
+            terminal.notice(
+                f"{job.key} holds {picture.image.dtype} values; {words}: its mask, and others like it, may be wrong."
             )
-            terminal.notice(f"{job.key} {words}; if they are not, its mask is wrong (and others' like it).")
         prepared = prepare(networks, picture.image, picture.spacing)
         if "overlay" not in job.files:  # the gray values are not needed any more
             picture = replace(picture, image=np.empty(0))
         return (job, picture, digest_of(job.input.files)), prepared
 
     def readable() -> Iterator[tuple[Read, Prepared]]:
-        for found, prepared in ahead(read(), lambda item: item[1].bytes if item[1] else 0):
+        for found, prepared in made:
             if prepared is None:
                 job, error = found[0], found[1]
                 assert isinstance(error, SegkitError)
@@ -199,12 +199,13 @@ def _run(networks: Sequence[Network], jobs: Sequence[Job], out: Path, record: Re
                 record.done(job, digest, found)
         record.save_if_due()
 
-    writer = Behind[Outcome]()
+    writer, made = Behind[Outcome](), ahead(read(), lambda item: item[1].bytes if item[1] else 0)
     try:
         for read_job, found in predict_prepared(networks, readable()):
             finish(writer.hand_over(_finishing(read_job, found, out, networks[0], how, bar)))
         finish(writer.rest())
     finally:
+        made.close()
         writer.close()
 
 

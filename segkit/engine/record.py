@@ -109,7 +109,7 @@ class Record:
         expected = {"status": "done", **self.wanted}
         if any(entry.get(key) != value for key, value in expected.items()):
             return False
-        if not set(job.outputs) <= set(entry["outputs"]) or (self.needs is not None and self.needs not in entry):
+        if not set(job.outputs) <= set(entry.get("outputs", [])) or (self.needs is not None and self.needs not in entry):
             return False
         there = all(os.path.lexists(self.out / name) for name in job.outputs)
         return there and entry.get("input_sha256") == digest_of(job.input.files)

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segkit.engine.optimisers import Schedule
+from segkit.engine.parts import Parts
 from segkit.engine.scores import RunningDice
 from segkit.errors import SegkitError, UsageError
 from segkit.files import replacing
 from segkit.run import RunFolder
-from segkit.task import Task
 
 FORMAT = 1
 
@@ -64,6 +65,7 @@ class Progress:
     kept: dict[str, Tensor] | None = None
     seconds: float = 0.0
     ended: str = ""
+    saved: bool = False  # since it began or went on here
 
     def since_best(self) -> int:
         return len(self.history) - self.best_epoch
@@ -72,7 +74,7 @@ class Progress:
 PLAIN = ("epoch", "step", "history", "best_epoch", "best_value", "best", "kept", "seconds", "ended")
 
 
-def save(run: RunFolder, record: Mapping[str, Any], progress: Progress, parts: Any, schedule: Any) -> None:
+def save(run: RunFolder, record: Mapping[str, Any], progress: Progress, parts: Parts, schedule: Schedule) -> None:
     """Replace the state of a run.
 
     Raises:
@@ -123,7 +125,7 @@ def load(run: RunFolder) -> dict[str, Any]:
         raise SegkitError(f"{path} cannot be read: {type(error).__name__}.", "The file is damaged; train again.") from error
 
 
-def restore(document: Mapping[str, Any], parts: Any, schedule: Any, task: Task) -> Progress:
+def restore(document: Mapping[str, Any], parts: Parts, schedule: Schedule) -> Progress:
     """Put everything back where it was; random states last."""
     parts.accelerator.unwrap_model(parts.model).load_state_dict(document["model"])
     if parts.average is not None:
@@ -133,7 +135,7 @@ def restore(document: Mapping[str, Any], parts: Any, schedule: Any, task: Task) 
     if parts.accelerator.scaler is not None and document["scaler"] is not None:
         parts.accelerator.scaler.load_state_dict(document["scaler"])
     sums = dict(document["sums"])
-    dice = RunningDice(task)
+    dice = RunningDice(parts.task)
     dice.overlap, dice.sizes = (_on(sums.pop(name), parts.device) for name in ("overlap", "sizes"))
     _restore_random(document["random"])
     return Progress(Sums(dice, **sums), **document["progress"])

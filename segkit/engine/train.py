@@ -97,6 +97,7 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
     ids = split_cases(dataset.cases, config.split)
     set_seed(settings.seed)
     run = runs.create(out, config.dataset.spec.name, config.model.spec.name)
+    progress: Progress | None = None
     try:
         parts = assemble(config, dataset.task, device)
         notes = _notes(dataset, ids)
@@ -114,6 +115,8 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
     except BaseException:
         if run.weights.exists():
             terminal.notice(f"the best weights so far are kept in {run.path}")
+        elif progress is not None and progress.saved:
+            terminal.notice(f"what was trained so far is kept: segkit train --resume {run.path}")
         else:
             runs.discard(run)
         raise
@@ -123,7 +126,8 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     """Go on with a training as its state says; other files of the run are written anew from it.
 
     Args:
-        config: that of the state, with what may change (epochs, workers, device, ...) changed.
+        config: that of the state, with what may change (epochs, workers, device, ...) changed, and without pretrained
+            weights, which are not needed again.
         dataset: opened as for the training.
         run: its folder.
         document: from `state.load`.
@@ -133,11 +137,12 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
         SegkitError: the data is not what it was.
     """
     record = {**document["record"], "config": to_toml(config)}
+    record["config"]["train"]["pretrained"] = document["record"]["config"]["train"]["pretrained"]
     _check_data(dataset, record)
     set_seed(config.train.seed)
     parts = assemble(config, dataset.task, choose_device(config.train.device))
     work = _prepare(parts, dataset, run, record)
-    progress = states.restore(document, parts, work.schedule, parts.task)
+    progress = states.restore(document, parts, work.schedule)
     done, wanted = len(progress.history), config.train.epochs
     progress.ended = _reason_to_end(progress, config.train, bool(work.cases), 0.0)
     if wanted < done or (wanted == done and not progress.step) or progress.ended:
@@ -160,6 +165,7 @@ def _run(work: Work, progress: Progress) -> Outcome:
     def save() -> None:
         progress.seconds = before + time.perf_counter() - began
         states.save(work.run, work.record, progress, work.parts, work.schedule)
+        progress.saved = True
 
     with Stop() as stop, terminal.progress("training", (epochs - progress.epoch + 1) * len(work.order)) as bar:
         while progress.epoch <= epochs and not progress.ended:
@@ -179,16 +185,15 @@ def _run(work: Work, progress: Progress) -> Outcome:
                 _write_weights(work.parts, progress, work.run)
             runs.write_history(work.run, progress.history)
             terminal.say(_epoch_line(row, epochs, improved))
+    stopped = 0 if progress.ended or progress.epoch > epochs else stop.code  # a signal may come when all is done
     if progress.ended:
         terminal.say(f"{progress.ended}: training ends.")
     if progress.history:
         draw_curves(progress.history, progress.best_epoch, work.run.path / "curves.png")
-    if stop.code and progress.kept is None:
+    if stopped and progress.kept is None:
         weights.save(work.run.weights, work.parts.tensors(), _header(work.parts, {}))
         terminal.notice("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
-    return Outcome(
-        work.run.path, len(progress.history), progress.best_epoch, progress.best or {}, stop.code, progress.seconds
-    )
+    return Outcome(work.run.path, len(progress.history), progress.best_epoch, progress.best or {}, stopped, progress.seconds)
 
 
 def _train_epoch(

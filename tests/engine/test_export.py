@@ -462,3 +462,14 @@ def test_another_size_than_that_of_the_training_is_said_to_give_other_masks(segk
     weights = save_weights(tmp_path / "m.safetensors", "unet", COLOUR, STRETCH, **TINY["unet"])
     assert "masks will differ" in segkit("export", weights, "--size", "64", "--out", tmp_path / "a.onnx").err
     assert "masks will differ" not in segkit("export", weights, "--size", "32", "--out", tmp_path / "b.onnx").err
+
+
+def test_what_onnx_needs_is_named_where_it_is_missing(
+    segkit: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "onnxscript" else found(name, *rest)
+    )
+    told = segkit("export", trained, "--out", tmp_path / "m.onnx")
+    assert told.code == 2 and "onnxscript" in told.err and "pip install segkit[export]" in told.err

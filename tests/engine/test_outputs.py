@@ -22,6 +22,7 @@ from PIL import Image
 from scipy import ndimage
 
 from conftest import Command, real, save_weights
+from segkit import terminal
 from segkit.cli.app import run as run_segkit
 from segkit.data.images import read_image, read_mask
 from segkit.data.overlay import palette
@@ -267,7 +268,10 @@ class Greedy(torch.nn.Conv2d):
         return super().forward(x)
 
 
-def test_out_of_memory_makes_batches_smaller_and_says_so(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_out_of_memory_makes_batches_smaller_and_says_so(
+    trained: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal.VERBOSITY, "quiet", False)  # which an earlier command may have left
     header, model = read_header(trained / "model.safetensors"), Greedy(3, 1, 1)
     runner = Runner(header, ModelSpec("greedy", "x", "a:b"), model, torch.device("cpu"))
     images = np.random.default_rng(0).random((7, 3, 8, 8)).astype(np.float32)
@@ -283,6 +287,7 @@ def test_out_of_memory_of_a_gpu_ends_on_the_cpu(
 ) -> None:
     header, model = read_header(trained / "model.safetensors"), torch.nn.Conv2d(3, 1, 1)
     runner = Runner(header, ModelSpec("greedy", "x", "a:b"), model, torch.device("cpu"))
+    monkeypatch.setattr(terminal.VERBOSITY, "quiet", False)
     runner.device = torch.device("meta")  # a device whose every tensor is refused
     whole = Runner._run
 

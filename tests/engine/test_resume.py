@@ -200,3 +200,34 @@ def test_changed_data_is_not_resumed_on(segkit: Command, tmp_path: Path) -> None
     first.write_bytes(sorted((tmp_path / "data" / "images").iterdir())[1].read_bytes())
     told = segkit("train", "--resume", tmp_path / "run", "--epochs", "2")
     assert told.code == 1 and "files differ" in told.err
+
+
+def test_pretrained_weights_are_not_fetched_again(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    first = tmp_path / "start.safetensors"
+    first.write_bytes((trained / "model.safetensors").read_bytes())
+    wider = ["-o", "model.width=4", "-o", "model.depth=2"]  # as that run has it; typed later wins
+    assert segkit(*SMALL, *wider, "--pretrained", first, "--epochs", "1", "--out", tmp_path / "run").code == 0
+    first.unlink()
+    done = segkit("train", "--resume", tmp_path / "run", "--epochs", "2")
+    assert done.code == 0, done.err
+    assert f'pretrained = "{first}"' in (tmp_path / "run" / "run.toml").read_text()  # what it was started from stays known
+
+
+def test_what_was_saved_within_the_first_epoch_outlives_an_error(
+    segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segkit.engine import train
+
+    steps, whole = [], train._step
+
+    def fail(*arguments: Any) -> None:
+        steps.append(1)
+        if len(steps) == 3:
+            raise OSError(28, "No space left on device")
+        whole(*arguments)
+
+    monkeypatch.setattr(train, "_step", fail)
+    run = tmp_path / "run"
+    told = segkit(*SMALL, "--batch-size", "2", "-o", "train.save_minutes=0.0000001", "--epochs", "2", "--out", run)
+    assert told.code == 1 and f"--resume {run}" in told.err
+    assert segkit("train", "--resume", run).code == 0 and len(history(run)) == 2
