@@ -72,7 +72,9 @@ class Train:
     """The training itself."""
 
     epochs: int = option(100, "passes over the training cases", minimum=1)
-    batch_size: int = option(8, "cases per step", minimum=1)
+    batch_size: int | None = option(
+        8, "cases per step, over all processes; auto: the largest that fits in memory", minimum=1
+    )
     lr: float = option(1e-3, "learning rate", minimum=0)
     optimizer: Literal["adam", "adamw", "sgd"] = option("adamw", "optimiser")
     weight_decay: float = option(1e-4, "decoupled for adamw, L2 for adam and sgd", minimum=0)
@@ -109,7 +111,17 @@ class Train:
     pretrained: str = option("none", "weights to start from: imagenet (for the encoder), a file, or none")
     checkpointing: bool = option(False, "less memory, more time: blocks compute their activations again for the gradient")
     compile: bool = option(False, "torch.compile: slow first steps, then faster ones")
-    workers: int = option(0, "processes that read the data", minimum=0)
+    deterministic: bool = option(False, "ask torch for deterministic kernels: slower, and the same weights also on GPUs")
+    workers: int = option(0, "processes that read the data (each of several training processes has so many)", minimum=0)
+    skip_bad: bool = option(False, "name cases that cannot be read and train without them")
+    foreground: float | None = option(
+        None,
+        "share of patches laid around a voxel of a class, or of slices that hold one, each class as often; the rest is "
+        "drawn from all; auto: 0.33 of patches, slices as they come",
+        minimum=0,
+        maximum=1,
+    )
+    tracker: Literal["tensorboard", "mlflow", "wandb"] | None = option(None, "also follow the training there")
     validate: bool = option(True, "score the validation subset after each epoch")
 
 

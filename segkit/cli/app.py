@@ -11,6 +11,7 @@ import typer
 
 from segkit import __version__, terminal
 from segkit.cli import benchmark, catalogue, data, evaluate, export, info, plugins, predict, settings, train
+from segkit.engine import processes
 from segkit.errors import SegkitError
 
 EVERYWHERE = ("--debug", "-q", "--quiet")  # typed before or after the command
@@ -52,7 +53,7 @@ def _root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
     ] = False,
 ) -> None:
-    terminal.VERBOSITY.debug, terminal.VERBOSITY.quiet = debug, quiet
+    terminal.VERBOSITY.debug, terminal.VERBOSITY.quiet = debug, quiet or not processes.is_main()
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -62,7 +63,8 @@ def run(arguments: Sequence[str]) -> int:
         logging.getLogger("py.warnings").addHandler(logging.NullHandler())
         logging.getLogger("py.warnings").propagate = False
     try:
-        app(args=_hoist(arguments), prog_name="segkit", standalone_mode=True)
+        words = _hoist(arguments)
+        app(args=words, prog_name="segkit", standalone_mode=True, obj=words)
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     except KeyboardInterrupt:
@@ -88,6 +90,10 @@ def _hoist(arguments: Sequence[str]) -> list[str]:
 
 def _report(error: Exception) -> int:
     console = terminal.console()
+    if processes.silent(error):
+        return error.exit_code if isinstance(error, SegkitError) else 1
+    if not processes.is_main():
+        console.print(f"In process {processes.rank()}:", style="bold red", markup=False)
     if isinstance(error, SegkitError):
         console.print(f"Error: {error.message}", style="bold red", markup=False, soft_wrap=True)
         if error.hint:

@@ -7,13 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from segkit.cli.launch import Devices, in_processes
 from segkit.options import fields_of, in_words
 from segkit.settings import SECTIONS
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 CHANGEABLE = tuple(
-    ("train", key) for key in ("epochs", "workers", "device", "patience", "max_time", "save_minutes")
+    ("train", key) for key in ("epochs", "workers", "device", "patience", "max_time", "save_minutes", "skip_bad", "tracker")
 )  # by --resume
+OTHERS = ("context", "devices", "out", "config", "recipe", "resume", "option", "json")  # parameters that are no settings
 METAVARS = {"whole number": "N", "number": "X", "text": "TEXT"}
 
 
@@ -26,7 +28,15 @@ def _setting(key: str, panel: str) -> Any:
     return typer.Option(help=field.help + default, metavar=metavar, rich_help_panel=panel)
 
 
+def _switch(key: str, panel: str) -> Any:
+    """A flag without a value for a setting that is true or false."""
+    section, _, name = key.partition(".")
+    field = next(field for field in fields_of(SECTIONS[section]) if field.name == name)
+    return typer.Option(f"--{name.replace('_', '-')}", help=field.help, rich_help_panel=panel)
+
+
 def train(
+    context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="'segkit datasets' lists them.", rich_help_panel=DATA)] = None,
     data_dir: Annotated[str | None, typer.Option(help="Where the data lies.", rich_help_panel=DATA)] = None,
     split: Annotated[str | None, _setting("split.by", DATA)] = None,
@@ -50,8 +60,15 @@ def train(
     patience: Annotated[str | None, _setting("train.patience", TRAINING)] = None,
     seed: Annotated[str | None, _setting("train.seed", TRAINING)] = None,
     device: Annotated[str | None, _setting("train.device", TRAINING)] = None,
+    devices: Devices = None,
     precision: Annotated[str | None, _setting("train.precision", TRAINING)] = None,
     workers: Annotated[str | None, _setting("train.workers", TRAINING)] = None,
+    max_time: Annotated[str | None, _setting("train.max_time", TRAINING)] = None,
+    save_minutes: Annotated[str | None, _setting("train.save_minutes", TRAINING)] = None,
+    compile: Annotated[bool | None, _switch("train.compile", TRAINING)] = None,
+    deterministic: Annotated[bool | None, _switch("train.deterministic", TRAINING)] = None,
+    skip_bad: Annotated[bool | None, _switch("train.skip_bad", DATA)] = None,
+    tracker: Annotated[str | None, _setting("train.tracker", RUN)] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder to make (default: runs/DATASET-MODEL-N).", rich_help_panel=RUN)
     ] = None,
@@ -75,9 +92,9 @@ def train(
     -o sets anything else, for instance -o model.width=32 -o preprocess.size=256,192 -o train.weight_decay=0;
     'segkit settings', 'segkit models NAME', 'segkit losses NAME' and 'segkit datasets NAME' list what there is.
     """
-    flags = {
-        key: value for key, value in locals().items() if key not in ("out", "config", "recipe", "resume", "option", "json")
-    }
+    typed = dict(locals())
+    flags = {key: value for key, value in typed.items() if key not in OTHERS}
+    in_processes(context, devices)
     if resume is not None:
         go_on(resume, flags, option or [], {"out": out, "config": config, "recipe": recipe}, json)
     else:
@@ -160,6 +177,7 @@ def _train(training: Any, json: bool) -> None:
     """Run a training and say how it ended."""
     from segkit import terminal
     from segkit.cli.output import print_json
+    from segkit.engine import processes
 
     try:
         with terminal.results_only():
@@ -168,7 +186,7 @@ def _train(training: Any, json: bool) -> None:
         terminal.notice("interrupted before the first step; what was prepared stays in the cache.")
         raise typer.Exit(130) from None
     shown = _shown(outcome.run)
-    if json:
+    if json and processes.is_main():
         print_json({**vars(outcome), "run": str(outcome.run)})
     best = ", ".join(
         f"{key} {value:.3f}" for key, value in outcome.best.items() if key in ("val_loss", "val_dice", "val_f1")

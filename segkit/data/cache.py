@@ -1,8 +1,8 @@
 """Preprocessed cases on disk, read back memory-mapped, so that decoding and resizing happen once.
 
-A few files per case, named by a hash of everything they depend on: the dataset and its options, the case's files
-(path, size, time of change) and the preprocessing. Files appear whole, so two processes may fill the cache at once and
-one that is killed leaves nothing half-written.
+A few files per case, among them where its classes lie, named by a hash of everything they depend on: the dataset and its
+options, the case's files (path, size, time of change) and the preprocessing. Files appear whole, so two processes may fill
+the cache at once and one that is killed leaves nothing half-written.
 
 Where: `SEGKIT_CACHE`, else `$XDG_CACHE_HOME/segkit`, else `~/.cache/segkit`.
 """
@@ -31,7 +31,8 @@ from segkit.options import plain
 from segkit.task import Case, Dataset, Task
 
 SAMPLE = 4096  # bytes of a file that the fingerprint looks at, three times
-LAYOUT = 2  # of the cached arrays; raised when preprocessing itself changes
+PLACES = 1000, 50  # voxels of a class that are remembered: of a whole case, of a slice
+LAYOUT = 3  # of the cached arrays; raised when preprocessing itself changes
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class Cached:
         case: whose it is.
         image: file of (C, *S) float32; of (slices, C, *S) where a 2D network sees a volume.
         mask: file of (*S) int32 or (K, *S); likewise (slices, ...).
+        places: file of rows (slice, class, *voxel) int32, some voxels of each class; a whole case is slice 0.
         geometry: where the stored image went.
     """
 
     case: Case
     image: Path
     mask: Path
+    places: Path
     geometry: Geometry
 
     def load(self) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -55,23 +58,39 @@ class Cached:
         return np.load(self.image, mmap_mode="r"), np.load(self.mask, mmap_mode="r")
 
 
-def fill(dataset: Dataset, cases: Sequence[Case], config: Config) -> list[Cached]:
+def fill(dataset: Dataset, cases: Sequence[Case], config: Config, unreadable: dict[str, str] | None = None) -> list[Cached]:
     """The cached form of labelled cases, making what is not there yet.
+
+    Args:
+        unreadable: takes the ids of cases that cannot be used, with the reasons, instead of an error; those that are in it
+            already are left out.
 
     Raises:
         SegkitError: a case cannot be read, or its mask does not fit its image or its classes.
     """
-    folder = cache_folder()
     made = []
     with terminal.progress("preprocessing", len(cases)) as bar:
         for case in cases:
-            key = _key(case, config, dataset.task)
-            image, mask, geometry = (folder / key[:2] / f"{key}.{part}" for part in ("image.npy", "mask.npy", "json"))
-            if not _is_whole(image, mask, geometry):
-                _make(dataset, case, config, image, mask, geometry)
-            made.append(Cached(case, image, mask, _read_geometry(geometry)))
             bar.advance()
+            if unreadable is not None and case.id in unreadable:
+                continue
+            try:
+                made.append(_cached(dataset, case, config))
+            except SegkitError as error:
+                if unreadable is None:
+                    raise
+                unreadable[case.id] = error.message
     return made
+
+
+def _cached(dataset: Dataset, case: Case, config: Config) -> Cached:
+    key = _key(case, config, dataset.task)
+    stem = cache_folder() / key[:2] / key
+    image, mask, places = (stem.with_name(f"{key}.{part}.npy") for part in ("image", "mask", "places"))
+    geometry = stem.with_name(f"{key}.json")
+    if not _is_whole((image, mask, places), geometry):
+        _make(dataset, case, config, (image, mask, places), geometry)
+    return Cached(case, image, mask, places, _read_geometry(geometry))
 
 
 def cache_folder() -> Path:
@@ -92,7 +111,8 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     return {"cases": len(dataset.cases), "sha256": digest.hexdigest(), "of": "ids, groups, file names, sizes and samples"}
 
 
-def _make(dataset: Dataset, case: Case, config: Config, image_file: Path, mask_file: Path, geometry_file: Path) -> None:
+def _make(dataset: Dataset, case: Case, config: Config, files: Sequence[Path], geometry_file: Path) -> None:
+    image_file, mask_file, places_file = files
     sample = read_case(dataset, case)
     assert sample.mask is not None, "read_case saw to it"
     geometry = geometry_of(sample.image.shape[1:], config.preprocess, config.dims, sample.spacing)
@@ -101,17 +121,31 @@ def _make(dataset: Dataset, case: Case, config: Config, image_file: Path, mask_f
     if geometry.slice_axis is not None:
         image = to_slices(image, geometry.slice_axis, lead=1)
         mask = to_slices(mask, geometry.slice_axis, lead=mask.ndim - 3)
+    sliced = geometry.slice_axis is not None
+    _save(places_file, _places(mask if sliced else mask[None], dataset.task, PLACES[sliced]))
     _save(mask_file, np.ascontiguousarray(mask))
     _save(image_file, np.ascontiguousarray(image))
     write_json(geometry_file, asdict(geometry))
 
 
-def _is_whole(image: Path, mask: Path, geometry: Path) -> bool:
+def _places(masks: NDArray[Any], task: Task, most: int) -> NDArray[np.int32]:
+    """Some voxels of each foreground class in each of (slices, *S) or (slices, K, *S): rows (slice, class, *voxel)."""
+    rows, draw = [np.empty((0, masks.ndim + 1 - (task.mode == "multilabel")), np.int32)], np.random.default_rng(0)
+    for number, mask in enumerate(masks):
+        for value in range(1, len(task.classes)):
+            found = np.argwhere(mask[value - 1] == 1 if task.mode == "multilabel" else mask == value)
+            chosen = found if len(found) <= most else found[np.sort(draw.choice(len(found), most, replace=False))]
+            rows.append(np.insert(chosen, 0, [[number], [value]], axis=1).astype(np.int32))
+    return np.concatenate(rows)
+
+
+def _is_whole(arrays: Sequence[Path], geometry: Path) -> bool:
     """Whether a case is there undamaged, as far as headers and file sizes tell."""
     if not geometry.exists():  # written last
         return False
     try:
-        np.load(image, mmap_mode="r"), np.load(mask, mmap_mode="r"), _read_geometry(geometry)
+        [np.load(path, mmap_mode="r") for path in arrays]
+        _read_geometry(geometry)
     except (OSError, ValueError, EOFError, KeyError, TypeError):
         return False
     return True

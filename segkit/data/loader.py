@@ -1,35 +1,49 @@
-"""Batches of cached cases: seeded order, the same for any number of workers."""
+"""Batches of cached cases: seeded order, the same for any number of workers; of several processes each reads its share."""
 
 from __future__ import annotations
 
+import faulthandler
+import multiprocessing
+import os
 import random
+import re
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 from segkit.data.cache import Cached
+from segkit.errors import SegkitError, first_line
+
+Failure = tuple[str, str, str]  # a case that cannot be read: its id, the reason, the traceback
 
 
 @dataclass(frozen=True)
 class Batch:
-    """(B, C, *S) float32, (B, *S) int32 (or (B, K, *S)), and whose they are."""
+    """(B, C, *S) float32, (B, *S) int32 (or (B, K, *S)), whose they are, and what could not be read.
+
+    Without skipping, what cannot be read leaves a batch empty.
+    """
 
     images: Tensor
     masks: Tensor
     ids: tuple[str, ...]
+    unreadable: tuple[Failure, ...] = ()
 
     def pin_memory(self) -> Batch:
-        return Batch(self.images.pin_memory(), self.masks.pin_memory(), self.ids)
+        return Batch(self.images.pin_memory(), self.masks.pin_memory(), self.ids, self.unreadable)
 
 
 Index = tuple[int, int]  # which item, in which epoch
-Item = tuple[NDArray[Any], NDArray[Any], str]
+Read = tuple[NDArray[Any], NDArray[Any], str]
+Item = tuple[Read | None, list[Failure]]
 
 
 class Order(Sampler[list[Index]]):
@@ -37,25 +51,64 @@ class Order(Sampler[list[Index]]):
 
     >>> [len(batch) for batch in Order(9, 4, seed=None)]
     [4, 5]
+
+    Args:
+        count: items.
+        batch_size: items of a batch, over all processes.
+        seed: of the order; None leaves the items in theirs.
+        pools: items that hold a class, one list for each class.
+        foreground: share of an epoch that is drawn from the pools, each as often; the rest is drawn from all items.
+        rank, processes: whose share of each batch this is.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int | None) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int | None,
+        pools: Sequence[Sequence[int]] = (),
+        foreground: float = 0.0,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
         self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.pools, self.foreground = [pool for pool in pools if pool], foreground
+        self.rank, self.processes = rank, processes
         self.epoch = 0
         self.start = 0  # batches of the epoch that are done already
 
     def __iter__(self) -> Iterator[list[Index]]:
-        indices = list(range(self.count))
-        if self.seed is not None:
-            random.Random(f"{self.seed}/{self.epoch}").shuffle(indices)
-        batches = [indices[start : start + self.batch_size] for start in range(0, self.count, self.batch_size)]
-        if self.batch_size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
-            batches[-2:] = [batches[-2] + batches[-1]]
+        indices, batches, begin = self._indices(), [], 0
+        for step in range(len(self)):
+            whole = indices[begin : begin + self.cases(step)]
+            begin += len(whole)
+            # a process whose share is empty takes part all the same, with a case that weighs nothing
+            batches.append(whole[self.rank :: self.processes] or whole[:1])
         return iter([[(index, self.epoch) for index in batch] for batch in batches[self.start :]])
 
     def __len__(self) -> int:
         full, rest = divmod(self.count, self.batch_size)
         return max(1, full + (rest > 1 or (rest == 1 and self.batch_size == 1)))
+
+    def cases(self, step: int) -> int:
+        """Of the batch, over all processes."""
+        last = step == len(self) - 1
+        return self.count - step * self.batch_size if last else self.batch_size
+
+    def weight(self, step: int) -> float:
+        """What this process' mean loss counts in the mean over the processes, so that each case counts the same."""
+        own = len(range(self.rank, self.cases(step), self.processes))
+        return own * self.processes / self.cases(step)
+
+    def _indices(self) -> list[int]:
+        indices = list(range(self.count))
+        if self.seed is None:
+            return indices
+        draw = random.Random(f"{self.seed}/{self.epoch}")
+        draw.shuffle(indices)
+        if not self.pools or not self.foreground:
+            return indices
+        return [draw.choice(draw.choice(self.pools)) if draw.random() < self.foreground else index for index in indices]
 
 
 class TrainingItems(torch.utils.data.Dataset[Item]):
@@ -65,28 +118,78 @@ class TrainingItems(torch.utils.data.Dataset[Item]):
         cases: from the cache.
         patch: size of a patch, None for whole cases; where it lies is drawn from the seed, the epoch and the case.
         seed: of the run.
+        foreground: share of the patches that are laid around a voxel of a class, each class as often.
+        skip: take the next item in the place of one that cannot be read.
     """
 
-    def __init__(self, cases: Sequence[Cached], patch: tuple[int, ...] | None, seed: int) -> None:
-        self.patch, self.seed = patch, seed
+    def __init__(
+        self,
+        cases: Sequence[Cached],
+        patch: tuple[int, ...] | None,
+        seed: int,
+        foreground: float = 0.0,
+        skip: bool = False,
+    ) -> None:
+        self.patch, self.seed, self.foreground, self.skip = patch, seed, foreground, skip
+        self.named: set[str] = set()  # unreadable cases that the user knows of
         self.items: list[tuple[Cached, int | None]] = []
         for cached in cases:
             sliced = cached.geometry.slice_axis is not None
             count = len(cached.load()[0]) if sliced else 1
             self.items += [(cached, number if sliced else None) for number in range(count)]
+        self.reading = multiprocessing.Array("q", 512, lock=False)  # pid and item of each worker, in shared memory
 
     def __len__(self) -> int:
         return len(self.items)
 
+    def pools(self, classes: int) -> list[list[int]]:
+        """Items that hold each of the foreground classes, where items are slices; whole cases need no pools."""
+        pools: list[list[int]] = [[] for _ in range(1, classes)]
+        held: dict[Path, set[tuple[int, int]]] = {}
+        for index, (cached, number) in enumerate(self.items):
+            if number is None:
+                continue
+            if cached.places not in held:
+                held[cached.places] = {(row[0], row[1]) for row in np.load(cached.places)[:, :2].tolist()}
+            for value in range(1, classes):
+                if (number, value) in held[cached.places]:
+                    pools[value - 1].append(index)
+        return pools
+
     def __getitem__(self, index: Index) -> Item:
-        (cached, number), epoch = self.items[index[0]], index[1]
+        worker, failed = get_worker_info(), list[Failure]()
+        for number in range(len(self.items) if self.skip else 1):
+            item = (index[0] + number) % len(self.items)
+            if worker is not None:
+                self.reading[2 * worker.id : 2 * worker.id + 2] = os.getpid(), item
+            try:
+                return self._read(item, index[1]), failed
+            except Exception as error:  # whatever a damaged file makes of NumPy; an error must not end a worker
+                reason = f"its cached form cannot be read: {first_line(error)}"
+                failed.append((self.items[item][0].case.id, reason, traceback.format_exc()))
+        return None, failed
+
+    def _read(self, item: int, epoch: int) -> Read:
+        cached, number = self.items[item]
         image, mask = cached.load()
         id = cached.case.id
         if number is not None:
             image, mask, id = image[number], mask[number], f"{id}/{number:04d}"
         if self.patch is not None:
-            image, mask = _cut(image, mask, self.patch, f"{self.seed}/{epoch}/{id}")
+            draw = random.Random(f"{self.seed}/{epoch}/{id}")
+            around = self._voxel(cached, number or 0, draw) if draw.random() < self.foreground else None
+            image, mask = _cut(image, mask, self.patch, around, draw)
         return image, mask, id
+
+    def _voxel(self, cached: Cached, number: int, draw: random.Random) -> list[int] | None:
+        """A voxel of one of the classes that are there, each as likely; None where there is background alone."""
+        places = np.load(cached.places)
+        places = places[places[:, 0] == number]
+        values = np.unique(places[:, 1]).tolist()
+        if not values:
+            return None
+        rows = places[places[:, 1] == draw.choice(values)]
+        return [int(place) for place in rows[draw.randrange(len(rows))][2:]]
 
 
 def loader(items: TrainingItems, order: Order, workers: int, pin: bool) -> DataLoader[Batch]:
@@ -97,16 +200,47 @@ def loader(items: TrainingItems, order: Order, workers: int, pin: bool) -> DataL
         num_workers=workers,
         pin_memory=pin,
         persistent_workers=workers > 0,
+        worker_init_fn=_begin_worker,
         generator=torch.Generator(),  # its own, so that the number of workers never shifts torch's random state
     )
 
 
-def _cut(image: NDArray[Any], mask: NDArray[Any], size: tuple[int, ...], key: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A patch at a random place; what is smaller than it comes whole."""
-    draw = random.Random(key)
+def unreadable(batch: Batch) -> SegkitError:
+    """The error of a batch that holds what cannot be read, with the reader's own traceback as its cause."""
+    case, reason, trace = batch.unreadable[-1]
+    error = SegkitError(f"case {case!r}: {reason}", "'segkit data cache --clear' empties the cache; --skip-bad goes on.")
+    error.__cause__ = RuntimeError(trace)
+    return error
+
+
+def dead_worker(error: RuntimeError, items: TrainingItems) -> SegkitError:
+    """What the worker was reading that this error of torch's loader is about; raises the error if it is another one."""
+    if "DataLoader worker (pid" not in str(error):
+        raise error
+    pids = {int(number) for number in re.findall(r"\d+", str(error).partition(")")[0])}
+    slots = zip(items.reading[::2], items.reading[1::2], strict=True)
+    names = [items.items[item][0].case.id for pid, item in slots if pid in pids]
+    return SegkitError(
+        f"{first_line(error)} It was reading {' and '.join(names) or 'nothing yet'}.",
+        "Where memory ran out, fewer workers help: --workers 0. If it left a traceback, that stands above.",
+    )
+
+
+def _begin_worker(number: int) -> None:
+    """A crash in a library's own code writes the traceback of what was read."""
+    faulthandler.enable()
+
+
+def _cut(
+    image: NDArray[Any], mask: NDArray[Any], size: tuple[int, ...], around: list[int] | None, draw: random.Random
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A patch at a random place, one that holds the voxel `around` if there is one; what is smaller comes whole."""
     box = []
-    for own, window in zip(image.shape[1:], size, strict=True):
-        start = draw.randint(0, max(0, own - window))
+    for axis, (own, window) in enumerate(zip(image.shape[1:], size, strict=True)):
+        low, high = 0, max(0, own - window)
+        if around is not None:
+            low, high = min(high, max(0, around[axis] - window + 1)), min(high, around[axis])
+        start = draw.randint(low, high)
         box.append(slice(start, start + window))
     whole = (slice(None),) * (mask.ndim - len(box))
     return image[(slice(None), *box)], mask[whole + tuple(box)]
@@ -114,10 +248,14 @@ def _cut(image: NDArray[Any], mask: NDArray[Any], size: tuple[int, ...], key: st
 
 def _collate(items: Sequence[Item]) -> Batch:
     """Stack; images of several sizes are filled up with zeros (background) to the largest."""
-    images, masks, ids = zip(*items, strict=True)
+    failures = tuple(failure for _, failed in items for failure in failed)
+    read = [found for found, _ in items if found is not None]
+    if len(read) < len(items):
+        return Batch(torch.empty(0), torch.empty(0), (), failures)
+    images, masks, ids = zip(*read, strict=True)
     size = tuple(max(sides) for sides in zip(*(image.shape[1:] for image in images), strict=True))
     filled = [_fill(image, size) for image in images], [_fill(mask, size) for mask in masks]
-    return Batch(torch.from_numpy(np.stack(filled[0])), torch.from_numpy(np.stack(filled[1])), ids)
+    return Batch(torch.from_numpy(np.stack(filled[0])), torch.from_numpy(np.stack(filled[1])), ids, failures)
 
 
 def _fill(array: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:

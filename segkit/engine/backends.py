@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from segkit import plugins, terminal
 from segkit.config import Choice
+from segkit.engine import processes
 from segkit.engine.infer import PIXELS, Network, padded_size
 from segkit.errors import SegkitError, UsageError, did_you_mean
 from segkit.options import build, fields_of
@@ -194,6 +195,7 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UsageError: unknown, or not on this machine.
     """
+    name = processes.own_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     usable = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]

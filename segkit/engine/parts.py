@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segkit.config import Config
+from segkit.engine import processes
 from segkit.engine.backends import build_model, check_logits, layout, padded, plugin_errors, to_device
 from segkit.engine.checkpointing import checkpoint_blocks
 from segkit.engine.evaluate import build_metrics
@@ -49,8 +50,9 @@ class Parts:
 
     @property
     def judged(self) -> nn.Module:
-        """What is validated and kept."""
-        return self.model if self.average is None else self.average
+        """What is validated and kept; never wrapped for several processes, which may look at fewer or more cases."""
+        model: nn.Module = self.accelerator.unwrap_model(self.model)
+        return model if self.average is None else self.average
 
     def logits(self, images: Tensor, model: nn.Module | None = None) -> Tensor:
         """(B, C, *S) of any size -> (B, K, *S) in float32."""
@@ -69,6 +71,12 @@ class Parts:
 
         return Network(forward, self.config.dims, self.task, self.config.preprocess, self.config.train.batch_size)
 
+    def share_statistics(self) -> None:
+        """Give all processes the main one's running statistics (of batch norm), so that they validate the same model."""
+        if processes.count() > 1:
+            for buffer in self.judged.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
     def tensors(self) -> dict[str, Tensor]:
         """The weights that are validated and kept, by name."""
         if self.average is not None:
@@ -84,10 +92,15 @@ def assemble(config: Config, data: Task, device: torch.device) -> Parts:
     """
     assert config.loss is not None, "config.complete() comes first"
     task, spec, settings = data.learned_by(config.model.spec.kind), config.model.spec, config.train
-    AcceleratorState._reset_state(reset_partial_state=True)  # it outlives a training and refuses another precision
-    accelerator = Accelerator(mixed_precision=_precision(settings, device, spec), cpu=device.type == "cpu")
+    # what an earlier training left refuses another precision
+    AcceleratorState._reset_state(reset_partial_state=processes.count() == 1)
+    accelerator = Accelerator(
+        mixed_precision=_precision(settings, device, spec), cpu=device.type == "cpu", log_with=settings.tracker
+    )
     model = build_model(config.model, task, config.dims)
     start_from(model, config.model.name, settings.pretrained)
+    if processes.count() > 1 and device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     model = to_device(model, device, config.dims, spec)
     average = None
     if settings.ema:
@@ -100,6 +113,8 @@ def assemble(config: Config, data: Task, device: torch.device) -> Parts:
     model, optimizer = accelerator.prepare(model, build_optimizer(model, settings, fused=device.type == "cuda"))
     if settings.compile:
         model.compile()
+    if processes.count() > 1:  # the same weights, but random numbers of its own for each process
+        torch.manual_seed(settings.seed + processes.rank())
     return Parts(config, task, data, device, accelerator, model, average, criterion, metrics, optimizer)
 
 

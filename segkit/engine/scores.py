@@ -1,4 +1,4 @@
-"""What is known of a training while it runs: the running Dice of an epoch, and the figures of the validation cases."""
+"""What is known of a training while it runs: the running counts of an epoch, and the figures of the validation cases."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from segkit import terminal
 from segkit.data.cache import Cached
 from segkit.data.preprocess import Geometry, from_slices
+from segkit.engine import processes
 from segkit.engine.infer import logits_of
 from segkit.engine.labels import labels_of, presence_of, probabilities_of
 from segkit.engine.parts import Parts
@@ -46,13 +47,15 @@ def say_presence(cases: Sequence[Cached], data: Task) -> None:
         terminal.notice("all training images are of one kind: there is nothing to tell apart.")
 
 
-class RunningDice:
-    """Mean foreground Dice of an epoch, pooled over its pixels, added up on the device; not-a-number until defined."""
+class RunningCounts:
+    """Pixels of an epoch, added up on the device: for each foreground class those found rightly, found, and there.
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.overlap: Tensor | float = 0.0
-        self.sizes: Tensor | float = 0.0
+    Figures made of them are pooled over all pixels, so that they cost little; not-a-number where there is nothing to judge.
+    """
+
+    def __init__(self, task: Task, counts: Tensor | None = None) -> None:
+        """Args: the task, and (3, foreground classes) counts to go on from."""
+        self.task, self.counts = task, counts
 
     def add(self, logits: Tensor, masks: Tensor) -> None:
         if self.task.mode == "multiclass":
@@ -62,21 +65,42 @@ class RunningDice:
             pairs = [(logits[:, 0] > 0, masks == 1)]
         else:
             pairs = [(logits[:, index] > 0, masks[:, index] == 1) for index in range(logits.shape[1])]
-        self.overlap = self.overlap + torch.stack([(mine & true).sum() for mine, true in pairs])
-        self.sizes = self.sizes + torch.stack([mine.sum() + true.sum() for mine, true in pairs])
+        if self.task.ignore_index is not None and self.task.mode != "multilabel":
+            judged = masks != self.task.ignore_index
+            pairs = [(mine & judged, true) for mine, true in pairs]
+        sums = torch.stack([torch.stack([(mine & true).sum(), mine.sum(), true.sum()]) for mine, true in pairs], dim=1)
+        self.counts = sums if self.counts is None else self.counts + sums
+
+    def figures(self) -> dict[str, float]:
+        """Dice (of a classification: F1), IoU, precision and recall: "dice" over the classes, "dice/NAME" of each."""
+        if self.counts is None:
+            return {}
+        right, found, there = self.counts.double().cpu()
+        values = {score_name(self.task): 2 * right / (found + there), "iou": right / (found + there - right)}
+        values |= {"precision": right / found, "recall": right / there}
+        if self.task.kind == "classification":
+            del values["iou"]
+        means = {name: float(value.nanmean()) for name, value in values.items()}
+        names = self.task.foreground
+        each = {
+            f"{name}/{label}": float(value[index]) for name, value in values.items() for index, label in enumerate(names)
+        }
+        return {**means, **each}
 
     def value(self) -> float:
-        if not isinstance(self.sizes, Tensor) or not isinstance(self.overlap, Tensor):
-            return math.nan
-        return float((2 * self.overlap / self.sizes).nanmean())
+        """Mean Dice or F1."""
+        return self.figures().get(score_name(self.task), math.nan)
 
 
-def validate(parts: Parts, cases: Sequence[Cached]) -> dict[str, float]:
-    """Loss and figures, case by case, on the network's grid (evaluate scores on the data's own)."""
-    started, total, scores = time.perf_counter(), 0.0, list[CaseScore]()
+def validate(parts: Parts, cases: Sequence[Cached], epoch: int) -> dict[str, float]:
+    """Loss and figures, case by case, on the network's grid (evaluate scores on the data's own).
+
+    Each process looks at its share of the cases; all of them get the same figures.
+    """
+    started, own = time.perf_counter(), list[tuple[float, CaseScore]]()
 
     def images() -> Iterator[tuple[tuple[Case, NDArray[Any]], NDArray[np.float32], Geometry]]:
-        for cached in cases:
+        for cached in processes.share(cases):
             image, mask = cached.load()
             axis = cached.geometry.slice_axis
             if axis is not None:
@@ -90,18 +114,20 @@ def validate(parts: Parts, cases: Sequence[Cached]) -> dict[str, float]:
             loss = parts.criterion(
                 torch.from_numpy(logits)[None].to(parts.device), torch.tensor(truth)[None].to(parts.device)
             )
-        total += finite(loss, "validation", [case.id])
         probabilities = probabilities_of(logits, parts.task)
         result = CaseResult(probabilities, labels_of(probabilities, parts.task), truth, parts.task)
-        scores.append(score_case(parts.metrics, case.id, case.group, result))
+        own.append((float(loss), score_case(parts.metrics, case.id, case.group, result)))
+    places = {cached.case.id: number for number, cached in enumerate(cases)}
+    found = sorted(processes.gather(own), key=lambda pair: places[pair[1].id])
+    losses, scores = [loss for loss, _ in found], [score for _, score in found]
+    strange = next(((loss, score.id) for loss, score in found if not math.isfinite(loss)), None)
+    if strange is not None:
+        error = SegkitError(
+            f"The loss became {strange[0]} in the validation of epoch {epoch} on {strange[1]}.",
+            "Lower --lr, or look at this case.",
+        )
+        raise processes.for_all(error)
     how = "per_case" if parts.task.kind == "segmentation" else "pooled"
     figures = aggregate(parts.metrics, scores, how, parts.task)
     means = {f"val_{key}": figure.mean for key, figure in figures.items() if not is_detail(key)}
-    return {"val_loss": total / len(cases), **means, "val_seconds": time.perf_counter() - started}
-
-
-def finite(loss: Tensor, when: str, ids: Sequence[str]) -> float:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise SegkitError(f"The loss became {value} in {when} on {', '.join(ids)}.", "Lower --lr, or look at these cases.")
-    return value
+    return {"val_loss": math.fsum(losses) / len(losses), **means, "val_seconds": time.perf_counter() - started}

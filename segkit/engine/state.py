@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,28 +16,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segkit.engine import processes
 from segkit.engine.optimisers import Schedule
 from segkit.engine.parts import Parts
-from segkit.engine.scores import RunningDice
+from segkit.engine.scores import RunningCounts
 from segkit.errors import SegkitError, UsageError
 from segkit.files import replacing
 from segkit.run import RunFolder
+from segkit.task import Task
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
 class Sums:
-    """What an epoch has added up so far, over batches that were trained on."""
+    """What an epoch has added up so far, over this process' share of the batches that were trained on."""
 
-    dice: RunningDice
+    counts: RunningCounts
     total: float = 0.0
     seen: int = 0
     seconds: float = 0.0
 
     def state(self) -> dict[str, Any]:
+        counts = self.counts.counts
         own = {"total": self.total, "seen": self.seen, "seconds": self.seconds}
-        return {**own, "overlap": self.dice.overlap, "sizes": self.dice.sizes}
+        return {**own, "counts": counts if counts is None else counts.cpu()}
+
+    def over_all(self) -> Sums:
+        """Over all processes."""
+        return _add(processes.each(self.state()), self.counts.task)
+
+
+def _add(states: Sequence[Mapping[str, Any]], task: Task) -> Sums:
+    counts = [state["counts"] for state in states if state["counts"] is not None]
+    return Sums(
+        RunningCounts(task, torch.stack(counts).sum(dim=0) if counts else None),
+        math.fsum(state["total"] for state in states),
+        sum(state["seen"] for state in states),
+        max((state["seconds"] for state in states), default=0.0),
+    )
 
 
 @dataclass
@@ -75,23 +92,25 @@ PLAIN = ("epoch", "step", "history", "best_epoch", "best_value", "best", "kept",
 
 
 def save(run: RunFolder, record: Mapping[str, Any], progress: Progress, parts: Parts, schedule: Schedule) -> None:
-    """Replace the state of a run.
+    """Replace the state of a run; all processes come here, the main one writes.
 
     Raises:
         SegkitError: the disk is full, say; then the state before stays.
     """
+    own = processes.each({"sums": progress.sums.state(), "random": _random_states(parts.device)})
+    if not processes.is_main():
+        return
     scaler = parts.accelerator.scaler
     document = {
         "format": FORMAT,
         "record": json.dumps(record),
         "progress": {name: getattr(progress, name) for name in PLAIN},
-        "sums": progress.sums.state(),
         "model": parts.accelerator.unwrap_model(parts.model).state_dict(),
         "average": parts.average.state_dict() if parts.average is not None else None,
         "optimizer": parts.optimizer.state_dict(),
         "schedule": schedule.state(),
         "scaler": scaler.state_dict() if scaler is not None else None,
-        "random": _random_states(),
+        "processes": own,
     }
     target = run.state
     try:
@@ -116,8 +135,10 @@ def load(run: RunFolder) -> dict[str, Any]:
         raise UsageError(f"{run.path} holds no resume/state.pt to go on from.", "'segkit train' starts a new run.")
     try:
         document: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
-        if document["format"] > FORMAT:
-            raise SegkitError(f"{path} was written by a newer segkit.", "pip install --upgrade segkit")
+        if document["format"] != FORMAT:
+            raise SegkitError(
+                f"{path} was written by another version of segkit.", "Go on with that version, or train again."
+            )
         return {**document, "record": json.loads(document["record"])}
     except SegkitError:
         raise
@@ -134,33 +155,35 @@ def restore(document: Mapping[str, Any], parts: Parts, schedule: Schedule) -> Pr
     schedule.load(document["schedule"])
     if parts.accelerator.scaler is not None and document["scaler"] is not None:
         parts.accelerator.scaler.load_state_dict(document["scaler"])
-    sums = dict(document["sums"])
-    dice = RunningDice(parts.task)
-    dice.overlap, dice.sizes = (_on(sums.pop(name), parts.device) for name in ("overlap", "sizes"))
-    _restore_random(document["random"])
-    return Progress(Sums(dice, **sums), **document["progress"])
+    states = document["processes"]
+    if len(states) == processes.count():
+        sums = _add([states[processes.rank()]["sums"]], parts.task)
+        _restore_random(states[processes.rank()]["random"], parts.device)
+    else:  # as many processes as before are needed for the same random numbers
+        sums = (
+            _add([state["sums"] for state in states], parts.task) if processes.is_main() else Sums(RunningCounts(parts.task))
+        )
+    if sums.counts.counts is not None:
+        sums.counts.counts = sums.counts.counts.to(parts.device)
+    return Progress(sums, **document["progress"])
 
 
-def _on(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
-
-
-def _random_states() -> dict[str, Any]:
+def _random_states(device: torch.device) -> dict[str, Any]:
     """As plain lists, and torch's own as tensors."""
     kind, keys, *rest = np.random.get_state(legacy=True)
     version, inner, following = random.getstate()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         "numpy": [kind, np.asarray(keys).tolist(), *rest],
         "python": [version, list(inner), following],
     }
 
 
-def _restore_random(states: Mapping[str, Any]) -> None:
+def _restore_random(states: Mapping[str, Any], device: torch.device) -> None:
     torch.set_rng_state(states["torch"])
-    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if device.type == "cuda" and states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"], device)
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, np.array(keys, np.uint32), *rest))
     version, inner, following = states["python"]

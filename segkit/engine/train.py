@@ -12,11 +12,13 @@ augmentation follow from the seed, the epoch and the case, all other random numb
 from __future__ import annotations
 
 import math
+import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate.utils import set_seed
@@ -26,14 +28,17 @@ from segkit import run as runs
 from segkit import terminal, weights
 from segkit.config import Config, to_toml
 from segkit.data.augment import augment
-from segkit.data.cache import Cached, fill, fingerprint
-from segkit.data.loader import Order, TrainingItems, loader
-from segkit.data.split import find_leaks, split_cases
+from segkit.data.cache import fingerprint
+from segkit.data.loader import Batch, dead_worker, loader, unreadable
+from segkit.data.split import split_cases
+from segkit.engine import processes
 from segkit.engine import state as states
 from segkit.engine.backends import choose_device
-from segkit.engine.optimisers import Schedule
+from segkit.engine.following import epoch_line, figures, tracked
+from segkit.engine.memory import largest_batch, memory_errors
 from segkit.engine.parts import Parts, assemble
-from segkit.engine.scores import RunningDice, presence_in, say_presence, score_name, validate
+from segkit.engine.prepare import Data, Work, check_data, notes_of, prepare, prepare_data
+from segkit.engine.scores import RunningCounts, presence_in, validate
 from segkit.engine.state import Progress, Sums
 from segkit.engine.stop import Stop
 from segkit.errors import SegkitError, UsageError
@@ -65,24 +70,11 @@ class Outcome:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Work:
-    """A training under way.
+class Unread(NamedTuple):
+    """The loss of a batch, still on its device, and the cases that count in it."""
 
-    Args:
-        parts, schedule: what is trained, and its learning rate.
-        run, record: its folder, and what besides the state describes it (config, split, manifest).
-        items, order: what is trained on, and in which order.
-        cases: validation cases.
-    """
-
-    parts: Parts
-    schedule: Schedule
-    run: RunFolder
-    record: Mapping[str, Any]
-    items: TrainingItems
-    order: Order
-    cases: Sequence[Cached]
+    loss: Tensor
+    ids: tuple[str, ...]
 
 
 def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
@@ -92,24 +84,24 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
         UsageError: a device, a split or a folder that cannot be used; then nothing is written.
         SegkitError: data that cannot be read, a loss that is not finite (the last good weights are kept).
     """
-    settings = config.train
-    device = choose_device(settings.device)
+    device = _begin(config)
     ids = split_cases(dataset.cases, config.split)
-    set_seed(settings.seed)
-    run = runs.create(out, config.dataset.spec.name, config.model.spec.name)
+    main = processes.is_main()
+    run = processes.agree(runs.create(out, config.dataset.spec.name, config.model.spec.name) if main else RunFolder(Path()))
     progress: Progress | None = None
     try:
         parts = assemble(config, dataset.task, device)
-        notes = _notes(dataset, ids)
-        manifest = runs.manifest(settings.seed, fingerprint(dataset), str(device), notes)
-        record = {
-            "config": to_toml(config),
-            "split": {name: list(members) for name, members in ids.items()},
-            "manifest": manifest,
-        }
-        runs.write_record(run, record)
-        work = _prepare(parts, dataset, run, record)
-        progress = Progress(Sums(RunningDice(parts.task)))
+        notes = notes_of(dataset, ids)
+        data = prepare_data(dataset, ids, config, {})
+        if config.train.batch_size is None:
+            config = replace(config, train=replace(config.train, batch_size=largest_batch(parts, data.items)))
+            set_seed(config.train.seed)
+            parts = assemble(config, dataset.task, device)
+        record = processes.agree(_record(config, dataset, ids, str(device), notes, data) if main else {})
+        if main:
+            runs.write_record(run, record)
+        work = prepare(parts, data, run, record)
+        progress = Progress(Sums(RunningCounts(parts.task)))
         states.save(run, record, progress, parts, work.schedule)
         return _run(work, progress)
     except BaseException:
@@ -117,7 +109,7 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
             terminal.notice(f"the best weights so far are kept in {run.path}")
         elif progress is not None and progress.saved:
             terminal.notice(f"what was trained so far is kept: segkit train --resume {run.path}")
-        else:
+        elif main:
             runs.discard(run)
         raise
 
@@ -138,113 +130,183 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     """
     record = {**document["record"], "config": to_toml(config)}
     record["config"]["train"]["pretrained"] = document["record"]["config"]["train"]["pretrained"]
-    _check_data(dataset, record)
-    set_seed(config.train.seed)
-    parts = assemble(config, dataset.task, choose_device(config.train.device))
-    work = _prepare(parts, dataset, run, record)
+    device = _begin(config)
+    check_data(dataset, record)
+    parts = assemble(config, dataset.task, device)
+    data = prepare_data(dataset, record["split"], config, record["manifest"]["unreadable"])
+    work = prepare(parts, data, run, record)
     progress = states.restore(document, parts, work.schedule)
     done, wanted = len(progress.history), config.train.epochs
     progress.ended = _reason_to_end(progress, config.train, bool(work.cases), 0.0)
     if wanted < done or (wanted == done and not progress.step) or progress.ended:
         reason = progress.ended or f"{done} epochs are done"
         raise UsageError(f"There is nothing left to train: {reason}.", f"More epochs: --epochs {max(done, wanted) + 50}")
-    runs.write_record(run, record)
-    runs.write_history(run, progress.history)
-    if progress.kept is not None:
-        _write_weights(parts, progress, run)
+    if processes.is_main():
+        runs.write_record(run, record)
+        runs.write_history(run, progress.history)
+        if progress.kept is not None:
+            _write_weights(parts, progress, run)
     terminal.say(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(work.order)}")
     return _run(work, progress)
 
 
+def _begin(config: Config) -> torch.device:
+    """Device, the other processes, random numbers and kernels."""
+    settings = config.train
+    device = choose_device(settings.device)
+    processes.join(device)
+    if settings.batch_size is not None and settings.batch_size < processes.count():
+        raise processes.for_all(
+            UsageError(
+                f"--batch-size {settings.batch_size} is less than one case for each of {processes.count()} processes.",
+                f"--batch-size {processes.count()} or more.",
+            )
+        )
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(settings.deterministic)
+    torch.backends.cudnn.benchmark = not settings.deterministic
+    set_seed(settings.seed)
+    return device
+
+
+def _record(
+    config: Config, dataset: Dataset, ids: Mapping[str, Sequence[str]], device: str, notes: Sequence[str], data: Data
+) -> dict[str, Any]:
+    """What besides the state describes a run."""
+    manifest = runs.manifest(config.train.seed, fingerprint(dataset), device, notes)
+    return {
+        "config": to_toml(config),
+        "split": {name: list(members) for name, members in ids.items()},
+        "manifest": {**manifest, "processes": processes.count(), "unreadable": dict(data.unreadable)},
+    }
+
+
 def _run(work: Work, progress: Progress) -> Outcome:
     """Epochs until one of the reasons to end; the state is saved after each."""
-    settings, began, before = work.parts.config.train, time.perf_counter(), progress.seconds
-    epochs = settings.epochs
-    batches = loader(work.items, work.order, settings.workers, pin=work.parts.device.type == "cuda")
+    parts, settings = work.parts, work.parts.config.train
+    epochs, began, before = settings.epochs, time.perf_counter(), progress.seconds
+    main, batches = processes.is_main(), loader(work.items, work.order, settings.workers, pin=parts.device.type == "cuda")
 
     def save() -> None:
         progress.seconds = before + time.perf_counter() - began
-        states.save(work.run, work.record, progress, work.parts, work.schedule)
+        states.save(work.run, work.record, progress, parts, work.schedule)
         progress.saved = True
 
-    with Stop() as stop, terminal.progress("training", (epochs - progress.epoch + 1) * len(work.order)) as bar:
+    with (
+        Stop() as stop,
+        tracked(parts.accelerator, work.run, work.record["config"]) as track,
+        terminal.progress("training", (epochs - progress.epoch + 1) * len(work.order) - progress.step) as bar,
+    ):
         while progress.epoch <= epochs and not progress.ended:
             row = _train_epoch(work, progress, batches, bar, stop, save)
             if row is not None and work.cases:
-                row |= validate(work.parts, work.cases)
-            if row is None or stop.code:
+                parts.share_statistics()
+                row = processes.agree(row | validate(parts, work.cases, progress.epoch))
+            if row is None or max(processes.each(stop.code)):
                 save()
                 break
-            improved = _keep_best(row, progress, work.parts)
+            improved = _keep_best(row, progress, parts)
             if work.cases:
                 work.schedule.after(_monitored(row, settings))
-            progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, Sums(RunningDice(work.parts.task))
-            progress.ended = _reason_to_end(progress, settings, bool(work.cases), time.perf_counter() - began)
+            progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, Sums(RunningCounts(parts.task))
+            ended = _reason_to_end(progress, settings, bool(work.cases), time.perf_counter() - began)
+            progress.ended = processes.agree(ended)
             save()
-            if progress.best_epoch == len(progress.history):
-                _write_weights(work.parts, progress, work.run)
-            runs.write_history(work.run, progress.history)
-            terminal.say(_epoch_line(row, epochs, improved))
-    stopped = 0 if progress.ended or progress.epoch > epochs else stop.code  # a signal may come when all is done
+            if main:
+                if improved or not work.cases:
+                    _write_weights(parts, progress, work.run)
+                runs.write_history(work.run, progress.history)
+            track(row)
+            terminal.say(epoch_line(row, epochs, improved))
+    return _end(work, progress, max(processes.each(stop.code)))
+
+
+def _end(work: Work, progress: Progress, signal: int) -> Outcome:
+    """The last words and pictures of a training."""
+    parts, main = work.parts, processes.is_main()
+    stopped = 0 if progress.ended or progress.epoch > parts.config.train.epochs else signal  # it may come when all is done
     if progress.ended:
         terminal.say(f"{progress.ended}: training ends.")
-    if progress.history:
+    if progress.history and main:
         draw_curves(progress.history, progress.best_epoch, work.run.path / "curves.png")
-    if stopped and progress.kept is None:
-        weights.save(work.run.weights, work.parts.tensors(), _header(work.parts, {}))
+    if stopped and not progress.best_epoch:
+        if main:
+            weights.save(work.run.weights, parts.tensors(), _header(parts, {}))
         terminal.notice("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
+    processes.wait()
     return Outcome(work.run.path, len(progress.history), progress.best_epoch, progress.best or {}, stopped, progress.seconds)
 
 
 def _train_epoch(
-    work: Work, progress: Progress, batches: Any, bar: terminal.Bar, stop: Stop, save: Any
+    work: Work, progress: Progress, batches: Any, bar: terminal.Bar, stop: Stop, save: Callable[[], None]
 ) -> dict[str, Any] | None:
     """What is left of an epoch; returns its row of the history, or None where it was stopped."""
-    parts, sums = work.parts, progress.sums
+    parts, order, sums = work.parts, work.order, progress.sums
     settings, epoch = parts.config.train, progress.epoch
-    steps, score, started = len(work.order), score_name(parts.task), time.perf_counter() - sums.seconds
-    work.order.epoch, work.order.start = epoch, progress.step
-    unread: list[tuple[Tensor, Sequence[str]]] = []
+    steps, started = len(order), time.perf_counter() - sums.seconds
+    order.epoch, order.start = epoch, progress.step
+    unread: list[Unread] = []
     saved = time.perf_counter()
     rate = parts.optimizer.param_groups[0]["lr"]
     parts.model.train()
-    for batch in batches if progress.step < steps else ():
+    for batch in _read(batches, work) if progress.step < steps else ():
         first = progress.step // settings.accumulate * settings.accumulate
         together = min(settings.accumulate, steps - first)
+        whole = progress.step + 1 == first + together  # the optimiser's step comes after this batch
         rate = work.schedule.before(epoch - 1, progress.step)
-        images = batch.images.to(parts.device, non_blocking=True)
-        masks = batch.masks.to(parts.device, non_blocking=True)
-        images, masks = augment(images, masks, parts.config.augment, settings.seed, epoch, batch.ids)
-        targets = masks if parts.task == parts.data else presence_in(masks, parts.data)
-        logits = parts.logits(images)
-        loss = parts.criterion(logits, targets)
-        parts.accelerator.backward(loss / together)
+        weight = order.weight(progress.step)
+        with memory_errors(parts, batch.images.shape):
+            loss, logits, targets = _forward(parts, batch, epoch)
+            with nullcontext() if whole else parts.accelerator.no_sync(parts.model):
+                parts.accelerator.backward(loss * (weight / together))
+            if whole:
+                _step(parts, settings)
         progress.step += 1
-        if progress.step == first + together:
-            _step(parts, settings)
-        unread.append((loss.detach(), batch.ids))
-        sums.dice.add(logits.detach(), targets)
+        unread.append(Unread(loss.detach(), batch.ids if weight else ()))
+        if weight:
+            sums.counts.add(logits.detach(), targets)
         drawn = bar.advance()
-        whole = progress.step == first + together  # between two steps of the optimiser
-        due = settings.save_minutes and time.perf_counter() - saved > 60 * settings.save_minutes
-        if len(unread) == CHECK or progress.step == steps or drawn or (whole and (stop.code or due)):
+        due = bool(settings.save_minutes) and time.perf_counter() - saved > 60 * settings.save_minutes
+        stopping, due = _asked(work, progress.step, stop.code, due) if whole else (0, False)
+        if len(unread) == CHECK or progress.step == steps or drawn or stopping or due:
             _read_losses(unread, sums, progress)
             sums.seconds = time.perf_counter() - started
-        if whole and stop.code:
+        if stopping:
             return None
-        if whole and due:
+        if due:
             save()
             saved = time.perf_counter()
         if drawn:
-            values = {"loss": f"{sums.total / sums.seen:.4f}", score: f"{sums.dice.value():.3f}"}
-            bar.show(epoch=f"{epoch}/{settings.epochs}", **values, lr=f"{rate:.1e}")
-    return {
-        "epoch": epoch,
-        "lr": rate,
-        "train_loss": sums.total / sums.seen,
-        f"train_{score}": sums.dice.value(),
-        "train_seconds": sums.seconds,
-    }
+            bar.show(**figures(work, progress, rate))
+    total = sums.over_all()
+    train = {f"train_{name}": value for name, value in total.counts.figures().items()}
+    return {"epoch": epoch, "lr": rate, "train_loss": total.total / total.seen, **train, "train_seconds": total.seconds}
+
+
+def _read(batches: Any, work: Work) -> Iterator[Batch]:
+    """The batches; what cannot be read ends the training, or is named and left out."""
+    try:
+        for batch in batches:
+            if not batch.ids:
+                raise unreadable(batch)
+            for case, reason, _ in batch.unreadable:
+                if case not in work.items.named:
+                    work.items.named.add(case)
+                    terminal.problem(f"case {case!r}: {reason}")
+            yield batch
+    except RuntimeError as error:
+        raise dead_worker(error, work.items) from error
+
+
+def _forward(parts: Parts, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, logits and targets of a batch, augmented on the device."""
+    images = batch.images.to(parts.device, non_blocking=True)
+    masks = batch.masks.to(parts.device, non_blocking=True)
+    images, masks = augment(images, masks, parts.config.augment, parts.config.train.seed, epoch, batch.ids)
+    targets = masks if parts.task == parts.data else presence_in(masks, parts.data)
+    logits = parts.logits(images)
+    return parts.criterion(logits, targets), logits, targets
 
 
 def _step(parts: Parts, settings: Train) -> None:
@@ -256,60 +318,28 @@ def _step(parts: Parts, settings: Train) -> None:
         parts.average.update_parameters(parts.accelerator.unwrap_model(parts.model))  # type: ignore[operator]
 
 
-def _read_losses(unread: list[tuple[Tensor, Sequence[str]]], sums: Sums, progress: Progress) -> None:
+def _asked(work: Work, step: int, code: int, due: bool) -> tuple[int, bool]:
+    """Whether to stop, or to save: what any of the processes was told. GPUs, which are not to wait, ask now and then."""
+    if processes.count() == 1:
+        return code, due
+    if work.parts.device.type != "cpu" and step % CHECK and step < len(work.order):
+        return 0, False
+    asked = processes.each((code, due))
+    return max(code for code, _ in asked), asked[0][1]
+
+
+def _read_losses(unread: list[Unread], sums: Sums, progress: Progress) -> None:
     """Add up the losses of the last steps; the first that is not finite ends the training."""
-    values = torch.stack([loss for loss, _ in unread]).tolist() if unread else []
-    for number, (value, (_, ids)) in enumerate(zip(values, unread, strict=True)):
+    values = torch.stack([one.loss for one in unread]).tolist() if unread else []
+    for number, (value, one) in enumerate(zip(values, unread, strict=True)):
         if not math.isfinite(value):
             step = progress.step - len(unread) + number + 1
             raise SegkitError(
-                f"The loss became {value} in epoch {progress.epoch}, step {step}, on {', '.join(ids)}.",
+                f"The loss became {value} in epoch {progress.epoch}, step {step}, on {', '.join(one.ids)}.",
                 "Lower --lr, set -o train.clip=1, or look at these cases.",
             )
-        sums.total, sums.seen = sums.total + value * len(ids), sums.seen + len(ids)
+        sums.total, sums.seen = sums.total + value * len(one.ids), sums.seen + len(one.ids)
     unread.clear()
-
-
-def _prepare(parts: Parts, dataset: Dataset, run: RunFolder, record: Mapping[str, Any]) -> Work:
-    """Fill the cache with the cases of the split, and set up order and schedule."""
-    config, ids = parts.config, record["split"]
-    by_id = {case.id: case for case in dataset.cases}
-    groups = {name: len({by_id[id].group for id in members}) for name, members in ids.items()}
-    terminal.say(f"run folder  {run.path}")
-    terminal.say("cases       " + ", ".join(f"{name} {len(ids[name])} ({groups[name]} groups)" for name in ids))
-    subsets = {name: fill(dataset, [by_id[id] for id in ids[name]], config) for name in ("train", "val")}
-    if parts.task != parts.data:
-        say_presence(subsets["train"], parts.data)
-    patch = config.preprocess.size if config.preprocess.fit == "patch" else None
-    items = TrainingItems(subsets["train"], patch, config.train.seed)  # type: ignore[arg-type]
-    order = Order(len(items), config.train.batch_size, config.train.seed)
-    cases = subsets["val"] if config.train.validate else []
-    schedule = Schedule(parts.optimizer, config.train, len(order), validated=bool(cases))
-    return Work(parts, schedule, run, record, items, order, cases)
-
-
-def _notes(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> list[str]:
-    """What must be known of data and split; said, and kept with the run."""
-    notes = list(dataset.notes)
-    if not ids["val"]:
-        notes.append("There is no validation subset: the last weights are kept, plateau and early stopping are off.")
-    left_out = len(dataset.cases) - sum(len(members) for members in ids.values())
-    if left_out:
-        notes.append(f"{left_out} case(s) of the official test subset are left out of the cross-validation.")
-    leaks = find_leaks(dataset.cases, ids)
-    if leaks:
-        notes.append(f"{len(leaks)} group(s) are in more than one subset (--allow-leak): scores will look too good.")
-    for note in notes:
-        terminal.notice(note)
-    return notes
-
-
-def _check_data(dataset: Dataset, record: Mapping[str, Any]) -> None:
-    known = {case.id for case in dataset.cases}
-    missing = [id for members in record["split"].values() for id in members if id not in known]
-    if missing or fingerprint(dataset)["sha256"] != record["manifest"]["data"]["sha256"]:
-        what = f"{len(missing)} cases are gone ({', '.join(missing[:5])})" if missing else "files differ (their fingerprint)"
-        raise SegkitError(f"The data is not what this run was trained on: {what}.", "Put it back, or start a new run.")
 
 
 def _reason_to_end(progress: Progress, settings: Train, validated: bool, seconds: float) -> str:
@@ -334,7 +364,8 @@ def _keep_best(row: dict[str, Any], progress: Progress, parts: Parts) -> bool:
     if validated and progress.best is not None and value >= progress.best_value:
         return False
     names = [key for key in row if key.startswith("val_") and key != "val_seconds" and not math.isnan(row[key])]
-    progress.kept = {name: tensor.detach().to("cpu", copy=True) for name, tensor in parts.tensors().items()}
+    if processes.is_main():
+        progress.kept = {name: tensor.detach().to("cpu", copy=True) for name, tensor in parts.tensors().items()}
     progress.best_value, progress.best_epoch, progress.best = value, row["epoch"], {key: row[key] for key in names}
     return validated
 
@@ -346,13 +377,3 @@ def _write_weights(parts: Parts, progress: Progress, run: RunFolder) -> None:
 
 def _header(parts: Parts, values: Mapping[str, float]) -> weights.Header:
     return weights.header_of(parts.config.model, parts.config.dims, parts.task, parts.config.preprocess, values)
-
-
-def _epoch_line(row: Mapping[str, Any], epochs: int, improved: bool) -> str:
-    parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"loss {row['train_loss']:.4f}"]
-    name = "dice" if "train_dice" in row else "f1"
-    parts += [f"{name} {row[f'train_{name}']:.3f}"]
-    if "val_loss" in row:
-        parts += [f"val loss {row['val_loss']:.4f}", f"val {name} {row.get(f'val_{name}', math.nan):.3f}"]
-    parts += [f"lr {row['lr']:.1e}", f"{row['train_seconds'] + row.get('val_seconds', 0):.1f} s"]
-    return "  ".join(parts) + ("  best" if improved else "")

@@ -46,7 +46,7 @@ def test_a_second_fill_makes_nothing_and_gives_the_same_arrays(folder: Path) -> 
     first = fill(dataset, dataset.cases, config)
     made = files()
     second = fill(dataset, dataset.cases, config)
-    assert len(made) == 4 and files() == made
+    assert len(made) == 6 and files() == made
     for one, other in zip(first, second, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one.load(), other.load(), strict=True))
     image, mask = first[0].load()
@@ -146,7 +146,7 @@ def test_two_processes_may_fill_it_at_once(folder: Path) -> None:
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
     sums = {process.communicate(timeout=120)[0] for process in started}
     assert all(process.returncode == 0 for process in started) and len(sums) == 1
-    assert len(files()) == 4 and not list(cache_folder().rglob(".*"))
+    assert len(files()) == 6 and not list(cache_folder().rglob(".*"))
 
 
 def test_an_empty_variable_means_the_usual_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,89 @@
+"""`--devices N`: the same command line in N processes on this machine, one for each GPU, or on the CPU.
+
+Processes on several machines are `torchrun`'s: torchrun --nnodes 2 --nproc-per-node 4 ... -m segkit train ...
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+Devices = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes that share the work here, one for each GPU (or on the CPU, with --device cpu)."),
+]
+KEPT = (0, 3, 130, 143)  # codes with which one process ends as all of them do
+PATIENCE = 10.0  # seconds that the others get once one has failed
+
+
+def in_processes(context: typer.Context, devices: int | None) -> None:
+    """Run the command line in so many processes, and end with their exit code; go on where this is one of them, or alone.
+
+    Raises:
+        UsageError: another number of processes was started by torchrun.
+    """
+    from segkit.engine import processes
+    from segkit.errors import UsageError
+
+    started = processes.count()
+    if devices is not None and started not in (1, devices):
+        raise UsageError(f"--devices {devices} within {started} processes.", "Leave --devices to torchrun.")
+    if devices not in (None, 1) and started == 1:
+        raise typer.Exit(launch(context.find_root().obj, devices))
+
+
+def launch(words: Sequence[str], devices: int) -> int:
+    """Run `segkit WORDS` in `devices` processes that find each other; the largest exit code of them.
+
+    SIGINT and SIGTERM are passed on once. Where a process fails the others are ended.
+    """
+    from torch.multiprocessing.spawn import ProcessExitedException, start_processes
+
+    codes: Any = multiprocessing.get_context("spawn").Array("i", devices)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = start_processes(_work, (devices, port, list(words), codes), devices, join=False)  # type: ignore[no-untyped-call]
+
+    def pass_on(number: int, frame: Any) -> None:
+        for process in context.processes:
+            if process.is_alive():
+                os.kill(process.pid, number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while not context.join(grace_period=PATIENCE):
+            pass
+    except ProcessExitedException as error:
+        return int(error.exit_code) if error.exit_code > 0 else _killed(error)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return int(max(codes))
+
+
+def _work(rank: int, count: int, port: int, words: list[str], codes: Any) -> None:
+    """One of the processes."""
+    os.setpgrp()  # a terminal's Ctrl-C reaches it through its parent alone
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    os.environ |= {name: str(value) for name, value in own.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+    from segkit.cli.app import run
+
+    codes[rank] = run(words)
+    if codes[rank] not in KEPT:
+        raise SystemExit(codes[rank])
+
+
+def _killed(error: Any) -> int:
+    from segkit import terminal
+
+    terminal.problem(f"process {error.error_index} was ended by {error.signal_name}. Where memory ran out: fewer --devices.")
+    return 1

@@ -1,0 +1,77 @@
+"""Following a training: what the progress line and an epoch's line say; TensorBoard, MLflow, Weights & Biases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from accelerate import Accelerator
+
+from segkit.engine import processes
+from segkit.engine.memory import in_use
+from segkit.engine.prepare import Work
+from segkit.engine.scores import score_name
+from segkit.engine.state import Progress
+from segkit.options import in_words
+from segkit.run import RunFolder
+
+Track = Callable[[Mapping[str, Any]], None]
+
+
+def figures(work: Work, progress: Progress, rate: float) -> dict[str, str]:
+    """What the progress line shows while an epoch runs."""
+    parts, sums = work.parts, progress.sums
+    seen = sums.seen * processes.count()
+    speed = seen / max(sums.seconds, 1e-9)
+    left = max(0.0, (work.order.count - seen) / max(speed, 1e-9))
+    return {
+        "epoch": f"{progress.epoch}/{parts.config.train.epochs} ({left:.0f} s left)",
+        "loss": f"{sums.total / max(sums.seen, 1):.4f}",
+        score_name(parts.task): f"{sums.counts.value():.3f}",
+        "lr": f"{rate:.1e}",
+        "images/s": f"{speed:.1f}",
+        "memory": f"{in_use(parts.device) / 1e9:.1f} GB",
+    }
+
+
+def epoch_line(row: Mapping[str, Any], epochs: int, improved: bool) -> str:
+    """What is said of an epoch that is done."""
+    parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"loss {row['train_loss']:.4f}"]
+    name = "dice" if "train_dice" in row else "f1"
+    parts += [f"{name} {row[f'train_{name}']:.3f}"]
+    if "val_loss" in row:
+        parts += [f"val loss {row['val_loss']:.4f}", f"val {name} {row.get(f'val_{name}', math.nan):.3f}"]
+    parts += [f"lr {row['lr']:.1e}", f"{row['train_seconds'] + row.get('val_seconds', 0):.1f} s"]
+    return "  ".join(parts) + ("  best" if improved else "")
+
+
+@contextmanager
+def tracked(accelerator: Accelerator, run: RunFolder, config: Mapping[str, Any]) -> Iterator[Track]:
+    """Yield what sends a row of the history to the tracker that the accelerator was made with, if any.
+
+    TensorBoard's files lie in RUN/tensorboard, offline files of the others in RUN; what they are called there is the run's
+    name. A run that is resumed goes on in TensorBoard and in Weights & Biases.
+    """
+    if not accelerator.log_with:
+        yield lambda row: None
+        return
+    accelerator.project_configuration.set_directories(str(run.path))
+    flat = {f"{section}.{key}": in_words(value) for section, values in config.items() for key, value in values.items()}
+    name = run.path.name
+    named = {
+        "wandb": {"name": name, "id": f"{name}-{run.path.stat().st_ino}", "resume": "allow", "dir": str(run.path)},
+        "mlflow": {"run_name": name},
+    }
+    project = "tensorboard" if accelerator.log_with[0] == "tensorboard" else "segkit"
+    accelerator.init_trackers(project, flat, named)
+
+    def log(row: Mapping[str, Any]) -> None:
+        if processes.is_main():
+            accelerator.log({key.replace("_", "/", 1): value for key, value in row.items()}, step=row["epoch"])
+
+    try:
+        yield log
+    finally:
+        accelerator.end_training()

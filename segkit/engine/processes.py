@@ -1,0 +1,114 @@
+"""Several processes that train, evaluate or predict one thing together, on one machine or many.
+
+`segkit ... --devices N` starts them here (cli/launch.py), `torchrun` and `accelerate launch` anywhere; each finds its number
+in RANK and how many there are in WORLD_SIZE. A process that is alone never asks torch: every function here is then trivial.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from segkit.errors import SegkitError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+LOST = ("closed by peer", "reset by peer", "gloo", "NCCL", "ProcessGroup")  # torch's words when another process has ended
+_met: list[bool] = []  # true once this process has met the others
+
+
+class EndedElsewhereError(SegkitError):
+    """Another process has failed, and says why."""
+
+
+def count() -> int:
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", 0)) if count() > 1 else 0
+
+
+def is_main() -> bool:
+    """Whether this process decides, writes and speaks for all."""
+    return rank() == 0
+
+
+def own_device(name: str) -> str:
+    """The device that a name means for this process: of several GPUs the one with its number.
+
+    Raises:
+        UsageError: there are not as many.
+    """
+    import torch
+
+    local, together = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", count()))
+    if count() == 1 or name not in ("auto", "cuda") or not torch.cuda.is_available():
+        return name
+    if together > torch.cuda.device_count():
+        raise UsageError(
+            f"{together} processes need as many GPUs; this machine has {torch.cuda.device_count()}.",
+            f"--devices {torch.cuda.device_count()}, or --device cpu.",
+        )
+    return f"cuda:{local}"
+
+
+def join(device: torch.device) -> None:
+    """Meet the others, before any of the functions below; whatever they exchange travels through `device`."""
+    if count() > 1:
+        import torch
+        from accelerate.state import PartialState
+
+        if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", count()))))
+            os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
+        PartialState(cpu=device.type == "cpu")
+        _met.append(True)
+
+
+def share(items: Sequence[T]) -> Sequence[T]:
+    """This process' part of them."""
+    return items[rank() :: count()] if count() > 1 else items
+
+
+def gather(items: Sequence[T]) -> list[T]:
+    """What all processes have, by rank; `share` took it apart in another order."""
+    return [item for part in each(list(items)) for item in part]
+
+
+def each(value: T) -> list[T]:
+    """The value that each process has, by rank."""
+    if count() == 1:
+        return [value]
+    import torch.distributed as distributed
+
+    values: list[Any] = [None] * count()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def agree(value: T) -> T:
+    """The main process' value, in all of them."""
+    return each(value)[0]
+
+
+def wait() -> None:
+    """Until all are here."""
+    each(None)
+
+
+def for_all(error: SegkitError) -> SegkitError:
+    """An error that all processes come to: the main one says it."""
+    return error if is_main() else EndedElsewhereError(error.message)
+
+
+def silent(error: Exception) -> bool:
+    """Whether another process says why: of one that has failed, and of what went wrong before the processes met."""
+    if count() == 1:
+        return False
+    if isinstance(error, EndedElsewhereError) or any(word in str(error) for word in LOST):
+        return True
+    return not is_main() and not _met
