@@ -7,8 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from segkit.cli.launch import Devices, in_processes
+
 
 def evaluate(
+    context: typer.Context,
     what: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported model.onnx.")],
     subset: Annotated[str, typer.Option(help="train, val, test, or all (which holds training data).")] = "test",
     dataset: Annotated[str | None, typer.Option(help="Another dataset than the run's own.")] = None,
@@ -22,6 +25,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Images at a time (default: 8, fewer if they are large).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    devices: Devices = None,
     out: Annotated[Path | None, typer.Option(help="Folder for cases.csv and metrics.json (default: RUN/SUBSET).")] = None,
     option: Annotated[
         list[str] | None,
@@ -36,11 +40,13 @@ def evaluate(
     from segkit.cli.output import print_json
     from segkit.completion import complete_metrics
     from segkit.config import gather
+    from segkit.engine import processes
     from segkit.engine.holdout import SECTIONS, check_task, open_holdout, select
     from segkit.engine.stats import AGGREGATIONS
     from segkit.errors import UsageError, did_you_mean
     from segkit.run import weights_of
 
+    in_processes(context, devices)
     if aggregate is not None and aggregate not in AGGREGATIONS:
         raise UsageError(f"--aggregate {aggregate} is not allowed.", did_you_mean(aggregate, AGGREGATIONS))
     path, catalogue = weights_of(what), plugins.load()
@@ -63,10 +69,11 @@ def evaluate(
     own_place = holdout.run is not None and holdout.own_data and not changes  # figures of a changed model are not the run's
     folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
     about = {"weights": str(path), "changes": changes, "kind": task.kind, **about}
-    document = write_evaluation(scored, folder, about) if folder else document_of(scored, about)
-    if json:
+    main = processes.is_main()
+    document = write_evaluation(scored, folder, about) if folder and main else document_of(scored, about)
+    if json and main:
         print_json(document)
-    elif scored.scores:
+    elif scored.scores and main:
         _print(document, aggregate or ("pooled" if task.kind == "classification" else "per_case"))
     if folder:
         terminal.say(f"written: {folder}/cases.csv, {folder}/metrics.json")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segkit.cli.launch import Devices, in_processes
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def predict(
+    context: typer.Context,
     words: Annotated[
         list[str],
         typer.Argument(
@@ -54,6 +57,7 @@ def predict(
         int | None, typer.Option(min=1, help="Images, slices or windows at a time (default: 8, fewer if they are large).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    devices: Devices = None,
     option: Annotated[
         list[str] | None,
         typer.Option("-o", metavar="SECTION.KEY=VALUE", help="An option of the dataset, or model.backend and the like."),
@@ -75,6 +79,9 @@ def predict(
     from segkit.run import split_models, weights_of
 
     models, typed = split_models(words)
+    if devices not in (None, 1) and (null or "-" in typed):
+        raise UsageError("--devices does not share a list on stdin.", "Write it into a file: LIST.txt in its place.")
+    in_processes(context, devices)
     paths = [weights_of(model) for model in models]
     changes = gather({}, {}, option or [], ("model", "dataset"))
     header, *others = read_headers(paths)
@@ -105,9 +112,10 @@ def _report(result: Prediction, jobs: Sequence[Job], out: Path, kind: str, json:
     """Say, or print as JSON, what was done; end as the failures ask."""
     from segkit import terminal
     from segkit.cli.output import print_json
+    from segkit.engine import processes
     from segkit.engine.jobs import RECORD, TABLE
 
-    if json:
+    if json and processes.is_main():
         counts = {"done": result.done, "skipped": result.skipped, "failed": result.failed}
         files = {job.key: result.entries[job.key] for job in jobs}
         print_json({"out": str(out.absolute()), **counts, "files": files})

@@ -15,6 +15,7 @@ from segkit import terminal
 from segkit.config import Choice
 from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
+from segkit.engine import processes
 from segkit.engine.infer import Network, predict_images
 from segkit.engine.labels import labels_of, presence_of
 from segkit.engine.stats import AGGREGATIONS, CaseScore, Figure, add, aggregate, score_case
@@ -38,11 +39,15 @@ def build_metrics(choices: Sequence[Choice], task: Task) -> dict[str, Metric]:
 
 
 def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics: Mapping[str, Metric]) -> Evaluation:
-    """Predict and score each case; one that cannot be read is named in `failed` and the rest is done."""
-    task, failed, scores = dataset.task.learned_by(network.task.kind), {}, []
+    """Predict and score each case; one that cannot be read is named in `failed` and the rest is done.
+
+    Each process takes its share of the cases; all of them get all scores.
+    """
+    task, failed, scores = dataset.task.learned_by(network.task.kind), dict[str, str](), list[CaseScore]()
+    own = processes.share(cases)
 
     def read() -> Iterator[tuple[tuple[Case, Sample], NDArray[Any], tuple[float, ...] | None]]:
-        for case in cases:
+        for case in own:
             try:
                 sample = read_case(dataset, case)
             except SegkitError as error:
@@ -51,7 +56,7 @@ def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics:
                 continue
             yield (case, sample), sample.image, sample.spacing
 
-    with terminal.progress("evaluating", len(cases)) as bar:
+    with terminal.progress("evaluating", len(own)) as bar:
         for (case, sample), probabilities in predict_images([network], read()):
             assert sample.mask is not None
             truth = sample.mask
@@ -61,6 +66,9 @@ def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics:
             result = CaseResult(probabilities, labels_of(probabilities, task), truth, task, sample.spacing)
             scores.append(score_case(metrics, case.id, case.group, result))
             bar.advance()
+    order = {case.id: number for number, case in enumerate(cases)}
+    scores = sorted(processes.gather(scores), key=lambda score: order[score.id])
+    failed = dict(sorted(processes.gather(list(failed.items())), key=lambda pair: order[pair[0]]))
     figures = {how: aggregate(metrics, scores, how, task) for how in AGGREGATIONS} if scores else {}
     return Evaluation(tuple(scores), figures, failed)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from segkit.engine import processes
 from segkit.engine.infer import Network
 from segkit.errors import UsageError
 from segkit.weights import Header, read_header
@@ -29,7 +30,7 @@ def read_headers(paths: Sequence[Path]) -> list[Header]:
 def load_networks(
     paths: Sequence[Path], device: str, batch_size: int | None, changes: Mapping[str, Any] | None = None
 ) -> list[Network]:
-    """Networks ready for inference.
+    """Networks ready for inference; where several processes share the work, they meet here.
 
     Args:
         paths: weights files or exported ONNX files.
@@ -41,6 +42,7 @@ def load_networks(
         UsageError: a device or an option that cannot be used.
         SegkitError: a file that cannot be loaded.
     """
+    processes.join()
     networks = []
     for path in paths:
         if path.suffix == ".onnx":

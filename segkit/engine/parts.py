@@ -110,7 +110,7 @@ def assemble(config: Config, data: Task, device: torch.device) -> Parts:
         checkpoint_blocks(model)
     criterion = config.loss.make(task).to(device)
     metrics = build_metrics(config.metrics, task)
-    model, optimizer = accelerator.prepare(model, build_optimizer(model, settings, fused=device.type == "cuda"))
+    model, optimizer = accelerator.prepare(model, build_optimizer(model, settings, fused=device.type in ("cpu", "cuda")))
     if settings.compile:
         model.compile()
     if processes.count() > 1:  # the same weights, but random numbers of its own for each process

@@ -20,6 +20,7 @@ import numpy as np
 
 from segkit import terminal
 from segkit.data.inputs import Input, Picture, read_input
+from segkit.engine import processes
 from segkit.engine.infer import Found, Network, Prepared, flipped, predict_prepared, prepare
 from segkit.engine.jobs import MEASURES, POLYGONS, RECORD, TABLE, Job, Wanted
 from segkit.engine.outputs import of_classes, write_outputs
@@ -116,6 +117,9 @@ def predict(
         shared[name] = written or (known and (out / name).exists())  # what an earlier call wrote follows its masks
     record = Record(out, _decisive(networks, models, changes, how), "measures" if how.wanted.table else None)
     todo = record.remaining(jobs, how.overwrite)
+    skipped = len(jobs) - len(todo)
+    processes.wait()  # before any of them writes what another would take for done
+    todo = list(processes.share(todo))
     record.begin(todo)
     networks = [flipped(network) for network in networks] if how.flips else networks
 
@@ -132,16 +136,27 @@ def predict(
                         bar.advance()
         finally:
             record.save()
-            if shared[TABLE]:
-                write_classes(out, record.entries, task)
-            if shared[MEASURES]:
-                write_measures(out, record.entries)
-            if shared[POLYGONS]:
-                left_out = write_polygons(out, record.entries, task)
-                if left_out:
-                    terminal.notice(f"{left_out} stacks or volumes have no outlines in {out / POLYGONS}.")
+            _write_shared(shared, out, record, task)
     failed = sum(record.entries[job.key]["status"] == "failed" for job in todo)
-    return Prediction(record.entries, len(todo) - failed, len(jobs) - len(todo), failed)
+    found = processes.each((len(todo) - failed, failed))
+    if len(found) > 1 and processes.is_main():  # the others have saved theirs by now
+        record.save()
+        _write_shared(shared, out, record, task)
+    return Prediction(record.entries, sum(done for done, _ in found), skipped, sum(failed for _, failed in found))
+
+
+def _write_shared(shared: Mapping[str, bool], out: Path, record: Record, task: Task) -> None:
+    """What is written once for all inputs, by the main process."""
+    if not processes.is_main():
+        return
+    if shared[TABLE]:
+        write_classes(out, record.entries, task)
+    if shared[MEASURES]:
+        write_measures(out, record.entries)
+    if shared[POLYGONS]:
+        left_out = write_polygons(out, record.entries, task)
+        if left_out:
+            terminal.notice(f"{left_out} stacks or volumes have no outlines in {out / POLYGONS}.")
 
 
 def _decisive(networks: Sequence[Network], models: Sequence[str], changes: Mapping[str, Any], how: Plan) -> dict[str, Any]:

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from segkit.errors import SegkitError, UsageError
-
-if TYPE_CHECKING:
-    import torch
 
 T = TypeVar("T")
 LOST = ("closed by peer", "reset by peer", "gloo", "NCCL", "ProcessGroup")  # torch's words when another process has ended
@@ -56,16 +53,20 @@ def own_device(name: str) -> str:
     return f"cuda:{local}"
 
 
-def join(device: torch.device) -> None:
-    """Meet the others, before any of the functions below; whatever they exchange travels through `device`."""
+def join(cpu: bool = True) -> None:
+    """Meet the others, before any of the functions below.
+
+    Args:
+        cpu: whether what they exchange lies there; training on GPUs exchanges gradients.
+    """
     if count() > 1:
         import torch
         from accelerate.state import PartialState
 
-        if device.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", count()))))
             os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
-        PartialState(cpu=device.type == "cpu")
+        PartialState(cpu=cpu)
         _met.append(True)
 
 

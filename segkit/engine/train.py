@@ -154,7 +154,7 @@ def _begin(config: Config) -> torch.device:
     """Device, the other processes, random numbers and kernels."""
     settings = config.train
     device = choose_device(settings.device)
-    processes.join(device)
+    processes.join(cpu=device.type == "cpu")
     if settings.batch_size is not None and settings.batch_size < processes.count():
         raise processes.for_all(
             UsageError(
