@@ -77,6 +77,8 @@ def run(arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             raise
         return _report(error)
+    finally:
+        processes.leave()
     return 0
 
 

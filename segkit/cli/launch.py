@@ -61,7 +61,9 @@ def launch(words: Sequence[str], devices: int) -> int:
         while not context.join(grace_period=PATIENCE):
             pass
     except ProcessExitedException as error:
-        return int(error.exit_code) if error.exit_code > 0 else _killed(error)
+        if error.exit_code < 0:
+            return _killed(error)
+        return max(0, int(context.processes[0].exitcode)) or int(error.exit_code)  # the main process knows best
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -324,18 +324,22 @@ def _windows(
     return blend(lambda parts: run(network, parts), crop, shape, window, axis)
 
 
+class NotFiniteError(SegkitError):
+    """A network's values are no numbers."""
+
+
 def run(network: Network, images: Iterable[Floats]) -> Iterator[Floats]:
     """Logits of images (C, *S) of one size, in batches, in order.
 
     Raises:
-        SegkitError: the network gives what is no finite number.
+        NotFiniteError: the network gives what is no finite number.
     """
     images = iter(images)
     for first in images:
         batch = [first, *itertools.islice(images, network.at_once(prod(first.shape[1:])) - 1)]
         logits = network.forward(np.stack(batch))
         if not np.isfinite(logits).all():
-            raise SegkitError("The network gave values that are not finite: these weights are unusable.", "Train again.")
+            raise NotFiniteError("The network gave values that are not finite: these weights are unusable.", "Train again.")
         yield from logits
 
 

@@ -70,6 +70,15 @@ def join(cpu: bool = True) -> None:
         _met.append(True)
 
 
+def leave() -> None:
+    """Part from the others at the end of a command."""
+    if _met:
+        import torch.distributed as distributed
+
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
 def share(items: Sequence[T]) -> Sequence[T]:
     """This process' part of them."""
     return items[rank() :: count()] if count() > 1 else items
@@ -103,7 +112,9 @@ def wait() -> None:
 
 def for_all(error: SegkitError) -> SegkitError:
     """An error that all processes come to: the main one says it."""
-    return error if is_main() else EndedElsewhereError(error.message)
+    elsewhere = EndedElsewhereError(error.message)
+    elsewhere.exit_code = error.exit_code
+    return error if is_main() else elsewhere
 
 
 def silent(error: Exception) -> bool:

@@ -16,7 +16,7 @@ from segkit import terminal
 from segkit.data.cache import Cached
 from segkit.data.preprocess import Geometry, from_slices
 from segkit.engine import processes
-from segkit.engine.infer import logits_of
+from segkit.engine.infer import NotFiniteError, logits_of
 from segkit.engine.labels import labels_of, presence_of, probabilities_of
 from segkit.engine.parts import Parts
 from segkit.engine.stats import CaseScore, aggregate, is_detail, score_case
@@ -109,14 +109,14 @@ def validate(parts: Parts, cases: Sequence[Cached], epoch: int) -> dict[str, flo
             yield (cached.case, truth), image, cached.geometry
 
     parts.judged.eval()
-    for (case, truth), logits in logits_of(parts.network(), images()):
-        with torch.inference_mode():
-            loss = parts.criterion(
-                torch.from_numpy(logits)[None].to(parts.device), torch.tensor(truth)[None].to(parts.device)
-            )
-        probabilities = probabilities_of(logits, parts.task)
-        result = CaseResult(probabilities, labels_of(probabilities, parts.task), truth, parts.task)
-        own.append((float(loss), score_case(parts.metrics, case.id, case.group, result)))
+    try:
+        for (case, truth), logits in logits_of(parts.network(), images()):
+            own.append(_judge(parts, case, logits, truth))
+    except NotFiniteError as error:
+        raise SegkitError(
+            f"The network gave values that are not finite in the validation of epoch {epoch}.",
+            "Lower --lr, or set -o train.clip=1. The best weights so far are kept.",
+        ) from error
     places = {cached.case.id: number for number, cached in enumerate(cases)}
     found = sorted(processes.gather(own), key=lambda pair: places[pair[1].id])
     losses, scores = [loss for loss, _ in found], [score for _, score in found]
@@ -131,3 +131,12 @@ def validate(parts: Parts, cases: Sequence[Cached], epoch: int) -> dict[str, flo
     figures = aggregate(parts.metrics, scores, how, parts.task)
     means = {f"val_{key}": figure.mean for key, figure in figures.items() if not is_detail(key)}
     return {"val_loss": math.fsum(losses) / len(losses), **means, "val_seconds": time.perf_counter() - started}
+
+
+def _judge(parts: Parts, case: Case, logits: NDArray[np.float32], truth: NDArray[Any]) -> tuple[float, CaseScore]:
+    """Loss and score of a case."""
+    with torch.inference_mode():
+        loss = parts.criterion(torch.from_numpy(logits)[None].to(parts.device), torch.tensor(truth)[None].to(parts.device))
+    probabilities = probabilities_of(logits, parts.task)
+    result = CaseResult(probabilities, labels_of(probabilities, parts.task), truth, parts.task)
+    return float(loss), score_case(parts.metrics, case.id, case.group, result)

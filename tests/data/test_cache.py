@@ -58,7 +58,7 @@ def test_another_preprocessing_or_a_changed_file_is_made_anew(folder: Path) -> N
     config, dataset = record(folder, "preprocess.size=4")
     fill(dataset, dataset.cases, config)
     fill(dataset, dataset.cases, record(folder, "preprocess.size=6")[0])
-    assert len(files()) == 8
+    assert len(files()) == 12
     write_image(folder / "images" / "a.png", np.full((8, 8, 3), 200, np.uint8))
     again = fill(dataset, dataset.cases, config)
     assert again[0].load()[0].max() == pytest.approx(200 / 255)
