@@ -40,7 +40,7 @@ from segkit.errors import SegkitError, UsageError
 from segkit.report.curves import draw_curves
 from segkit.run import RunFolder
 from segkit.settings import Train
-from segkit.task import Dataset
+from segkit.task import Dataset, Task
 
 CHECK = 10  # steps between two looks at the loss: each one waits for the device
 
@@ -53,8 +53,9 @@ class Outcome:
         run: its folder.
         epochs: that are done.
         best_epoch, best: of the kept weights, and their validation values.
-        stopped: the exit code that a signal calls for; 0 where none came.
+        stopped: the exit code that a signal calls for; 0 where none came, or when all was done.
         seconds: of all sessions.
+        signal: the same, also when all was done.
     """
 
     run: Path
@@ -63,6 +64,7 @@ class Outcome:
     best: Mapping[str, float]
     stopped: int
     seconds: float
+    signal: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,14 +148,28 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     done, wanted = len(progress.history), config.train.epochs
     progress.ended = _reason_to_end(progress, config.train, bool(work.cases), 0.0)
     if wanted < done or (wanted == done and not progress.step) or progress.ended:
+        rebuild(config, dataset, run, document)
         reason = progress.ended or f"{done} epochs are done"
         raise UsageError(f"There is nothing left to train: {reason}.", f"More epochs: --epochs {max(done, wanted) + 50}")
+    _write_files(run, record, progress, config, parts.task)
+    terminal.say(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(work.order)}")
+    return _run(work, progress)
+
+
+def rebuild(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[str, Any]) -> None:
+    """Write the other files of a run anew from its state: a training that was killed at its very end left old ones."""
+    task = dataset.task.learned_by(config.model.spec.kind)
+    progress = Progress(Sums(RunningDice(task)), **document["progress"])
+    _write_files(run, document["record"], progress, config, task)
+    if progress.history:
+        draw_curves(progress.history, progress.best_epoch, run.path / "curves.png")
+
+
+def _write_files(run: RunFolder, record: Mapping[str, Any], progress: Progress, config: Config, task: Task) -> None:
     runs.write_record(run, record)
     runs.write_history(run, progress.history)
     if progress.kept is not None:
-        _write_weights(parts, progress, run)
-    terminal.say(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(work.order)}")
-    return _run(work, progress)
+        _write_weights(progress, run, config, task)
 
 
 def _run(work: Work, progress: Progress) -> Outcome:
@@ -182,7 +198,7 @@ def _run(work: Work, progress: Progress) -> Outcome:
             progress.ended = _reason_to_end(progress, settings, bool(work.cases), time.perf_counter() - began)
             save()
             if progress.best_epoch == len(progress.history):
-                _write_weights(work.parts, progress, work.run)
+                _write_weights(progress, work.run, work.parts.config, work.parts.task)
             runs.write_history(work.run, progress.history)
             terminal.say(_epoch_line(row, epochs, improved))
     stopped = 0 if progress.ended or progress.epoch > epochs else stop.code  # a signal may come when all is done
@@ -191,9 +207,10 @@ def _run(work: Work, progress: Progress) -> Outcome:
     if progress.history:
         draw_curves(progress.history, progress.best_epoch, work.run.path / "curves.png")
     if stopped and progress.kept is None:
-        weights.save(work.run.weights, work.parts.tensors(), _header(work.parts, {}))
+        weights.save(work.run.weights, work.parts.tensors(), _header(work.parts.config, work.parts.task, {}))
         terminal.notice("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
-    return Outcome(work.run.path, len(progress.history), progress.best_epoch, progress.best or {}, stopped, progress.seconds)
+    best = progress.best or {}
+    return Outcome(work.run.path, len(progress.history), progress.best_epoch, best, stopped, progress.seconds, stop.code)
 
 
 def _train_epoch(
@@ -339,13 +356,13 @@ def _keep_best(row: dict[str, Any], progress: Progress, parts: Parts) -> bool:
     return validated
 
 
-def _write_weights(parts: Parts, progress: Progress, run: RunFolder) -> None:
+def _write_weights(progress: Progress, run: RunFolder, config: Config, task: Task) -> None:
     assert progress.kept is not None and progress.best is not None
-    weights.save(run.weights, progress.kept, _header(parts, progress.best))
+    weights.save(run.weights, progress.kept, _header(config, task, progress.best))
 
 
-def _header(parts: Parts, values: Mapping[str, float]) -> weights.Header:
-    return weights.header_of(parts.config.model, parts.config.dims, parts.task, parts.config.preprocess, values)
+def _header(config: Config, task: Task, values: Mapping[str, float]) -> weights.Header:
+    return weights.header_of(config.model, config.dims, task, config.preprocess, values)
 
 
 def _epoch_line(row: Mapping[str, Any], epochs: int, improved: bool) -> str:
