@@ -142,8 +142,8 @@ def _end(document: dict[str, Any], stopped: int, json: bool) -> None:
 def _print(document: dict[str, Any]) -> None:
     from segkit.cli.output import print_table
 
-    figures = document["figures"]
-    rows = [row for name in figures for row in _rows(name, figures)]
+    figures, kind = document["figures"], document["kind"]
+    rows = [_row(name, figures) for name in figures if _is_shown(_classes(name, figures), kind)]
     trained = sum(bool(run["values"]) for run in document["runs"])
     title = f"{document['dataset']} {document['model']}: {trained} of {len(document['seeds'])} seeds"
     print_table(["", "metric", "class", "mean", "std", "min", "max", "seeds"], rows, title=title, wrap=False)
@@ -151,16 +151,17 @@ def _print(document: dict[str, Any]) -> None:
         typer.echo(line)
 
 
-def _rows(name: str, figures: Mapping[str, Any]) -> list[list[str]]:
-    """The row of a figure; none for the mean over a single class."""
+def _is_shown(classes: Sequence[str], kind: str) -> bool:
+    """Whether a row says more than the rows of its classes, if there are any; as `segkit evaluate` shows it."""
+    return not classes or (len(classes) > 1 and kind == "segmentation")
+
+
+def _row(name: str, figures: Mapping[str, Any]) -> list[str]:
     subset, _, key = name.partition("_") if name.startswith(SUBSETS) else ("", "", name)
     metric, _, label = key.partition("/")
-    classes = [] if label else _classes(name, figures)
-    if len(classes) == 1:
-        return []
     figure, decimals = figures[name], 4 if subset else 1
     numbers = [_cell(figure[part], decimals) for part in ("mean", "std", "min", "max")]
-    return [[subset, metric.replace("_", " "), "(mean)" if classes else label, *numbers, str(figure["n"])]]
+    return [subset, metric.replace("_", " "), "(mean)" if _classes(name, figures) else label, *numbers, str(figure["n"])]
 
 
 def _classes(name: str, figures: Mapping[str, Any]) -> list[str]:

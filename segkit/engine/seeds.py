@@ -253,6 +253,7 @@ def _about(work: Work) -> dict[str, Any]:
     return {
         "dataset": config.dataset.spec.name,
         "model": config.model.spec.name,
+        "kind": config.model.spec.kind,
         "run": str(work.plan.folder),
         "seeds": work.plan.seeds,
         "split_seed": config.split.seed,

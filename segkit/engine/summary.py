@@ -34,7 +34,7 @@ class SeedResult:
         values: its figures by name; none where the training failed.
         error: why the training, or what followed it, failed; empty where nothing did.
         cases: that it was tested on.
-        undefined: in how many of these a figure is undefined, where it is in any.
+        undefined: in how many of these a figure is undefined, where it is in any and they are not pooled.
         unread: cases of the test that could not be read -> reason.
     """
 
@@ -104,10 +104,12 @@ def with_test(result: SeedResult, metrics: Path) -> SeedResult:
     """
     try:
         document = json.loads(metrics.read_text(encoding="utf-8"))
-        figures = document["figures"].get(usual_aggregation(document["kind"]), {})
+        how = usual_aggregation(document["kind"])
+        figures = document["figures"].get(how, {})
         shown = {f"test_{key}": figure for key, figure in figures.items() if not is_detail(key)}
         means = {key: math.nan if figure["mean"] is None else figure["mean"] for key, figure in shown.items()}
-        undefined = {key: figure["undefined"] for key, figure in shown.items() if figure["undefined"]}
+        single = shown.items() if how == "per_case" else ()
+        undefined = {key: figure["undefined"] for key, figure in single if figure["undefined"]}
         cases, unread = document["cases"], document["failed"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SegkitError(f"{metrics} cannot be read: {error}") from error

@@ -234,6 +234,16 @@ def test_a_seed_that_fails_is_named_and_the_others_are_trained(
     assert segkit(*SMALL, "--seeds", "2", "--out", tmp_path / "none").code == 1
 
 
+def test_classes_are_pooled_as_evaluate_shows_them(segkit: Command, tmp_path: Path) -> None:
+    words = "-o model.encoder=test_resnet -o model.hidden=8 -o dataset.empty=0.5 -o dataset.size=32 --epochs 1".split()
+    start = ["train", "--dataset", "phantom", "--model", "resnet-classifier", "-o", "dataset.cases=30"]
+    done = segkit(*start, *words, "--seeds", "7,3", "--out", tmp_path / "seeds")
+    assert done.code == 0 and "(mean)" not in done.out and "of 10 cases" not in done.out
+    files = [tmp_path / "seeds" / f"seed-{seed}" / "test" / "metrics.json" for seed in (7, 3)]
+    accuracy = [json.loads(file.read_text())["figures"]["pooled"]["accuracy/present"]["mean"] for file in files]
+    assert summary(tmp_path / "seeds")["figures"]["test_accuracy/present"]["mean"] == pytest.approx(np.mean(accuracy))
+
+
 def test_without_a_test_subset_the_validation_is_summed_up_and_it_is_said(segkit: Command, tmp_path: Path) -> None:
     done = segkit(*SMALL, "--epochs", "1", "--seeds", "1", "-o", "split.test=0", "--out", tmp_path / "seeds", "--json")
     figures = json.loads(done.out)["figures"]
