@@ -10,13 +10,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+TEMPORARY = ".segkit-"  # names of files that are being written begin with it
+
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target` (same ending); rename it to `target` when the block ends without error."""
     target.parent.mkdir(parents=True, exist_ok=True)
     ending = "".join(target.suffixes[-2:]) if target.suffix == ".gz" else target.suffix
-    temporary = target.parent / f".segkit-{os.getpid()}-{secrets.token_hex(4)}{ending}"
+    temporary = target.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}{ending}"
     try:
         yield temporary
         temporary.replace(target)

@@ -7,6 +7,8 @@ history.csv         one row per epoch; curves.png shows it
 resume/state.pt     all that `segkit train --resume RUN` needs; the other files can be rebuilt from it
 model.safetensors   the best weights
 test/ val/ train/   what `segkit evaluate` wrote
+
+A folder of several seeds holds seeds.json and one run for each: seed-0/, seed-1/, ...
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ from typing import Any
 
 from segkit import __version__
 from segkit.errors import SegkitError, UsageError
-from segkit.files import write_json, write_text
+from segkit.files import TEMPORARY, write_json, write_text
 
+SEEDS = "seeds.json"
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python", "accelerate", "safetensors", "nibabel")
 
 
@@ -93,7 +96,8 @@ def _numbered(folder: Path, name: str) -> RunFolder:
 
 def discard(run: RunFolder) -> None:
     """Take away a run of which nothing of use came, so that its name is free again; other people's files stay."""
-    for path in (run.config, run.manifest, run.split, run.history, run.state):
+    unfinished = [*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")]
+    for path in (run.config, run.manifest, run.split, run.history, run.state, *unfinished):
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it is not empty
         run.state.parent.rmdir()
@@ -105,6 +109,12 @@ def find(path: Path) -> RunFolder | None:
     """The run that a folder, or a weights file inside one, belongs to; None for weights that stand alone."""
     folder = path if path.is_dir() else path.parent
     return RunFolder(folder.absolute()) if (folder / "run.toml").is_file() else None
+
+
+def find_seeds(path: Path) -> Path | None:
+    """The folder of several seeds that a path is, or whose seeds.json it is; None for anything else."""
+    folder = path.parent if path.name == SEEDS else path
+    return folder.absolute() if (folder / SEEDS).is_file() else None
 
 
 def split_models(words: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -145,6 +155,8 @@ def weights_of(path: Path) -> Path:
         raise UsageError(f"{path} is a torch.export file, which may hold code: segkit does not open it.", "Export as onnx.")
     weights = path / "model.safetensors" if path.is_dir() else path
     if not weights.is_file():
+        if find_seeds(path):
+            raise UsageError(f"{path} holds a run for each of several seeds.", f"Give one of them: {path}/seed-...")
         known = "It is a run folder, but its training wrote no weights." if find(path) else "It is no run folder."
         raise UsageError(f"There is no model.safetensors in {path}. {known}", "'segkit train' makes run folders.")
     return weights

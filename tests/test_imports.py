@@ -62,6 +62,7 @@ ARRAYS = [
         "predict",
         "evaluate",
         "stats",
+        "summary",
         "holdout",
         "networks",
         "onnx_backend",

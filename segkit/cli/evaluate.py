@@ -36,13 +36,11 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Score a run on held-out cases, on the ground truth's own grid."""
-    from segkit import plugins, terminal, weights
+    from segkit import plugins, terminal
     from segkit.cli.output import print_json
-    from segkit.completion import complete_metrics
-    from segkit.config import gather
     from segkit.engine import processes
-    from segkit.engine.holdout import SECTIONS, check_task, open_holdout, select
-    from segkit.engine.stats import AGGREGATIONS
+    from segkit.engine.evaluate import evaluate_weights
+    from segkit.engine.stats import AGGREGATIONS, usual_aggregation
     from segkit.errors import UsageError, did_you_mean
     from segkit.run import weights_of
 
@@ -50,31 +48,14 @@ def evaluate(
     if aggregate is not None and aggregate not in AGGREGATIONS:
         raise UsageError(f"--aggregate {aggregate} is not allowed.", did_you_mean(aggregate, AGGREGATIONS))
     path, catalogue = weights_of(what), plugins.load()
-    header = weights.read_header(path)
     flags = {"dataset": dataset, "data_dir": data_dir, "metric": metric}
     with terminal.results_only():
-        changes = gather({}, {}, option or [], SECTIONS).get("model", {})
-        holdout = open_holdout(path, flags, option or [], catalogue)
-        task = holdout.opened.task.learned_by(header.task.kind)
-        check_task(header.task, task)
-        chosen = complete_metrics(holdout.metrics, task, catalogue)
-        cases, about = select(holdout, subset)
-
-        from segkit.engine.evaluate import build_metrics, document_of, write_evaluation
-        from segkit.engine.evaluate import evaluate as run_evaluation
-        from segkit.engine.networks import load_networks
-
-        (network,) = load_networks([path], device, batch_size, changes)
-        scored = run_evaluation(network, holdout.opened, cases, build_metrics(chosen, task))
-    own_place = holdout.run is not None and holdout.own_data and not changes  # figures of a changed model are not the run's
-    folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
-    about = {"weights": str(path), "changes": changes, "kind": task.kind, **about}
+        document, folder = evaluate_weights(path, catalogue, subset, flags, option or [], batch_size, device, out)
     main = processes.is_main()
-    document = write_evaluation(scored, folder, about) if folder and main else document_of(scored, about)
     if json and main:
         print_json(document)
-    elif scored.scores and main:
-        _print(document, aggregate or ("pooled" if task.kind == "classification" else "per_case"))
+    elif document["cases"] and main:
+        _print(document, aggregate or usual_aggregation(document["kind"]))
     if folder:
         terminal.say(f"written: {folder}/cases.csv, {folder}/metrics.json")
     else:
@@ -82,8 +63,8 @@ def evaluate(
             "Nothing was written, since these are not the run's own cases and options: "
             "--out DIR writes cases.csv, metrics.json."
         )
-    if scored.failed:
-        raise typer.Exit(3 if scored.scores else 1)
+    if document["failed"]:
+        raise typer.Exit(3 if document["cases"] else 1)
 
 
 def _print(document: dict[str, Any], how: str) -> None:

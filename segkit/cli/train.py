@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from segkit.cli import seeds as many
 from segkit.cli.launch import Devices, in_processes
+from segkit.cli.training import changed, complete, refuse_changes, say_schedule, shown, starting_point
 from segkit.options import fields_of, in_words
+from segkit.run import find_seeds
 from segkit.settings import SECTIONS
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
-CHANGEABLE = tuple(
-    ("train", key) for key in ("epochs", "workers", "device", "patience", "max_time", "save_minutes", "skip_bad", "tracker")
-)  # by --resume
-OTHERS = ("context", "devices", "out", "config", "recipe", "resume", "option", "json")  # parameters that are no settings
+NO_SETTINGS = ("context", "devices", "seeds", "out", "config", "recipe", "resume", "option", "json")
 METAVARS = {"whole number": "N", "number": "X", "text": "TEXT"}
 
 
@@ -59,6 +59,14 @@ def train(
     optimizer: Annotated[str | None, _setting("train.optimizer", TRAINING)] = None,
     patience: Annotated[str | None, _setting("train.patience", TRAINING)] = None,
     seed: Annotated[str | None, _setting("train.seed", TRAINING)] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|S,S,...",
+            help="One run for each seed: so many from --seed on, or these; then mean and std.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     device: Annotated[str | None, _setting("train.device", TRAINING)] = None,
     devices: Devices = None,
     precision: Annotated[str | None, _setting("train.precision", TRAINING)] = None,
@@ -79,7 +87,8 @@ def train(
         str | None, typer.Option(help="Start from a recipe; 'segkit recipes' lists them.", rich_help_panel=RUN)
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with this run where it was interrupted.", rich_help_panel=RUN)
+        Path | None,
+        typer.Option(help="Go on with this run, or these seeds, where it was interrupted.", rich_help_panel=RUN),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -93,12 +102,19 @@ def train(
     'segkit settings', 'segkit models NAME', 'segkit losses NAME' and 'segkit datasets NAME' list what there is.
     """
     typed = dict(locals())
-    flags = {key: value for key, value in typed.items() if key not in OTHERS}
+    flags = {key: value for key, value in typed.items() if key not in NO_SETTINGS}
     in_processes(context, devices)
-    if resume is not None:
-        go_on(resume, flags, option or [], {"out": out, "config": config, "recipe": recipe}, json)
+    assignments = option or []
+    others = {"seeds": seeds, "out": out, "config": config, "recipe": recipe}
+    folder = find_seeds(resume) if resume is not None else None
+    if folder is not None:
+        many.go_on(folder, flags, assignments, others, json)
+    elif resume is not None:
+        go_on(resume, flags, assignments, others, json)
+    elif seeds is not None:
+        many.start(seeds, flags, assignments, out, config, recipe, json)
     else:
-        start(flags, option or [], out, config, recipe, json)
+        start(flags, assignments, out, config, recipe, json)
 
 
 def start(
@@ -109,8 +125,8 @@ def start(
     from segkit import plugins
 
     catalogue = plugins.load()
-    values = configs.gather(_base(base, recipe, catalogue), flags, assignments)
-    config, dataset = _complete(values, catalogue)
+    values = configs.gather(starting_point(base, recipe, catalogue), flags, assignments)
+    config, dataset = complete(values, catalogue)
 
     from segkit.engine.train import train as run_training
 
@@ -119,58 +135,23 @@ def start(
 
 def go_on(run: Path, flags: dict[str, Any], assignments: list[str], others: dict[str, Any], json: bool) -> None:
     """The rest of a run that was interrupted."""
-    from segkit import config as configs
-    from segkit import plugins, terminal
+    from segkit import plugins
     from segkit import run as runs
     from segkit.errors import UsageError
 
-    wrong = [f"--{name}" for name, value in others.items() if value is not None]
-    typed = configs.gather({}, flags, assignments)
-    wrong += [f"{section}.{key}" for section, own in typed.items() for key in own if (section, key) not in CHANGEABLE]
-    if wrong:
-        allowed = ", ".join(
-            f"--{key.replace('_', '-')}" if key in flags else f"-o {section}.{key}" for section, key in CHANGEABLE
-        )
-        raise UsageError(f"--resume keeps the settings of the run; {wrong[0]} cannot change.", f"These may: {allowed}.")
+    refuse_changes(flags, assignments, others)
     folder = runs.find(run)
     if folder is None:
         raise UsageError(f"{run} is no run folder.", "segkit train --resume RUN")
 
     from segkit.engine import state as states
-    from segkit.engine.optimisers import BY_LENGTH
     from segkit.engine.train import resume as resume_training
 
     document = states.load(folder)
-    before = document["record"]["config"]
-    catalogue = plugins.load()
-    base = {**before, "train": {**before["train"], "pretrained": "none"}}  # the state holds all weights
-    config, dataset = _complete(configs.gather(base, flags, assignments), catalogue)
-    if config.train.epochs != before["train"]["epochs"] and config.train.schedule in BY_LENGTH:
-        terminal.notice(f"{config.train.epochs} epochs make another {config.train.schedule} schedule from here on.")
+    before, catalogue = document["record"]["config"], plugins.load()
+    config, dataset = complete(changed(before, flags, assignments, pretrained=False), catalogue)
+    say_schedule(before, config)
     _train(lambda: resume_training(config, dataset, folder, document), json)
-
-
-def _complete(values: Any, catalogue: Any) -> tuple[Any, Any]:
-    """The complete record and the opened dataset, said in words."""
-    from segkit import completion, terminal
-    from segkit import config as configs
-
-    config = configs.resolve(values, catalogue)
-    for choice in (config.dataset, config.model):
-        for hidden in catalogue.shadowed(choice.spec.group, choice.found):
-            terminal.notice(f"{choice.name} is meant, not {hidden.full_name} ({hidden.plugin.distribution}).")
-    from segkit.data.reading import open_dataset
-
-    dataset = open_dataset(config.dataset, config.root)
-    config = completion.complete(config, dataset, catalogue)
-
-    from segkit.engine.encoder import fill_statistics
-
-    config = fill_statistics(config, dataset.task.channels)
-    terminal.say(completion.summary(config))
-    for note in completion.notes(config):
-        terminal.notice(note)
-    return config, dataset
 
 
 def _train(training: Any, json: bool) -> None:
@@ -185,42 +166,18 @@ def _train(training: Any, json: bool) -> None:
     except KeyboardInterrupt:
         terminal.notice("interrupted before the first step; what was prepared stays in the cache.")
         raise typer.Exit(130) from None
-    shown = _shown(outcome.run)
+    folder = shown(outcome.run)
     if json and processes.is_main():
-        print_json({**vars(outcome), "run": str(outcome.run)})
+        known = {key: value for key, value in vars(outcome).items() if key != "signal"}
+        print_json({**known, "run": str(outcome.run)})
     best = ", ".join(
         f"{key} {value:.3f}" for key, value in outcome.best.items() if key in ("val_loss", "val_dice", "val_f1")
     )
     terminal.say(
         f"{'Interrupted' if outcome.stopped else 'Done'} after {outcome.epochs} epochs, {outcome.seconds:.0f} s. "
-        f"Weights of epoch {outcome.best_epoch}{f' ({best})' if best else ''}: {shown}/model.safetensors"
+        f"Weights of epoch {outcome.best_epoch}{f' ({best})' if best else ''}: {folder}/model.safetensors"
     )
     if outcome.stopped:
-        terminal.say(f"Go on: segkit train --resume {shown}")
+        terminal.say(f"Go on: segkit train --resume {folder}")
         raise typer.Exit(outcome.stopped)
-    terminal.say(f"Next: segkit evaluate {shown}   or   segkit predict {shown} IMAGES --out DIR")
-
-
-def _base(base: Path | None, recipe: str | None, catalogue: Any) -> dict[str, Any]:
-    import tomllib
-
-    from segkit.errors import SegkitError, UsageError
-    from segkit.run import read_toml
-
-    if base is not None and recipe is not None:
-        raise UsageError("--config and --recipe are both starting points.", "Give one of them.")
-    if base is not None:
-        return read_toml(base / "run.toml" if base.is_dir() else base)
-    if recipe is None:
-        return {}
-    found = catalogue.find("recipes", recipe)
-    try:
-        return tomllib.loads(found.spec.read())
-    except (OSError, ImportError, tomllib.TOMLDecodeError) as error:
-        raise SegkitError(f"The recipe {found.full_name} cannot be read: {error}") from error
-
-
-def _shown(path: Path) -> str:
-    """The path as short as it can be typed from here."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    terminal.say(f"Next: segkit evaluate {folder}   or   segkit predict {folder} IMAGES --out DIR")

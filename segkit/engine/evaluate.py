@@ -12,16 +12,21 @@ from typing import Any
 from numpy.typing import NDArray
 
 from segkit import terminal
-from segkit.config import Choice
+from segkit.completion import complete_metrics
+from segkit.config import Choice, gather
 from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
 from segkit.engine import processes
+from segkit.engine.holdout import SECTIONS, check_task, open_holdout, select
 from segkit.engine.infer import Network, predict_images
 from segkit.engine.labels import labels_of, presence_of
+from segkit.engine.networks import load_networks
 from segkit.engine.stats import AGGREGATIONS, CaseScore, Figure, add, aggregate, score_case
 from segkit.errors import SegkitError
 from segkit.files import write_json, write_text
+from segkit.plugins import Catalogue
 from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
+from segkit.weights import read_header
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,49 @@ def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics:
     failed = dict(sorted(processes.gather(list(failed.items())), key=lambda pair: order[pair[0]]))
     figures = {how: aggregate(metrics, scores, how, task) for how in AGGREGATIONS} if scores else {}
     return Evaluation(tuple(scores), figures, failed)
+
+
+def evaluate_weights(
+    weights: Path,
+    catalogue: Catalogue,
+    subset: str = "test",
+    flags: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    batch_size: int | None = None,
+    device: str = "auto",
+    out: Path | None = None,
+) -> tuple[dict[str, Any], Path | None]:
+    """Score a weights file on held-out cases and write the result, as `segkit evaluate` does.
+
+    Args:
+        weights: of a run, or standing alone, or exported.
+        catalogue: of the plugins.
+        subset: train, val, test or all.
+        flags, assignments: what was typed: dataset, data_dir, metric; settings of dataset, metrics and model.
+        batch_size, device: as `load_networks` takes them.
+        out: where to write; None: into the run, where these are its own cases and options.
+
+    Returns:
+        The document of metrics.json, and the folder that holds it; None where nothing was written.
+
+    Raises:
+        UsageError: data or options that do not fit the weights.
+        SegkitError: the subset is empty, or a file cannot be used.
+    """
+    header = read_header(weights)
+    changes = gather({}, {}, assignments, SECTIONS).get("model", {})
+    holdout = open_holdout(weights, flags or {}, assignments, catalogue)
+    task = holdout.opened.task.learned_by(header.task.kind)
+    check_task(header.task, task)
+    chosen = complete_metrics(holdout.metrics, task, catalogue)
+    cases, about = select(holdout, subset)
+    (network,) = load_networks([weights], device, batch_size, changes)
+    evaluation = evaluate(network, holdout.opened, cases, build_metrics(chosen, task))
+    own_place = holdout.run is not None and holdout.own_data and not changes  # figures of a changed model are not the run's
+    folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
+    about = {"weights": str(weights), "changes": changes, "kind": task.kind, **about}
+    write = processes.is_main()
+    return (write_evaluation(evaluation, folder, about) if folder and write else document_of(evaluation, about)), folder
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,11 +122,11 @@ def validate(parts: Parts, cases: Sequence[Cached], epoch: int) -> dict[str, flo
     losses, scores = [loss for loss, _ in found], [score for _, score in found]
     strange = next(((loss, score.id) for loss, score in found if not math.isfinite(loss)), None)
     if strange is not None:
-        error = SegkitError(
+        failure = SegkitError(
             f"The loss became {strange[0]} in the validation of epoch {epoch} on {strange[1]}.",
             "Lower --lr, or look at this case.",
         )
-        raise processes.for_all(error)
+        raise processes.for_all(failure)
     how = "per_case" if parts.task.kind == "segmentation" else "pooled"
     figures = aggregate(parts.metrics, scores, how, parts.task)
     means = {f"val_{key}": figure.mean for key, figure in figures.items() if not is_detail(key)}

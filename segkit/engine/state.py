@@ -23,6 +23,7 @@ from segkit.engine.scores import RunningCounts
 from segkit.errors import SegkitError, UsageError
 from segkit.files import replacing
 from segkit.run import RunFolder
+from segkit.settings import Train
 from segkit.task import Task
 
 FORMAT = 2
@@ -88,6 +89,7 @@ class Progress:
         return len(self.history) - self.best_epoch
 
 
+DECIDES = ("epochs", "patience", "max_time")  # settings that may change and say when a training is over
 PLAIN = ("epoch", "step", "history", "best_epoch", "best_value", "best", "kept", "seconds", "ended")
 
 
@@ -144,6 +146,21 @@ def load(run: RunFolder) -> dict[str, Any]:
         raise
     except Exception as error:  # whatever damaged bytes make of torch's reader
         raise SegkitError(f"{path} cannot be read: {type(error).__name__}.", "The file is damaged; train again.") from error
+
+
+def is_over(document: Mapping[str, Any], settings: Train) -> bool:
+    """Whether a training would do nothing more under these settings.
+
+    What ended it holds until a setting that decides that is changed: time that was over is not given again unasked.
+    """
+    progress, before = document["progress"], document["record"]["config"]["train"]
+    done = len(progress["history"])
+    if done >= settings.epochs:
+        return True
+    if all(getattr(settings, key) == before[key] for key in DECIDES):
+        return bool(progress["ended"])
+    validated = done > 0 and "val_loss" in progress["history"][-1]
+    return validated and 0 < settings.patience <= done - progress["best_epoch"]
 
 
 def restore(document: Mapping[str, Any], parts: Parts, schedule: Schedule) -> Progress:

@@ -112,6 +112,11 @@ def aggregate(metrics: Mapping[str, Metric], scores: Sequence[CaseScore], how: s
     return {**_over_classes(figures, task), **figures}
 
 
+def usual_aggregation(kind: str) -> str:
+    """What is shown unless another was asked for: one image's F1 says nothing, so classes are pooled."""
+    return "pooled" if kind == "classification" else "per_case"
+
+
 def is_detail(key: str) -> bool:
     """True for values that tables and the history leave out, such as the cells of a confusion matrix."""
     return key.count("/") > 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -32,3 +34,24 @@ class Stop:
         if self.code:
             raise KeyboardInterrupt
         self.code = 128 + number
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where it is raised as Ctrl-C is."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Between trainings, too, SIGTERM ends what is done with an exception, so that it can be said how to go on."""
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

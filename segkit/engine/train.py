@@ -45,7 +45,7 @@ from segkit.errors import SegkitError, UsageError
 from segkit.report.curves import draw_curves
 from segkit.run import RunFolder
 from segkit.settings import Train
-from segkit.task import Dataset
+from segkit.task import Dataset, Task
 
 CHECK = 10  # steps between two looks at the loss: each one waits for the device
 
@@ -58,8 +58,9 @@ class Outcome:
         run: its folder.
         epochs: that are done.
         best_epoch, best: of the kept weights, and their validation values.
-        stopped: the exit code that a signal calls for; 0 where none came.
+        stopped: the exit code that a signal calls for; 0 where none came, or when all was done.
         seconds: of all sessions.
+        signal: the same, also when all was done.
     """
 
     run: Path
@@ -68,6 +69,7 @@ class Outcome:
     best: Mapping[str, float]
     stopped: int
     seconds: float
+    signal: int = 0
 
 
 class Unread(NamedTuple):
@@ -139,15 +141,31 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     done, wanted = len(progress.history), config.train.epochs
     progress.ended = _reason_to_end(progress, config.train, bool(work.cases), 0.0)
     if wanted < done or (wanted == done and not progress.step) or progress.ended:
+        rebuild(config, dataset, run, document)
         reason = progress.ended or f"{done} epochs are done"
         raise UsageError(f"There is nothing left to train: {reason}.", f"More epochs: --epochs {max(done, wanted) + 50}")
     if processes.is_main():
-        runs.write_record(run, record)
-        runs.write_history(run, progress.history)
-        if progress.kept is not None:
-            _write_weights(parts, progress, run)
+        _write_files(run, record, progress, config, parts.task)
     terminal.say(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(work.order)}")
     return _run(work, progress)
+
+
+def rebuild(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[str, Any]) -> None:
+    """Write the other files of a run anew from its state: a training that was killed at its very end left old ones."""
+    if not processes.is_main():
+        return
+    task = dataset.task.learned_by(config.model.spec.kind)
+    progress = Progress(Sums(RunningCounts(task)), **document["progress"])
+    _write_files(run, document["record"], progress, config, task)
+    if progress.history:
+        draw_curves(progress.history, progress.best_epoch, run.path / "curves.png")
+
+
+def _write_files(run: RunFolder, record: Mapping[str, Any], progress: Progress, config: Config, task: Task) -> None:
+    runs.write_record(run, record)
+    runs.write_history(run, progress.history)
+    if progress.kept is not None:
+        _write_weights(progress, run, config, task)
 
 
 def _begin(config: Config) -> torch.device:
@@ -215,7 +233,7 @@ def _run(work: Work, progress: Progress) -> Outcome:
             save()
             if main:
                 if improved or not work.cases:
-                    _write_weights(parts, progress, work.run)
+                    _write_weights(progress, work.run, parts.config, parts.task)
                 runs.write_history(work.run, progress.history)
             track(row)
             terminal.say(epoch_line(row, epochs, improved))
@@ -232,10 +250,11 @@ def _end(work: Work, progress: Progress, signal: int) -> Outcome:
         draw_curves(progress.history, progress.best_epoch, work.run.path / "curves.png")
     if stopped and not progress.best_epoch:
         if main:
-            weights.save(work.run.weights, parts.tensors(), _header(parts, {}))
+            weights.save(work.run.weights, parts.tensors(), _header(parts.config, parts.task, {}))
         terminal.notice("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
     processes.wait()
-    return Outcome(work.run.path, len(progress.history), progress.best_epoch, progress.best or {}, stopped, progress.seconds)
+    best = progress.best or {}
+    return Outcome(work.run.path, len(progress.history), progress.best_epoch, best, stopped, progress.seconds, signal)
 
 
 def _train_epoch(
@@ -370,10 +389,10 @@ def _keep_best(row: dict[str, Any], progress: Progress, parts: Parts) -> bool:
     return validated
 
 
-def _write_weights(parts: Parts, progress: Progress, run: RunFolder) -> None:
+def _write_weights(progress: Progress, run: RunFolder, config: Config, task: Task) -> None:
     assert progress.kept is not None and progress.best is not None
-    weights.save(run.weights, progress.kept, _header(parts, progress.best))
+    weights.save(run.weights, progress.kept, _header(config, task, progress.best))
 
 
-def _header(parts: Parts, values: Mapping[str, float]) -> weights.Header:
-    return weights.header_of(parts.config.model, parts.config.dims, parts.task, parts.config.preprocess, values)
+def _header(config: Config, task: Task, values: Mapping[str, float]) -> weights.Header:
+    return weights.header_of(config.model, config.dims, task, config.preprocess, values)

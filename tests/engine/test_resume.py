@@ -158,6 +158,16 @@ def test_all_other_files_are_written_anew_from_the_state(segkit: Command, tmp_pa
     assert segkit("evaluate", run).code == 0
 
 
+def test_what_was_killed_at_its_very_end_gets_its_files_from_the_state_too(segkit: Command, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert segkit(*SMALL, "--epochs", "1", "--out", run).code == 0
+    before = (run / "model.safetensors").read_bytes()
+    (run / "model.safetensors").write_bytes(b"of an epoch before")
+    told = segkit("train", "--resume", run)
+    assert told.code == 2 and "nothing left to train" in told.err
+    assert (run / "model.safetensors").read_bytes() == before
+
+
 def test_what_cannot_be_resumed_is_told(segkit: Command, trained: Path, tmp_path: Path) -> None:
     assert "no run folder" in segkit("train", "--resume", tmp_path).err
     (tmp_path / "run.toml").write_text("")

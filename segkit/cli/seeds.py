@@ -1,0 +1,197 @@
+"""`segkit train --seeds`: what several seeds come to together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from segkit.cli.training import changed, complete, refuse_changes, say_schedule, shown, starting_point
+from segkit.options import build
+from segkit.settings import Train
+
+MOST = 1000  # a count beyond this is a mistake
+LARGEST = 2**32 - 1
+SUBSETS = ("val_", "test_")
+
+
+def parse(text: str) -> int | tuple[int, ...]:
+    """What --seeds means: how many, or which.
+
+    Raises:
+        UsageError: neither.
+
+    >>> parse("5"), parse("0, 7,42")
+    (5, (0, 7, 42))
+    """
+    from segkit.errors import UsageError
+
+    items = [item.strip() for item in text.split(",")]
+    allowed = f"Allowed: how many (--seeds 5, up to {MOST}), or a list of whole numbers (--seeds 0,7,42)."
+    if not all(item.isascii() and item.isdecimal() for item in items):
+        raise UsageError(f"--seeds {text} is neither a number of seeds nor a list of them.", allowed)
+    seeds = tuple(int(item) for item in items)
+    if len(seeds) == 1:
+        if not 1 <= seeds[0] <= MOST:
+            raise UsageError(f"--seeds {text}: {seeds[0]} seeds cannot be trained.", f"{allowed} One seed: --seed N.")
+        return seeds[0]
+    twice = next((seed for index, seed in enumerate(seeds) if seed in seeds[:index]), None)
+    if twice is not None:
+        raise UsageError(f"--seeds {text}: {twice} is there twice.", "Name each seed once.")
+    _check_largest(text, max(seeds))
+    return seeds
+
+
+def _check_largest(text: str, largest: int) -> None:
+    from segkit.errors import UsageError
+
+    if largest > LARGEST:
+        raise UsageError(f"--seeds {text}: the seed {largest} is too large.", f"Allowed: 0 to {LARGEST}.")
+
+
+def start(
+    text: str,
+    flags: dict[str, Any],
+    assignments: list[str],
+    out: Path | None,
+    base: Path | None,
+    recipe: str | None,
+    json: bool,
+) -> None:
+    """A new folder with a run for each seed."""
+    from segkit import config as configs
+    from segkit import plugins, terminal
+    from segkit.errors import UsageError
+
+    wanted = parse(text)
+    if isinstance(wanted, tuple) and "seed" in configs.gather({}, flags, assignments).get("train", {}):
+        raise UsageError(
+            f"--seed and the list --seeds {text} exclude each other.", "--seed S --seeds 5 means S and the four after it."
+        )
+    catalogue = plugins.load()
+    values = configs.gather(starting_point(base, recipe, catalogue), flags, assignments)
+    seeds = _seeds(text, wanted, build(Train, values.get("train", {}), "train").seed)
+    values.setdefault("train", {})["seed"] = seeds[0]
+    config, dataset = complete(values, catalogue)
+    terminal.say(f"seeds       {_listed(seeds)}")
+    terminal.say(f"split       one for all (split.seed {config.split.seed}): scores differ by the training alone")
+
+    from segkit.engine.seeds import train_seeds
+
+    with terminal.results_only():
+        document, stopped = train_seeds(config, dataset, catalogue, seeds, out)
+    _end(document, stopped, json)
+
+
+def go_on(folder: Path, flags: dict[str, Any], assignments: list[str], others: Mapping[str, Any], json: bool) -> None:
+    """The seeds that are not done yet."""
+    from segkit import plugins, terminal
+
+    refuse_changes(flags, assignments, others)
+    from segkit.engine import seeds as engine
+
+    plan = engine.read(folder)
+    catalogue = plugins.load()
+    values = changed(plan.record, flags, assignments, pretrained=not engine.all_begun(plan))
+    config, dataset = complete(values, catalogue)
+    say_schedule(plan.record, config)
+    with terminal.results_only():
+        document, stopped = engine.resume_seeds(config, dataset, catalogue, plan)
+    _end(document, stopped, json)
+
+
+def _seeds(text: str, wanted: int | tuple[int, ...], first: int) -> Sequence[int]:
+    if isinstance(wanted, tuple):
+        return wanted
+    _check_largest(text, first + wanted - 1)
+    return range(first, first + wanted)
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds)) if len(seeds) <= 10 else f"{seeds[0]}, {seeds[1]}, ... {seeds[-1]} ({len(seeds)})"
+
+
+def _end(document: dict[str, Any], stopped: int, json: bool) -> None:
+    """Say what all seeds came to, and end with the exit code that this calls for."""
+    from segkit import terminal
+    from segkit.cli.output import print_json
+    from segkit.engine import processes
+
+    folder = shown(Path(document["run"]))
+    failed = [run for run in document["runs"] if run["error"]]
+    if json and processes.is_main():
+        print_json({**document, "stopped": stopped})
+    if stopped:
+        terminal.say(f"\nInterrupted: {len(document['runs']) - len(failed)} of {len(document['seeds'])} seeds are done.")
+        terminal.say(f"Go on: segkit train --resume {folder}")
+        raise typer.Exit(stopped)
+    if not json and document["figures"] and processes.is_main():
+        _print(document)
+    for run in failed if processes.is_main() else ():
+        terminal.problem(f"seed {run['seed']}: {run['error']}")
+    terminal.say(f"written: {folder}/summary.csv, {folder}/summary.json")
+    if failed:
+        terminal.say(f"Once that is put right: segkit train --resume {folder}")
+        raise typer.Exit(1 if len(failed) == len(document["runs"]) else 3)
+    if any(run["unread"] for run in document["runs"]):
+        raise typer.Exit(3)
+    terminal.say(f"Next: segkit predict {folder}/seed-* IMAGES --out DIR   lets all seeds predict together")
+
+
+def _print(document: dict[str, Any]) -> None:
+    from segkit.cli.output import print_table
+
+    figures, kind = document["figures"], document["kind"]
+    rows = [_row(name, figures) for name in figures if _is_shown(_classes(name, figures), kind)]
+    trained = sum(bool(run["values"]) for run in document["runs"])
+    title = f"{document['dataset']} {document['model']}: {trained} of {len(document['seeds'])} seeds"
+    print_table(["", "metric", "class", "mean", "std", "min", "max", "seeds"], rows, title=title, wrap=False)
+    for line in _left_out(document):
+        typer.echo(line)
+
+
+def _is_shown(classes: Sequence[str], kind: str) -> bool:
+    """Whether a row says more than the rows of its classes, if there are any; as `segkit evaluate` shows it."""
+    return not classes or (len(classes) > 1 and kind == "segmentation")
+
+
+def _row(name: str, figures: Mapping[str, Any]) -> list[str]:
+    subset, _, key = name.partition("_") if name.startswith(SUBSETS) else ("", "", name)
+    metric, _, label = key.partition("/")
+    figure, decimals = figures[name], 4 if subset else 1
+    numbers = [_cell(figure[part], decimals) for part in ("mean", "std", "min", "max")]
+    return [subset, metric.replace("_", " "), "(mean)" if _classes(name, figures) else label, *numbers, str(figure["n"])]
+
+
+def _classes(name: str, figures: Mapping[str, Any]) -> list[str]:
+    return [other for other in figures if other.startswith(f"{name}/")]
+
+
+def _left_out(document: dict[str, Any]) -> list[str]:
+    """What the means are not over, in words."""
+    figures, runs, lines = document["figures"], [run for run in document["runs"] if run["values"]], []
+    names = [name for name in figures if not _classes(name, figures)]
+    seeds = [f"{_words(name)} in {figures[name]['undefined']}" for name in names if figures[name]["undefined"]]
+    if seeds:
+        lines.append(f"Undefined and left out: {', '.join(seeds)} of {len(runs)} seeds.")
+    counts = {name: sum(run["undefined"].get(name, 0) for run in runs) for name in names}
+    cases = [f"{_words(name)} in {count}" for name, count in counts.items() if count]
+    if cases:
+        total = sum(run["cases"] for run in runs)
+        lines.append(f"Undefined and left out of a seed's mean: {', '.join(cases)} of {total} cases (of all seeds).")
+    unread = sum(len(run["unread"]) for run in runs)
+    if unread:
+        lines.append(f"Could not be read: {unread} test cases (of all seeds).")
+    if not any(name.startswith("test_") for name in figures):
+        lines.append("Nothing was tested: these are figures of the training and its validation.")
+    return lines
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ", 1)
+
+
+def _cell(number: float | None, decimals: int) -> str:
+    return "-" if number is None or number != number else f"{number:.{decimals}f}"
