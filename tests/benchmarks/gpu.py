@@ -71,7 +71,7 @@ class Figure:
 
 def overheads(words: argparse.Namespace) -> Iterator[Figure]:
     """(a) The ratios of overhead.py."""
-    precision = "fp32" if words.device == "cpu" else "bf16"
+    precision = "bf16" if choose_device(words.device).type == "cuda" else "fp32"
     setup = setup_of(words, model="unet", precision=precision)
     with tempfile.TemporaryDirectory() as folder:
         figures = overhead.compare(setup, words.epochs, words.rounds, Path(folder))
@@ -194,8 +194,9 @@ def main() -> None:
                 print(figure, flush=True)
                 figures.append(figure)
             print(f"    {time.perf_counter() - began:.0f} s so far", flush=True)
-    if words.json:
-        words.json.write_text(json.dumps({"machine": about, "figures": [asdict(figure) for figure in figures]}, indent=1))
+            if words.json:
+                document = {"machine": about, "figures": [asdict(figure) for figure in figures]}
+                words.json.write_text(json.dumps(document, indent=1))
 
 
 if __name__ == "__main__":

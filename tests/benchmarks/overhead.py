@@ -94,7 +94,7 @@ def ratios(ours: list[float], theirs: list[float]) -> tuple[float, float, float]
 
 def main() -> None:
     defaults = {"model": "unet", "width": 16, "size": 256, "batch_size": 8, "cases": 40, "device": "cpu"}
-    options = parser(__doc__, **defaults, precision="fp32", workers=int, epochs=3, rounds=5)
+    options = parser(__doc__, **defaults, precision="fp32", workers=int, epochs=4, rounds=3)
     words = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SEGKIT_CACHE"] = str(Path(folder) / "cache")
