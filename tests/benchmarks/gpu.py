@@ -1,0 +1,203 @@
+"""The speed of training on a GPU, in one command of under 8 minutes.
+
+    (a) segkit train over a bare loop on tensors that lie on the device, plain, and augmented and validated
+    (b) augmentation of a batch on the device, 2D and 3D, against torchvision and MONAI
+    (c) the loader alone, from the cache, by number of workers
+    (d) training of unet and resunet in float32, bf16 and bf16 compiled (compiling left out): images/s, how busy the device
+        is, and where a step's time goes
+
+python tests/benchmarks/gpu.py [--json FILE]
+python tests/benchmarks/gpu.py --device cpu --size 32 --batch-size 2 --width 4 --cases 4 --volume 8 --rounds 1 --window 0.1
+
+(d) takes the training step apart in steps.py, which must be kept like that of segkit/engine/train.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import loader
+import overhead
+import steps
+import torch
+from clock import median_seconds
+from phantoms import Setup, numbers, parser, setup_of
+from torch import Tensor
+
+from segkit.data.augment import augment
+from segkit.engine.backends import choose_device
+from segkit.engine.benchmark import machine
+from segkit.errors import SegkitError
+from segkit.settings import Augment
+
+DEGREES = 15
+VOLUMES = 2  # in a batch
+COMPILED = {"fp32": (False,), "bf16": (False, True)}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One thing measured, or the reason why not.
+
+    Args:
+        part: the letter of the section.
+        value: None where it could not be measured.
+        note: for people; the reason where there is no value.
+        more: further figures that belong to it, by what they are.
+    """
+
+    part: str
+    name: str
+    value: float | None
+    unit: str
+    note: str = ""
+    more: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        value = "not measured" if self.value is None else f"{self.value:10.4g} {self.unit}"
+        return f"({self.part}) {self.name:<48} {value}{'; ' * bool(self.note)}{self.note}"
+
+
+def overheads(words: argparse.Namespace) -> Iterator[Figure]:
+    """(a) The ratios of overhead.py."""
+    precision = "bf16" if choose_device(words.device).type == "cuda" else "fp32"
+    setup = setup_of(words, model="unet", precision=precision)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = overhead.compare(setup, words.epochs, words.rounds, Path(folder))
+    bare = statistics.median(figures["bare"])
+    yield Figure("a", f"bare loop, unet, {precision}", bare, "images/s")
+    for name, arm in overhead.ARMS.items():
+        ratio, least, most = overhead.ratios(figures[arm], figures["bare"])
+        speed = statistics.median(figures[arm])
+        note = f"{speed:.1f} images/s (rounds {least:.2f} to {most:.2f})"
+        yield Figure("a", name, ratio, "of bare", note, {"images/s": speed, "least": least, "most": most})
+
+
+def augmentations(words: argparse.Namespace) -> Iterator[Figure]:
+    """(b) Flips and a rotation: what all three can do. torchvision and MONAI draw once for a call, so they go one by one."""
+    device = choose_device(words.device)
+    shapes = {"2D": (words.batch_size, 3, words.size, words.size), "3D": (VOLUMES, 1, *(words.volume,) * 3)}
+    for dims, shape in shapes.items():
+        images = torch.rand(shape, device=device)
+        masks = (images[:, 0] > 0.5).int()
+        sides = " x ".join(map(str, shape[2:]))
+        for name, arm in {"segkit": in_segkit, "torchvision": in_torchvision, "MONAI": in_monai}.items():
+            title = f"{name}, {dims}, {shape[0]} images of {sides}"
+            try:
+                taken = median_seconds(arm(images, masks), device, words.window)
+                yield Figure("b", title, 1000 * taken / len(images), "ms per image")
+            except (ImportError, NotImplementedError) as error:
+                yield Figure("b", title, None, "ms per image", str(error))
+
+
+def in_segkit(images: Tensor, masks: Tensor) -> Callable[[], object]:
+    config, _ = Setup(width=1).record("augment.flip=0.5", f"augment.rotate={DEGREES}")
+    settings: Augment = config.augment
+    ids, epoch = [str(number) for number in range(len(images))], itertools.count()
+    return lambda: augment(images, masks, settings, 0, next(epoch), ids)
+
+
+def in_torchvision(images: Tensor, masks: Tensor) -> Callable[[], object]:
+    from torchvision import tv_tensors
+    from torchvision.transforms import InterpolationMode, v2
+
+    if images.ndim == 5:
+        raise NotImplementedError("torchvision has no 3D transforms")
+    chain = v2.Compose(
+        [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), v2.RandomRotation(DEGREES, InterpolationMode.BILINEAR)]
+    )
+    pairs = [(tv_tensors.Image(image), tv_tensors.Mask(mask)) for image, mask in zip(images, masks, strict=True)]
+    return lambda: [chain(image, mask) for image, mask in pairs]
+
+
+def in_monai(images: Tensor, masks: Tensor) -> Callable[[], object]:
+    from monai import transforms
+
+    dims, both, angle = images.ndim - 2, ("image", "mask"), math.radians(DEGREES)
+    turns = {f"range_{axis}": angle for axis in "xyz"[: 1 if dims == 2 else 3]}
+    rotate = transforms.RandRotated(both, **turns, prob=1, mode=("bilinear", "nearest"), padding_mode="zeros")
+    flips = [transforms.RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in range(dims)]
+    chain = transforms.Compose([*flips, rotate])
+    return lambda: [chain({"image": image, "mask": mask[None]}) for image, mask in zip(images, masks, strict=True)]
+
+
+def loading(words: argparse.Namespace) -> Iterator[Figure]:
+    """(c) The figures of loader.py, pinned for the device as in training."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = numbers(words.loaders) if words.loaders else [count for count in (0, 1, 2, 4, 8) if count <= max(2, cores)]
+    pin = choose_device(words.device).type == "cuda"
+    for speed in loader.throughput(setup_of(words), [words.batch_size], workers, words.epochs, pin):
+        more = {"DataLoader over memory, images/s": speed.memory, "numpy, images/s": speed.numpy}
+        note = f"{speed.segkit / speed.memory:.2f} of a DataLoader over memory, {speed.segkit / speed.numpy:.2f} of numpy"
+        yield Figure("c", f"batch {speed.batch_size}, {speed.workers} workers", speed.segkit, "images/s", note, more)
+
+
+def training(words: argparse.Namespace) -> Iterator[Figure]:
+    """(d) Each model in each precision; what fails is said and left out."""
+    for model, (precision, ways) in itertools.product(words.models.split(","), COMPILED.items()):
+        for compiled in ways:
+            name = f"{model}, {precision}{', compiled' * compiled}"
+            setup = setup_of(words, model=model, precision=precision, augment="standard", compile=compiled)
+            try:
+                yield from of_training(name, steps.measure(setup, words.window))
+            except (SegkitError, RuntimeError) as error:
+                yield Figure("d", name, None, "images/s", str(error).strip().splitlines()[0])
+            torch.cuda.empty_cache()
+
+
+def of_training(name: str, found: steps.Measured) -> Iterator[Figure]:
+    alone = f"the network alone {found.alone:.1f} images/s, {found.workers} workers"
+    yield Figure("d", name, found.images_per_second, "images/s", alone, {"network alone, images/s": found.alone})
+    nvml = {} if found.nvml is None else {"NVML, %": found.nvml}
+    known = f"NVML says {found.nvml:.0f} %" if nvml else "no word from NVML"
+    note = known if found.busy else f"the profiler saw none, as on a CPU; {known}"
+    yield Figure("d", f"{name}: a kernel runs", found.busy, "% of the time", note, nvml)
+    whole = sum(found.split.values())
+    shares = ", ".join(f"{part} {100 * value / whole:.1f} %" for part, value in found.split.items())
+    slowest = f"slowest: {found.slowest()}; besides the network: {found.slowest(steps.NETWORK)}"
+    yield Figure("d", f"{name}: a step, part by part", whole, "ms", f"{shares}; {slowest}", found.split)
+
+
+def options() -> argparse.ArgumentParser:
+    sizes = {"size": 256, "batch_size": 32, "width": 64, "cases": 320, "volume": 96}
+    made = parser(
+        __doc__, device="cuda", **sizes, workers=int, rounds=3, epochs=4, window=2.0, loaders=str, models="unet,resunet"
+    )
+    made.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
+    return made
+
+
+def main() -> None:
+    words = options().parse_args()
+    try:
+        about = {**machine(words.device), "cores": str(os.cpu_count())}
+    except SegkitError as error:
+        sys.exit(str(error))
+    print(f"{about}, {vars(words)}", flush=True)
+    figures: list[Figure] = []
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SEGKIT_CACHE"] = folder
+        for section in (overheads, augmentations, loading, training):
+            for figure in section(words):
+                print(figure, flush=True)
+                figures.append(figure)
+            print(f"    {time.perf_counter() - began:.0f} s so far", flush=True)
+            if words.json:
+                document = {"machine": about, "figures": [asdict(figure) for figure in figures]}
+                words.json.write_text(json.dumps(document, indent=1))
+
+
+if __name__ == "__main__":
+    main()
