@@ -1,6 +1,6 @@
 """Training steps as `segkit train` takes them, from its own pieces: how fast, and where a step's time goes.
 
-waiting for data   transfer   augmentation   forward (and loss)   backward   optimiser   running Dice
+waiting for data   transfer   augmentation   forward (and loss)   backward   optimiser   counting
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from segkit.data.cache import fill
 from segkit.data.loader import Batch, Order, TrainingItems, loader
 from segkit.engine.backends import choose_device
 from segkit.engine.parts import Parts, assemble
-from segkit.engine.scores import RunningDice
+from segkit.engine.scores import RunningCounts
 
 NETWORK = ("forward", "backward")
 NO_KERNELS = ("Memcpy", "Memset", "Optimizer.", "ProfilerStep")  # what else a profile of the device holds
@@ -70,11 +70,11 @@ class Training:
     def epoch(self, timed: Timed = lambda name: nullcontext()) -> int:
         """All batches once; returns how many images there were. The device may still be at work."""
         self.order.epoch += 1
-        dice, images, batches = RunningDice(self.parts.task), 0, iter(self.batches)
+        counts, images, batches = RunningCounts(self.parts.task), 0, iter(self.batches)
         for _ in range(len(self.order)):
             with timed("waiting for data"):
                 batch = next(batches)
-            take_step(self.parts, batch, self.order.epoch, dice, timed)
+            take_step(self.parts, batch, self.order.epoch, counts, timed)
             images += len(batch.images)
         return images
 
@@ -84,7 +84,7 @@ class Training:
         return Batch(batch.images.to(device), batch.masks.to(device), batch.ids)
 
 
-def take_step(parts: Parts, batch: Batch, epoch: int, dice: RunningDice, timed: Timed) -> None:
+def take_step(parts: Parts, batch: Batch, epoch: int, counts: RunningCounts, timed: Timed) -> None:
     """One step of `engine.train`, part by part."""
     settings = parts.config
     with timed("transfer"):
@@ -100,8 +100,8 @@ def take_step(parts: Parts, batch: Batch, epoch: int, dice: RunningDice, timed: 
     with timed("optimiser"):
         parts.optimizer.step()
         parts.optimizer.zero_grad(set_to_none=True)
-    with timed("running Dice"):
-        dice.add(logits.detach(), masks)
+    with timed("counting"):
+        counts.add(logits.detach(), masks)
 
 
 def measure(setup: Setup, window: float) -> Measured:
