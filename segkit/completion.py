@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ def complete(config: Config, dataset: Dataset, catalogue: Catalogue) -> Config:
     """
     dims = _check_model(config.model, config.dataset.spec.name, dataset.task)
     check_features(config.model.spec, config.train)
+    _check_tracker(config.train)
     task = dataset.task.learned_by(config.model.spec.kind)
     preprocess = _complete_preprocess(config, dims, task.dims)
     if task.kind == "classification" and preprocess.fit == "patch":
@@ -95,6 +97,13 @@ def check_features(spec: ModelSpec, train: Train) -> None:
             raise UsageError(f"The model {spec.name!r} does not stand {feature} (train.{key}).", f"Leave out train.{key}.")
 
 
+def _check_tracker(train: Train) -> None:
+    if train.tracker is not None and importlib.util.find_spec(train.tracker) is None:
+        raise UsageError(
+            f"--tracker {train.tracker} needs the package {train.tracker}.", f"pip install segkit[{train.tracker}]"
+        )
+
+
 def _complete_loss(config: Config, task: Task, catalogue: Catalogue) -> Choice:
     offered = [item for item in catalogue.all("losses") if item.spec.suits(task)]
     if config.loss is None:
@@ -139,9 +148,9 @@ def summary(config: Config) -> str:
 
     size = " x ".join(map(str, config.preprocess.size)) if isinstance(config.preprocess.size, tuple) else "its own size"
     train, augment = config.train, config.augment
-    schedule = (
-        f"plateau x {train.plateau_factor:g} after {train.plateau_patience}" if train.schedule == "plateau" else "none"
-    )
+    schedule: str = train.schedule
+    if schedule == "plateau":
+        schedule += f" x {train.plateau_factor:g} after {train.plateau_patience}"
     return "\n".join(
         (
             f"dataset     {words(config.dataset)}" + (f" in {config.root}" if config.root else ""),
@@ -149,8 +158,8 @@ def summary(config: Config) -> str:
             f"loss        {words(config.loss)}",
             f"preprocess  {config.preprocess.fit} to {size}, intensity {config.preprocess.intensity}",
             f"augment     {augment.policy}: flip {augment.flip:g}, rotate {augment.rotate:g} degrees",
-            f"train       {train.optimizer}, lr {train.lr:g}, batch {train.batch_size}, up to {train.epochs} epochs, "
-            f"schedule {schedule}, patience {train.patience}, seed {train.seed}",
+            f"train       {train.optimizer}, lr {train.lr:g}, batch {in_words(train.batch_size)}, "
+            f"up to {train.epochs} epochs, schedule {schedule}, patience {train.patience}, seed {train.seed}",
         )
     )
 

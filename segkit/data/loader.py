@@ -217,7 +217,7 @@ def dead_worker(error: RuntimeError, items: TrainingItems) -> SegkitError:
     """What the worker was reading that this error of torch's loader is about; raises the error if it is another one."""
     if "DataLoader worker (pid" not in str(error):
         raise error
-    pids = {int(number) for number in re.findall(r"\d+", str(error).partition(")")[0])}
+    pids = {int(number) for number in re.findall(r"\d+", first_line(error))}
     slots = zip(items.reading[::2], items.reading[1::2], strict=True)
     names = [items.items[item][0].case.id for pid, item in slots if pid in pids]
     return SegkitError(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.tracking import filter_trackers
 
 from segkit.engine import processes
 from segkit.engine.memory import in_use
@@ -48,23 +49,24 @@ def epoch_line(row: Mapping[str, Any], epochs: int, improved: bool) -> str:
 
 
 @contextmanager
-def tracked(accelerator: Accelerator, run: RunFolder, config: Mapping[str, Any]) -> Iterator[Track]:
-    """Yield what sends a row of the history to the tracker that the accelerator was made with, if any.
+def tracked(accelerator: Accelerator, tracker: str | None, run: RunFolder, config: Mapping[str, Any]) -> Iterator[Track]:
+    """Yield what sends a row of the history to a tracker, if there is one.
 
     TensorBoard's files lie in RUN/tensorboard, offline files of the others in RUN; what they are called there is the run's
     name. A run that is resumed goes on in TensorBoard and in Weights & Biases.
     """
-    if not accelerator.log_with:
+    if tracker is None:
         yield lambda row: None
         return
     accelerator.project_configuration.set_directories(str(run.path))
+    accelerator.log_with = filter_trackers([tracker], str(run.path))
     flat = {f"{section}.{key}": in_words(value) for section, values in config.items() for key, value in values.items()}
     name = run.path.name
     named = {
         "wandb": {"name": name, "id": f"{name}-{run.path.stat().st_ino}", "resume": "allow", "dir": str(run.path)},
         "mlflow": {"run_name": name},
     }
-    project = "tensorboard" if accelerator.log_with[0] == "tensorboard" else "segkit"
+    project = tracker if tracker == "tensorboard" else "segkit"
     accelerator.init_trackers(project, flat, named)
 
     def log(row: Mapping[str, Any]) -> None:

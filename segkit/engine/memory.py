@@ -17,7 +17,7 @@ from segkit.engine.backends import OutOfMemoryError
 from segkit.engine.count import count_activations, size_seen
 from segkit.engine.parts import Parts
 from segkit.engine.scores import presence_in
-from segkit.errors import SegkitError
+from segkit.errors import SegkitError, first_line
 
 LARGEST = {"cpu": 16, "cuda": 128}  # batch that is tried first
 MARGIN = 0.8  # of the memory that is free
@@ -50,11 +50,13 @@ def estimate(parts: Parts, size: Sequence[int], batch: int) -> int | None:
 
 
 @contextmanager
-def memory_errors(parts: Parts, shape: Sequence[int]) -> Iterator[None]:
-    """Memory that ends in a step becomes an error with the estimate and what helps."""
+def step_errors(parts: Parts, shape: Sequence[int]) -> Iterator[None]:
+    """Memory that ends in a step becomes an error with the estimate and what helps; so does a kernel that is missing."""
     try:
         yield
-    except (OutOfMemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+    except (OutOfMemoryError, RuntimeError) as error:
+        if "deterministic implementation" in str(error):
+            raise SegkitError(f"--deterministic: {first_line(error)}", "Leave it out, or take another model.") from error
         if not isinstance(error, (OutOfMemoryError, torch.OutOfMemoryError)) and WORDS not in str(error):
             raise
         batch, device = shape[0], parts.device
@@ -62,7 +64,7 @@ def memory_errors(parts: Parts, shape: Sequence[int]) -> Iterator[None]:
         about = f" It needs about {needed / 1e9:.1f} GB in float32;" if needed else ""
         raise OutOfMemoryError(
             f"The memory of {device} is too small for a batch of {batch} of shape {tuple(shape[1:])}."
-            f"{about} {free(device) / 1e9:.1f} GB are left.",
+            f"{about} {free(device) / 1e9:.1f} GB are free.",
             "What needs less: --batch-size auto (or N), --precision bf16, -o train.checkpointing=true, "
             "-o preprocess.size=N, -o model.width=N; -o train.accumulate=N makes up for a smaller batch.",
         ) from error
@@ -90,7 +92,7 @@ def largest_batch(parts: Parts, items: TrainingItems) -> int:
         nonlocal size
         size //= 2
         if not size:
-            with memory_errors(parts, image.shape):
+            with step_errors(parts, image.shape):
                 raise torch.OutOfMemoryError(WORDS)
         return int(size)
 

@@ -94,9 +94,7 @@ def assemble(config: Config, data: Task, device: torch.device) -> Parts:
     task, spec, settings = data.learned_by(config.model.spec.kind), config.model.spec, config.train
     # what an earlier training left refuses another precision
     AcceleratorState._reset_state(reset_partial_state=processes.count() == 1)
-    accelerator = Accelerator(
-        mixed_precision=_precision(settings, device, spec), cpu=device.type == "cpu", log_with=settings.tracker
-    )
+    accelerator = Accelerator(mixed_precision=_precision(settings, device, spec), cpu=device.type == "cpu")
     model = build_model(config.model, task, config.dims)
     start_from(model, config.model.name, settings.pretrained)
     if processes.count() > 1 and device.type == "cuda":

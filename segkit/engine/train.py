@@ -35,7 +35,7 @@ from segkit.engine import processes
 from segkit.engine import state as states
 from segkit.engine.backends import choose_device
 from segkit.engine.following import epoch_line, figures, tracked
-from segkit.engine.memory import largest_batch, memory_errors
+from segkit.engine.memory import largest_batch, step_errors
 from segkit.engine.parts import Parts, assemble
 from segkit.engine.prepare import Data, Work, check_data, notes_of, prepare, prepare_data
 from segkit.engine.scores import RunningCounts, presence_in, validate
@@ -213,7 +213,7 @@ def _run(work: Work, progress: Progress) -> Outcome:
 
     with (
         Stop() as stop,
-        tracked(parts.accelerator, work.run, work.record["config"]) as track,
+        tracked(parts.accelerator, settings.tracker, work.run, work.record["config"]) as track,
         terminal.progress("training", (epochs - progress.epoch + 1) * len(work.order) - progress.step) as bar,
     ):
         while progress.epoch <= epochs and not progress.ended:
@@ -275,7 +275,7 @@ def _train_epoch(
         whole = progress.step + 1 == first + together  # the optimiser's step comes after this batch
         rate = work.schedule.before(epoch - 1, progress.step)
         weight = order.weight(progress.step)
-        with memory_errors(parts, batch.images.shape):
+        with step_errors(parts, batch.images.shape):
             loss, logits, targets = _forward(parts, batch, epoch)
             with nullcontext() if whole else parts.accelerator.no_sync(parts.model):
                 parts.accelerator.backward(loss * (weight / together))

@@ -12,7 +12,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 TINY = "--device cpu --models unet --size 32 --volume 8 --batch-size 2 --width 4 --cases 4"
 SHORT = "--rounds 1 --epochs 2 --window 0.05 --loaders 0,1"
-STEP = {"waiting for data", "transfer", "augmentation", "forward", "backward", "optimiser", "running Dice"}
+STEP = {"waiting for data", "transfer", "augmentation", "forward", "backward", "optimiser", "counting"}
 
 
 def test_every_figure_of_the_gpu_benchmark_is_a_positive_number_or_says_why_not(tmp_path: Path) -> None:
