@@ -112,7 +112,9 @@ class Train:
     checkpointing: bool = option(False, "less memory, more time: blocks compute their activations again for the gradient")
     compile: bool = option(False, "torch.compile: slow first steps, then faster ones")
     deterministic: bool = option(False, "ask torch for deterministic kernels: slower, and the same weights also on GPUs")
-    workers: int = option(0, "processes that read the data (each of several training processes has so many)", minimum=0)
+    workers: int | None = option(
+        None, "processes that read the data, for each that trains; auto: none on a CPU, up to 4 for a GPU", minimum=0
+    )
     skip_bad: bool = option(False, "name cases that cannot be read and train without them")
     foreground: float | None = option(
         None,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from segkit import terminal
 from segkit.config import Config
@@ -115,6 +118,13 @@ def _pools(items: TrainingItems, settings: Train, task: Task, data: Task) -> lis
         return []
     pools = items.pools(len(data.classes))
     return pools if task == data else [sorted(set().union(*pools))]
+
+
+def workers_of(settings: Train, device: torch.device) -> int:
+    """Processes that read the data. On a CPU they would take the cores that train; they change no result."""
+    if settings.workers is not None:
+        return settings.workers
+    return 0 if device.type == "cpu" else min(4, (os.cpu_count() or 1) // processes.count_here())
 
 
 def notes_of(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> list[str]:

@@ -25,6 +25,11 @@ def count() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def count_here() -> int:
+    """Those on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", count()))
+
+
 def rank() -> int:
     return int(os.environ.get("RANK", 0)) if count() > 1 else 0
 
@@ -42,7 +47,7 @@ def own_device(name: str) -> str:
     """
     import torch
 
-    local, together = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", count()))
+    together = count_here()
     if count() == 1 or name not in ("auto", "cuda") or not torch.cuda.is_available():
         return name
     if together > torch.cuda.device_count():
@@ -50,7 +55,7 @@ def own_device(name: str) -> str:
             f"{together} processes need as many GPUs; this machine has {torch.cuda.device_count()}.",
             f"--devices {torch.cuda.device_count()}, or --device cpu.",
         )
-    return f"cuda:{local}"
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
 
 
 def join(cpu: bool = True) -> None:
@@ -64,7 +69,7 @@ def join(cpu: bool = True) -> None:
         from accelerate.state import PartialState
 
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", count()))))
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // count_here()))
             os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
         PartialState(cpu=cpu)
         _met.append(True)

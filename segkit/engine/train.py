@@ -37,7 +37,7 @@ from segkit.engine.backends import choose_device
 from segkit.engine.following import epoch_line, figures, tracked
 from segkit.engine.memory import largest_batch, step_errors
 from segkit.engine.parts import Parts, assemble
-from segkit.engine.prepare import Data, Work, check_data, notes_of, prepare, prepare_data
+from segkit.engine.prepare import Data, Work, check_data, notes_of, prepare, prepare_data, workers_of
 from segkit.engine.scores import RunningCounts, presence_in, validate
 from segkit.engine.state import Progress, Sums
 from segkit.engine.stop import Stop
@@ -204,7 +204,8 @@ def _run(work: Work, progress: Progress) -> Outcome:
     """Epochs until one of the reasons to end; the state is saved after each."""
     parts, settings = work.parts, work.parts.config.train
     epochs, began, before = settings.epochs, time.perf_counter(), progress.seconds
-    main, batches = processes.is_main(), loader(work.items, work.order, settings.workers, pin=parts.device.type == "cuda")
+    main, workers = processes.is_main(), workers_of(settings, parts.device)
+    batches = loader(work.items, work.order, workers, pin=parts.device.type == "cuda")
 
     def save() -> None:
         progress.seconds = before + time.perf_counter() - began

@@ -23,6 +23,7 @@ from segkit.data.cache import fill
 from segkit.data.loader import Batch, Order, TrainingItems, loader
 from segkit.engine.backends import choose_device
 from segkit.engine.parts import Parts, assemble
+from segkit.engine.prepare import workers_of
 from segkit.engine.scores import RunningCounts
 
 NETWORK = ("forward", "backward")
@@ -65,7 +66,7 @@ class Training:
         items = TrainingItems(fill(dataset, dataset.cases, config), patch=None, seed=0)
         self.order = Order(len(items), setup.batch_size, seed=0)
         pin = self.parts.device.type == "cuda"
-        self.batches: DataLoader[Batch] = loader(items, self.order, config.train.workers, pin)
+        self.batches: DataLoader[Batch] = loader(items, self.order, workers_of(config.train, self.parts.device), pin)
 
     def epoch(self, timed: Timed = lambda name: nullcontext()) -> int:
         """All batches once; returns how many images there were. The device may still be at work."""
