@@ -4,14 +4,14 @@ Every arm does every operation to every image (segkit with augment.chance=1), ea
 rotation, scaling, elastic bending of image and mask; brightness, contrast, gamma, noise, blur.
 
     segkit       one resampling of the batch; control points at every quarter of the side bend
-    MONAI        image by image, on tensors without metadata (its fastest): RandFlipd for each axis; rotation, scale and bending
-                 in one resampling by Rand2DElasticd (control points at every quarter of the side) or Rand3DElasticd (random
-                 vectors smoothed by 5 to 7 voxels); RandStdShiftIntensityd, RandScaleIntensityFixedMeand,
-                 RandAdjustContrastd, RandGaussianNoised, RandGaussianSmoothd
+    MONAI        image by image, on tensors without metadata (its fastest): RandFlipd for each axis; rotation, scale and
+                 bending in one resampling by Rand2DElasticd (control points at every quarter of the side) or
+                 Rand3DElasticd (random vectors smoothed by 5 to 7 voxels); RandStdShiftIntensityd,
+                 RandScaleIntensityFixedMeand, RandAdjustContrastd, RandGaussianNoised, RandGaussianSmoothd
     torchvision  v2, image by image, on tv_tensors: flips, RandomAffine, ElasticTransform with its default sigma of 5 pixels
-                 (as smooth as the others' would be far slower), ColorJitter (brightness, contrast), adjust_gamma with a random
-                 exponent, GaussianNoise, GaussianBlur. It knows no volumes: one is a stack of slices that share their draws,
-                 and flips, rotation, scale, bending and blur stay within the slice, which is less than the others do
+                 (as smooth as the others' would be far slower), ColorJitter (brightness, contrast), adjust_gamma with a
+                 random exponent, GaussianNoise, GaussianBlur. It knows no volumes: one is a stack of slices that share
+                 their draws, and all moves and the blur stay within the slice, which is less than the others do
 
 Bending is the dearest part of the references, so all is measured a second time without it: there MONAI has RandAffined.
 
