@@ -43,10 +43,15 @@ class Augment:
     flip: float | None = option(None, "probability of a flip along each axis", minimum=0, maximum=1)
     rotate: float | None = option(None, "largest rotation in degrees (3D: about each axis)", minimum=0, maximum=180)
     scale: float | None = option(None, "largest change of size: 0.2 is between 1/1.2 and 1.2", minimum=0, maximum=9)
-    elastic: float | None = option(None, "largest displacement, as a share of the side", minimum=0, maximum=0.5)
+    elastic: float | None = option(
+        None,
+        "largest displacement, as a share of the side; above 0.4 / (elastic_grid - 3) parts may fold",
+        minimum=0,
+        maximum=0.5,
+    )
     brightness: float | None = option(None, "largest shift, in standard deviations of the image", minimum=0)
-    contrast: float | None = option(None, "largest change of contrast: 0.2 is between 1/1.2 and 1.2", minimum=0)
-    gamma: float | None = option(None, "largest change of the exponent: 0.2 is between 1/1.2 and 1.2", minimum=0)
+    contrast: float | None = option(None, "largest change of contrast: 0.2 is between 1/1.2 and 1.2", minimum=0, maximum=9)
+    gamma: float | None = option(None, "largest change of the exponent: 0.2 is between 1/1.2 and 1.2", minimum=0, maximum=9)
     noise: float | None = option(None, "largest noise, in standard deviations of the image", minimum=0)
     blur: float | None = option(None, "largest standard deviation of a Gaussian blur, in pixels", minimum=0, maximum=20)
     chance: float = option(0.3, "probability of each of these for a case, but for flips", minimum=0, maximum=1)

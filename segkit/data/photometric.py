@@ -40,7 +40,7 @@ class Tone:
 
 
 def adjust(image: Tensor, tone: Tone) -> None:
-    """Change the values of an image (C, *S), in place and in this order."""
+    """Change the values of an image (C, *S), in place, one after the other as `Tone` names them."""
     if tone.brightness or tone.contrast != 1:
         mean = _mean(image)
         shift = mean * (1 - tone.contrast)
@@ -48,11 +48,12 @@ def adjust(image: Tensor, tone: Tone) -> None:
             shift += tone.brightness * _deviation(image, mean)
         image.mul_(tone.contrast).add_(shift)
     if tone.gamma != 1:
-        _bend(image, tone.gamma)
+        _apply_gamma(image, tone.gamma)
     if tone.noise:
+        deviation = tone.noise * _deviation(image, _mean(image))
         generator = torch.Generator(image.device).manual_seed(tone.seed)
         noise = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
-        image.add_(noise.mul_(tone.noise * _deviation(image, _mean(image))))
+        image.add_(noise.mul_(deviation))
     if tone.blur:
         _blur(image, tone.blur)
 
@@ -67,7 +68,7 @@ def _deviation(image: Tensor, mean: Tensor) -> Tensor:
     return _mean((image - mean).square_()).sqrt_()
 
 
-def _bend(image: Tensor, gamma: float) -> None:
+def _apply_gamma(image: Tensor, gamma: float) -> None:
     axes = tuple(range(1, image.ndim))
     low = image.amin(axes, keepdim=True)
     extent = (image.amax(axes, keepdim=True) - low).clamp_min_(SMALLEST)
@@ -79,10 +80,9 @@ def _blur(image: Tensor, sigma: float) -> None:
     radius = int(TRUNCATE * sigma + 0.5)
     weights = [math.exp(-0.5 * (step / sigma) ** 2) for step in range(-radius, radius + 1)]
     weights = [weight / sum(weights) for weight in weights]
-    blurred = functional.pad(image[None], [radius] * 2 * (image.ndim - 1), mode="replicate")[0]
-    for axis, side in enumerate(image.shape[1:], start=1):
-        total = blurred.narrow(axis, 0, side) * weights[0]
+    for axis, side in enumerate(image.shape[1:]):
+        around = [0] * 2 * axis + [radius, radius] + [0] * 2 * (image.ndim - 2 - axis)  # reversed is what pad wants
+        padded = functional.pad(image[None], around[::-1], mode="replicate")[0]
+        torch.mul(padded.narrow(axis + 1, 0, side), weights[0], out=image)
         for start, weight in enumerate(weights[1:], start=1):
-            total.add_(blurred.narrow(axis, start, side), alpha=weight)
-        blurred = total
-    image.copy_(blurred)
+            image.add_(padded.narrow(axis + 1, start, side), alpha=weight)
