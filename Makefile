@@ -34,6 +34,7 @@ bench: setup
 	$(BIN)/python tests/benchmarks/overhead.py
 	$(BIN)/python tests/benchmarks/data.py
 	$(BIN)/python tests/benchmarks/loader.py
+	$(BIN)/python tests/benchmarks/augment.py
 	$(BIN)/python tests/benchmarks/memory.py
 	$(BIN)/python tests/benchmarks/quantum.py
 	$(BIN)/python tests/benchmarks/predict.py

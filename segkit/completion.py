@@ -11,7 +11,7 @@ from segkit.config import Choice, Config
 from segkit.errors import UsageError
 from segkit.options import in_words, plain
 from segkit.plugins import Catalogue
-from segkit.settings import AUGMENT_POLICIES, Preprocess, Train
+from segkit.settings import AUGMENT_POLICIES, AUGMENT_STRENGTHS, Augment, Preprocess, Train
 from segkit.specs import ModelSpec
 from segkit.task import Dataset, Task
 
@@ -147,7 +147,7 @@ def summary(config: Config) -> str:
         return f"{choice.spec.name} ({options})" if options else choice.spec.name
 
     size = " x ".join(map(str, config.preprocess.size)) if isinstance(config.preprocess.size, tuple) else "its own size"
-    train, augment = config.train, config.augment
+    train = config.train
     schedule: str = train.schedule
     if schedule == "plateau":
         schedule += f" x {train.plateau_factor:g} after {train.plateau_patience}"
@@ -157,11 +157,20 @@ def summary(config: Config) -> str:
             f"model       {words(config.model)}",
             f"loss        {words(config.loss)}",
             f"preprocess  {config.preprocess.fit} to {size}, intensity {config.preprocess.intensity}",
-            f"augment     {augment.policy}: flip {augment.flip:g}, rotate {augment.rotate:g} degrees",
+            f"augment     {_augment_words(config.augment)}",
             f"train       {train.optimizer}, lr {train.lr:g}, batch {in_words(train.batch_size)}, "
             f"up to {train.epochs} epochs, schedule {schedule}, patience {train.patience}, seed {train.seed}",
         )
     )
+
+
+def _augment_words(augment: Augment) -> str:
+    """The policy, and what is switched on."""
+    strengths = {name: getattr(augment, name) for name in AUGMENT_STRENGTHS if getattr(augment, name)}
+    if strengths.keys() - {"flip"}:
+        strengths["chance"] = augment.chance
+    words = ", ".join(f"{name} {value:g}" for name, value in strengths.items())
+    return f"{augment.policy}: {words}" if words else augment.policy
 
 
 def notes(config: Config) -> list[str]:

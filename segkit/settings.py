@@ -39,9 +39,23 @@ class Preprocess:
 class Augment:
     """Random changes of training images; drawn from the seed, the epoch and the case, so workers do not matter."""
 
-    policy: Literal["none", "light", "standard"] = option("standard", "light: flips; standard: flips and rotation")
+    policy: Literal["none", "light", "standard"] = option("standard", "light: flips; standard: all of these, mildly")
     flip: float | None = option(None, "probability of a flip along each axis", minimum=0, maximum=1)
-    rotate: float | None = option(None, "largest rotation in degrees", minimum=0, maximum=180)
+    rotate: float | None = option(None, "largest rotation in degrees (3D: about each axis)", minimum=0, maximum=180)
+    scale: float | None = option(None, "largest change of size: 0.2 is between 1/1.2 and 1.2", minimum=0, maximum=9)
+    elastic: float | None = option(
+        None,
+        "largest displacement, as a share of the side; above 0.4 / (elastic_grid - 3) parts may fold",
+        minimum=0,
+        maximum=0.5,
+    )
+    brightness: float | None = option(None, "largest shift, in standard deviations of the image", minimum=0)
+    contrast: float | None = option(None, "largest change of contrast: 0.2 is between 1/1.2 and 1.2", minimum=0, maximum=9)
+    gamma: float | None = option(None, "largest change of the exponent: 0.2 is between 1/1.2 and 1.2", minimum=0, maximum=9)
+    noise: float | None = option(None, "largest noise, in standard deviations of the image", minimum=0)
+    blur: float | None = option(None, "largest standard deviation of a Gaussian blur, in pixels", minimum=0, maximum=20)
+    chance: float = option(0.3, "probability of each of these for a case, but for flips", minimum=0, maximum=1)
+    elastic_grid: int = option(7, "control points of elastic along each axis: more bend finer", minimum=4, maximum=32)
 
 
 @dataclass(frozen=True)
@@ -127,10 +141,21 @@ class Train:
     validate: bool = option(True, "score the validation subset after each epoch")
 
 
+AUGMENT_STRENGTHS = ("flip", "rotate", "scale", "elastic", "brightness", "contrast", "gamma", "noise", "blur")
 AUGMENT_POLICIES: dict[str, dict[str, float]] = {
-    "none": {"flip": 0.0, "rotate": 0.0},
-    "light": {"flip": 0.5, "rotate": 0.0},
-    "standard": {"flip": 0.5, "rotate": 15.0},
+    "none": dict.fromkeys(AUGMENT_STRENGTHS, 0.0),
+    "light": {**dict.fromkeys(AUGMENT_STRENGTHS, 0.0), "flip": 0.5},
+    "standard": {
+        "flip": 0.5,
+        "rotate": 15.0,
+        "scale": 0.2,
+        "elastic": 0.05,
+        "brightness": 0.3,
+        "contrast": 0.25,
+        "gamma": 0.3,
+        "noise": 0.2,
+        "blur": 1.0,
+    },
 }
 
 SECTIONS: dict[str, type] = {"preprocess": Preprocess, "augment": Augment, "split": Split, "train": Train}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segkit import plugins
-from segkit.completion import complete
+from segkit.completion import complete, summary
 from segkit.config import Config, gather, resolve, to_toml
 from segkit.errors import UsageError
 from segkit.task import Dataset, Task
@@ -41,8 +41,26 @@ def test_what_is_not_typed_is_filled_in_from_the_data() -> None:
     assert config.preprocess.size == (128, 128)  # the phantom's own
     assert config.loss is not None and config.loss.name == "losses/dice-focal"
     assert [metric.spec.name for metric in config.metrics][:2] == ["dice", "iou"]
-    assert (config.augment.flip, config.augment.rotate) == (0.5, 15.0)
+    assert (config.augment.flip, config.augment.rotate, config.augment.blur) == (0.5, 15.0, 1.0)
     assert record(seed="5").split.seed == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("augment.policy=none", "none"),
+        ("augment.policy=light", "light: flip 0.5"),
+        ("augment.policy=none augment.noise=0.1 augment.chance=1", "none: noise 0.1, chance 1"),
+    ],
+)
+def test_the_summary_names_the_augmentation_that_is_on(words: str, line: str) -> None:
+    assert f"augment     {line}" in summary(record(*words.split())).splitlines()
+
+
+def test_a_record_from_before_an_option_of_augment_existed_takes_its_policys() -> None:
+    base = {"dataset": {"name": "phantom"}, "model": {"name": "unet"}, "augment": {"policy": "light", "rotate": 10.0}}
+    augment = record(base=base).augment
+    assert (augment.flip, augment.rotate, augment.elastic) == (0.5, 10.0, 0.0)
 
 
 def test_one_size_fits_all_axes_and_a_wrong_number_of_axes_is_refused() -> None:

@@ -1,7 +1,7 @@
-"""Random flips and rotation of a whole batch on its own device, composed into one resampling.
+"""Random changes of a whole batch on its own device: one resampling, then intensities.
 
 What is drawn for a case depends on the run's seed, the epoch and the case alone, so it is the same for any number of
-workers, batches or devices.
+workers, in any batch and on any device (but for the noise, which each kind of device makes of its seed in its own way).
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from segkit.settings import Augment
+from segkit.data.photometric import Tone, adjust
+from segkit.data.warp import Warp, warp
+from segkit.settings import AUGMENT_STRENGTHS, Augment
 
 
 def augment(
@@ -31,42 +30,42 @@ def augment(
         seed, epoch, ids: what the drawing depends on.
 
     Returns:
-        Images (linear) and masks (nearest) under the same maps; what comes from outside is 0.
+        New images and masks, moved alike (what comes from outside is 0), the images' values changed; the same ones where
+        all strengths are 0.
     """
-    if not settings.flip and not settings.rotate:
+    if not any(getattr(settings, name) for name in AUGMENT_STRENGTHS):
         return images, masks
-    size = tuple(images.shape[2:])
-    maps = np.stack([_matrix(*_draw(settings, f"{seed}/{epoch}/{id}", len(size)), size) for id in ids])
-    layers = masks if masks.ndim == images.ndim else masks[:, None]
-    theta = torch.from_numpy(maps).to(images.device, torch.float32)
-    grid = functional.affine_grid(theta, [len(images), 1, *size], align_corners=False)
-    moved = functional.grid_sample(images, grid.to(images.dtype), mode="bilinear", align_corners=False)
-    labels = functional.grid_sample(layers.float(), grid, mode="nearest", align_corners=False).to(masks.dtype)
-    return moved, labels if masks.ndim == images.ndim else labels[:, 0]
+    warps, tones = zip(*(draw(settings, f"{seed}/{epoch}/{id}", images.ndim - 2) for id in ids), strict=True)
+    images, masks = warp(images.contiguous(), masks, warps, settings.elastic_grid)
+    for image, tone in zip(images, tones, strict=True):
+        adjust(image, tone)
+    return images, masks
 
 
-def _draw(settings: Augment, key: str, dims: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Flips (1 or -1 for each axis) and angles in radians (one in 2D; three in 3D, about each axis)."""
+def draw(settings: Augment, key: str, dims: int) -> tuple[Warp, Tone]:
+    """What happens to one case: uniform up to the strengths, factors uniform in their logarithm, each with its chance."""
     seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
     generator = np.random.Generator(np.random.PCG64(seed))
-    flips = np.where(generator.random(dims) < (settings.flip or 0.0), -1.0, 1.0)
-    angles = (2 * generator.random(1 if dims == 2 else 3) - 1) * math.radians(settings.rotate or 0.0)
-    return flips, angles
 
+    def strength(most: float | None) -> float:
+        return (most or 0.0) if generator.random() < settings.chance else 0.0
 
-def _matrix(flips: NDArray[np.float64], angles: NDArray[np.float64], size: tuple[int, ...]) -> NDArray[np.float64]:
-    """Output to input as affine_grid wants it: axes in reverse order, each from -1 to 1, (dims, dims + 1).
+    def signed(most: float) -> float:
+        return most * (2 * generator.random() - 1)
 
-    Rotations are of voxels: what is drawn in their own units is scaled to the sides, so that a square stays one.
-    """
-    dims = len(size)
-    rotation = np.eye(dims)
-    planes = [(0, 1)] if dims == 2 else [(1, 2), (0, 2), (0, 1)]
-    for (first, second), angle in zip(planes, angles, strict=True):
-        turn = np.eye(dims)
-        turn[first, first] = turn[second, second] = math.cos(angle)
-        turn[first, second], turn[second, first] = math.sin(angle), -math.sin(angle)
-        rotation = rotation @ turn
-    half = np.asarray(size, float)
-    linear = (flips[:, None] * rotation) * half[None, :] / half[:, None]
-    return np.concatenate([linear[::-1, ::-1], np.zeros((dims, 1))], axis=1)
+    flips = tuple(bool(generator.random() < (settings.flip or 0.0)) for _ in range(dims))
+    turn = math.radians(strength(settings.rotate))
+    angles = tuple(signed(turn) for _ in range(1 if dims == 2 else 3))
+    scale = math.exp(signed(math.log1p(strength(settings.scale))))
+    tone = Tone(
+        brightness=signed(strength(settings.brightness)),
+        contrast=math.exp(signed(math.log1p(strength(settings.contrast)))),
+        gamma=math.exp(signed(math.log1p(strength(settings.gamma)))),
+        noise=strength(settings.noise) * generator.random(),
+        blur=strength(settings.blur) * generator.random(),
+        seed=seed >> 1,
+    )
+    elastic, bends = strength(settings.elastic), None
+    if elastic:  # drawn last: its many numbers shift no others
+        bends = elastic * (2 * generator.random((settings.elastic_grid,) * dims + (dims,)) - 1)
+    return Warp(flips, angles, scale, bends), tone
