@@ -28,10 +28,11 @@ import random
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from clock import synchronise
 from monai import transforms as monai
 from monai.data.meta_obj import set_track_meta
 from torch import Tensor
@@ -74,6 +75,7 @@ def monai_moves(size: tuple[int, ...], elastic: float) -> Any:
 
 def with_monai(size: tuple[int, ...], elastic: float) -> Arm:
     """The same operations as dictionary transforms, on plain tensors."""
+    set_track_meta(False)
     both, dims = ["image", "mask"], len(size)
     blur = {f"sigma_{axis}": (0.0, ALL.blur) for axis in "xyz"}
     chain = monai.Compose(
@@ -127,11 +129,11 @@ def with_torchvision(dims: int, elastic: float) -> Arm:
     return run
 
 
-def measure(shape: tuple[int, ...], rounds: int, elastic: float) -> None:
-    """Time the arms in turns, on a batch (B, C, *S), and print one line for each."""
+def measure(shape: tuple[int, ...], rounds: int, elastic: float, device: torch.device) -> dict[str, list[float]]:
+    """Seconds per image of each arm, in turns, on a batch (B, C, *S); the first turn is left out."""
     batch, channels, *rest = shape
     size, everything = tuple(rest), dataclasses.replace(ALL, elastic=elastic)
-    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
     masks = (images[:, 0] > 0.5).int()
     arms = {"segkit": ours(everything), "MONAI": with_monai(size, elastic)}
     if len(size) == 2:
@@ -143,15 +145,20 @@ def measure(shape: tuple[int, ...], rounds: int, elastic: float) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for turn in range(rounds + 1):
         for name, arm in arms.items():
+            synchronise(device)
             started = time.perf_counter()
             arm(images, masks, turn)
+            synchronise(device)
             seconds[name].append((time.perf_counter() - started) / batch)
-    operations = "all operations" if elastic else "all but elastic"
-    print(f"{' x '.join(map(str, shape))} and masks, {operations}: ms per image, and times that of segkit (rounds)")
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def lines(seconds: dict[str, list[float]]) -> Iterator[tuple[str, float, str]]:
+    """Of each arm its name, milliseconds per image, and how many times segkit's."""
     for name, values in seconds.items():
-        ratios = [theirs / own for theirs, own in zip(values[1:], seconds["segkit"][1:], strict=True)]
-        spread = f"{statistics.median(ratios):6.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        print(f"  {name:<28} {1000 * statistics.median(values[1:]):8.2f}   {spread}")
+        ratios = [theirs / own for theirs, own in zip(values, seconds["segkit"], strict=True)]
+        spread = f"{statistics.median(ratios):.2f} times segkit's (rounds {min(ratios):.2f} to {max(ratios):.2f})"
+        yield name, 1000 * statistics.median(values), spread
 
 
 def main() -> None:
@@ -160,13 +167,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="0: as many as torch chooses")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # the references'
-    set_track_meta(False)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     print(f"{platform.processor()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     for shape in ((8, 3, 256, 256), (2, 1, 96, 96, 96), (2, 4, 96, 96, 96)):
         for elastic in (ALL.elastic or 0.0, 0.0):
-            measure(shape, arguments.rounds, elastic)
+            operations = "all operations" if elastic else "all but elastic"
+            print(f"{' x '.join(map(str, shape))} and masks, {operations}: ms per image")
+            for name, milliseconds, spread in lines(measure(shape, arguments.rounds, elastic, torch.device("cpu"))):
+                print(f"  {name:<28} {milliseconds:8.2f}   {spread}")
 
 
 if __name__ == "__main__":

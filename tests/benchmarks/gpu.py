@@ -7,7 +7,7 @@
         is, and where a step's time goes
 
 python tests/benchmarks/gpu.py [--json FILE]
-python tests/benchmarks/gpu.py --device cpu --size 32 --batch-size 2 --width 4 --cases 4 --volume 8 --rounds 1 --window 0.1
+python tests/benchmarks/gpu.py --device cpu --size 32 --batch-size 2 --width 4 --cases 4 --volume 24 --rounds 1 --window 0.1
 
 (d) takes the training step apart in steps.py, which must be kept like that of segkit/engine/train.py.
 """
@@ -17,13 +17,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -31,17 +30,12 @@ import loader
 import overhead
 import steps
 import torch
-from clock import median_seconds
-from phantoms import Setup, numbers, parser, setup_of
-from torch import Tensor
+from phantoms import numbers, parser, setup_of
 
-from segkit.data.augment import augment
 from segkit.engine.backends import choose_device
 from segkit.engine.benchmark import machine
 from segkit.errors import SegkitError
-from segkit.settings import Augment
 
-DEGREES = 15
 VOLUMES = 2  # in a batch
 COMPILED = {"fp32": (False,), "bf16": (False, True)}
 
@@ -85,51 +79,18 @@ def overheads(words: argparse.Namespace) -> Iterator[Figure]:
 
 
 def augmentations(words: argparse.Namespace) -> Iterator[Figure]:
-    """(b) Flips and a rotation: what all three can do. torchvision and MONAI draw once for a call, so they go one by one."""
+    """(b) The figures of augment.py, on the device."""
     device = choose_device(words.device)
+    try:
+        import augment  # needs MONAI
+    except ImportError as error:
+        yield Figure("b", "augmentation", None, "ms per image", f"{error}: pip install monai")
+        return
     shapes = {"2D": (words.batch_size, 3, words.size, words.size), "3D": (VOLUMES, 1, *(words.volume,) * 3)}
     for dims, shape in shapes.items():
-        images = torch.rand(shape, device=device)
-        masks = (images[:, 0] > 0.5).int()
         sides = " x ".join(map(str, shape[2:]))
-        for name, arm in {"segkit": in_segkit, "torchvision": in_torchvision, "MONAI": in_monai}.items():
-            title = f"{name}, {dims}, {shape[0]} images of {sides}"
-            try:
-                taken = median_seconds(arm(images, masks), device, words.window)
-                yield Figure("b", title, 1000 * taken / len(images), "ms per image")
-            except (ImportError, NotImplementedError) as error:
-                yield Figure("b", title, None, "ms per image", str(error))
-
-
-def in_segkit(images: Tensor, masks: Tensor) -> Callable[[], object]:
-    config, _ = Setup(width=1).record("augment.flip=0.5", f"augment.rotate={DEGREES}")
-    settings: Augment = config.augment
-    ids, epoch = [str(number) for number in range(len(images))], itertools.count()
-    return lambda: augment(images, masks, settings, 0, next(epoch), ids)
-
-
-def in_torchvision(images: Tensor, masks: Tensor) -> Callable[[], object]:
-    from torchvision import tv_tensors
-    from torchvision.transforms import InterpolationMode, v2
-
-    if images.ndim == 5:
-        raise NotImplementedError("torchvision has no 3D transforms")
-    chain = v2.Compose(
-        [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(), v2.RandomRotation(DEGREES, InterpolationMode.BILINEAR)]
-    )
-    pairs = [(tv_tensors.Image(image), tv_tensors.Mask(mask)) for image, mask in zip(images, masks, strict=True)]
-    return lambda: [chain(image, mask) for image, mask in pairs]
-
-
-def in_monai(images: Tensor, masks: Tensor) -> Callable[[], object]:
-    from monai import transforms
-
-    dims, both, angle = images.ndim - 2, ("image", "mask"), math.radians(DEGREES)
-    turns = {f"range_{axis}": angle for axis in "xyz"[: 1 if dims == 2 else 3]}
-    rotate = transforms.RandRotated(both, **turns, prob=1, mode=("bilinear", "nearest"), padding_mode="zeros")
-    flips = [transforms.RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in range(dims)]
-    chain = transforms.Compose([*flips, rotate])
-    return lambda: [chain({"image": image, "mask": mask[None]}) for image, mask in zip(images, masks, strict=True)]
+        for name, milliseconds, spread in augment.lines(augment.measure(shape, words.rounds, augment.ALL.elastic, device)):
+            yield Figure("b", f"{name}, {dims}, {shape[0]} images of {sides}", milliseconds, "ms per image", spread)
 
 
 def loading(words: argparse.Namespace) -> Iterator[Figure]:

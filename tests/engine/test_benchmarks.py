@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
-TINY = "--device cpu --models unet --size 32 --volume 8 --batch-size 2 --width 4 --cases 4"
+TINY = "--device cpu --models unet --size 32 --volume 24 --batch-size 2 --width 4 --cases 4"
 SHORT = "--rounds 1 --epochs 2 --window 0.05 --loaders 0,1"
 STEP = {"waiting for data", "transfer", "augmentation", "forward", "backward", "optimiser", "counting"}
 

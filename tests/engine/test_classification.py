@@ -25,7 +25,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from segkit.cli.app import run
 
     out = tmp_path_factory.mktemp("runs") / "classifier"
-    words = ["train", *PHANTOM, *MODEL, "--epochs", "15", "--augment", "none", "--lr", "5e-3", "--out", str(out), "-q"]
+    words = ["train", *PHANTOM, *MODEL, "--epochs", "15", "--augment", "none", "--lr", "2e-3", "--out", str(out), "-q"]
     assert run(words) == 0
     return out
 
