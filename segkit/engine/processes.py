@@ -78,8 +78,11 @@ def join(cpu: bool = True) -> None:
 def leave() -> None:
     """Part from the others at the end of a command."""
     if _met:
+        import gc
+
         import torch.distributed as distributed
 
+        gc.collect()  # what still holds the group would end with the interpreter, when its threads must not run any more
         if distributed.is_initialized():
             distributed.destroy_process_group()
 

@@ -76,7 +76,7 @@ def test_predictions_are_shared_and_a_bad_file_is_named_once(trained: Path, segk
 
 
 def test_a_signal_stops_all_processes_after_the_step_and_they_go_on(segkit: Command, tmp_path: Path) -> None:
-    words = [*TINY, *SGD, "-o", "dataset.cases=40", "--batch-size", "4", "--epochs", "40", "--patience", "0"]
+    words = [*TINY, *SGD, "-o", "dataset.cases=40", "--batch-size", "4", "--epochs", "12", "--patience", "0"]
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert segkit(*words, "--devices", 2, "--out", whole).code == 0
     started = subprocess.Popen(
@@ -89,7 +89,7 @@ def test_a_signal_stops_all_processes_after_the_step_and_they_go_on(segkit: Comm
     _, errors = started.communicate(timeout=120)
     assert started.returncode == 143, errors
     assert errors.count(f"segkit train --resume {run}") == 1
-    assert 0 < len(history(run)) < 40
+    assert 0 < len(history(run)) < 12
     done = segkit("train", "--resume", run, "--devices", 2)
     assert done.code == 0, done.err
     ours, theirs = (torch.load(path / "resume" / "state.pt", weights_only=True) for path in (run, whole))
@@ -101,10 +101,6 @@ def test_what_goes_wrong_is_said_once(segkit: Command, tmp_path: Path) -> None:
     done = segkit(*TINY, "--devices", 2, "--batch-size", 1, "--out", tmp_path / "run")
     assert done.code == 2 and done.err.count("--batch-size 1 is less than one case for each of 2 processes") == 1
     assert done.err.count("Error") == 1 and "process 1" not in done.err
-    (tmp_path / "run").mkdir(exist_ok=True)
-    (tmp_path / "run" / "mine.txt").touch()
-    done = segkit(*TINY, "--devices", 2, "--out", tmp_path / "run")
-    assert done.code == 2 and done.err.count("exists already") == 1 and done.err.count("Error") == 1
     nan = ["--lr", 1e38, "--optimizer", "sgd", "-o", "dataset.cases=40", "--batch-size", 2]
     done = segkit(*TINY, "--devices", 2, *nan, "--out", tmp_path / "other")
     assert done.code == 1 and "The loss became" in done.err and "Traceback" not in done.err
