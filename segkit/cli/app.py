@@ -64,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
         logging.getLogger("py.warnings").propagate = False
     try:
         words = _hoist(arguments)
-        app(args=words, prog_name="segkit", standalone_mode=True, obj=words)
+        app(args=words, prog_name="segkit", standalone_mode=True, obj=(run, words))
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +18,7 @@ Devices = Annotated[
     int | None,
     typer.Option(min=1, help="Processes that share the work here, one for each GPU (or on the CPU, with --device cpu)."),
 ]
+Run = Callable[[Sequence[str]], int]
 KEPT = (0, 3, 130, 143)  # codes with which one process ends as all of them do
 PATIENCE = 10.0  # seconds that the others get once one has failed
 
@@ -35,11 +36,12 @@ def in_processes(context: typer.Context, devices: int | None) -> None:
     if devices is not None and started not in (1, devices):
         raise UsageError(f"--devices {devices} within {started} processes.", "Leave --devices to torchrun.")
     if devices not in (None, 1) and started == 1:
-        raise typer.Exit(launch(context.find_root().obj, devices))
+        run, words = context.find_root().obj
+        raise typer.Exit(launch(run, words, devices))
 
 
-def launch(words: Sequence[str], devices: int) -> int:
-    """Run `segkit WORDS` in `devices` processes that find each other; the largest exit code of them.
+def launch(run: Run, words: Sequence[str], devices: int) -> int:
+    """Call `run(words)` in `devices` processes that find each other; returns the largest exit code of them.
 
     SIGINT and SIGTERM are passed on once. Where a process fails the others are ended.
     """
@@ -49,7 +51,7 @@ def launch(words: Sequence[str], devices: int) -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = start_processes(_work, (devices, port, list(words), codes), devices, join=False)  # type: ignore[no-untyped-call]
+    context = start_processes(_work, (devices, port, run, list(words), codes), devices, join=False)  # type: ignore[no-untyped-call]
 
     def pass_on(number: int, frame: Any) -> None:
         for process in context.processes:
@@ -70,15 +72,13 @@ def launch(words: Sequence[str], devices: int) -> int:
     return int(max(codes))
 
 
-def _work(rank: int, count: int, port: int, words: list[str], codes: Any) -> None:
+def _work(rank: int, count: int, port: int, run: Run, words: list[str], codes: Any) -> None:
     """One of the processes."""
-    os.setpgrp()  # a terminal's Ctrl-C reaches it through its parent alone
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # a terminal's Ctrl-C reaches it through its parent alone; Windows knows no such groups
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
     os.environ |= {name: str(value) for name, value in own.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-
-    from segkit.cli.app import run
-
     codes[rank] = run(words)
     if codes[rank] not in KEPT:
         raise SystemExit(codes[rank])
