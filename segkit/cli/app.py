@@ -94,6 +94,8 @@ def _report(error: Exception) -> int:
     console = terminal.console()
     if processes.silent(error):
         return error.exit_code if isinstance(error, SegkitError) else 1
+    if processes.count() > 1 and any(word in str(error) for word in processes.LOST):
+        error = SegkitError("Another process has ended.", "Its own message, if it left one, says why.")
     if not processes.is_main():
         console.print(f"In process {processes.rank()}:", style="bold red", markup=False)
     if isinstance(error, SegkitError):

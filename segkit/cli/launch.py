@@ -53,7 +53,10 @@ def launch(run: Run, words: Sequence[str], devices: int) -> int:
         port = free.getsockname()[1]
     context = start_processes(_work, (devices, port, run, list(words), codes), devices, join=False)  # type: ignore[no-untyped-call]
 
+    passed: list[int] = []
+
     def pass_on(number: int, frame: Any) -> None:
+        passed.append(number)
         for process in context.processes:
             if process.is_alive():
                 os.kill(process.pid, number)
@@ -64,7 +67,7 @@ def launch(run: Run, words: Sequence[str], devices: int) -> int:
             pass
     except ProcessExitedException as error:
         if error.exit_code < 0:
-            return _killed(error)
+            return 128 + passed[0] if passed else _killed(error)
         return max(0, int(context.processes[0].exitcode)) or int(error.exit_code)  # the main process knows best
     finally:
         for number, handler in before.items():

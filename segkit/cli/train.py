@@ -159,13 +159,14 @@ def _train(training: Any, json: bool) -> None:
     from segkit import terminal
     from segkit.cli.output import print_json
     from segkit.engine import processes
+    from segkit.engine.stop import Terminated, terminable
 
     try:
-        with terminal.results_only():
+        with terminal.results_only(), terminable():
             outcome = training()
-    except KeyboardInterrupt:
-        terminal.notice("interrupted before the first step; what was prepared stays in the cache.")
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as interrupt:
+        terminal.notice("interrupted; what was prepared stays in the cache.")
+        raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
     folder = shown(outcome.run)
     if json and processes.is_main():
         known = {key: value for key, value in vars(outcome).items() if key != "signal"}

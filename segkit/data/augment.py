@@ -1,7 +1,8 @@
 """Random changes of a whole batch on its own device: one resampling, then intensities.
 
 What is drawn for a case depends on the run's seed, the epoch and the case alone, so it is the same for any number of
-workers, in any batch and on any device (but for the noise, which each kind of device makes of its seed in its own way).
+workers, in any batch of images of one size, and on any device (but for the noise, which each kind of device makes of its
+seed in its own way). Images of several sizes are filled up to their batch's largest before.
 """
 
 from __future__ import annotations

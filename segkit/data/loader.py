@@ -7,7 +7,9 @@ import multiprocessing
 import os
 import random
 import re
+import signal
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +43,15 @@ class Batch:
         return Batch(self.images.pin_memory(), self.masks.pin_memory(), self.ids, self.unreadable)
 
 
-Index = tuple[int, int]  # which item, in which epoch
+Index = tuple[int, int, int]  # which item, in which epoch, for the how manieth time in it
 Read = tuple[NDArray[Any], NDArray[Any], str]
 Item = tuple[Read | None, list[Failure]]
 
 
 class Order(Sampler[list[Index]]):
     """Batches of one epoch. A trailing batch of one joins its predecessor: batch norm at 1x1 needs two values.
+
+    Where processes share the batches, one of fewer than two for each of them does.
 
     >>> [len(batch) for batch in Order(9, 4, seed=None)]
     [4, 5]
@@ -78,17 +82,21 @@ class Order(Sampler[list[Index]]):
         self.start = 0  # batches of the epoch that are done already
 
     def __iter__(self) -> Iterator[list[Index]]:
-        indices, batches, begin = self._indices(), [], 0
+        drawn, batches, begin, times = self._indices(), list[list[Index]](), 0, Counter[int]()
+        indices = []
+        for index in drawn:
+            indices.append((index, self.epoch, times[index]))
+            times[index] += 1
         for step in range(len(self)):
             whole = indices[begin : begin + self.cases(step)]
             begin += len(whole)
             # a process whose share is empty takes part all the same, with a case that weighs nothing
             batches.append(whole[self.rank :: self.processes] or whole[:1])
-        return iter([[(index, self.epoch) for index in batch] for batch in batches[self.start :]])
+        return iter(batches[self.start :])
 
     def __len__(self) -> int:
         full, rest = divmod(self.count, self.batch_size)
-        return max(1, full + (rest > 1 or (rest == 1 and self.batch_size == 1)))
+        return max(1, full + (0 < min(2 * self.processes, self.batch_size) <= rest))
 
     def cases(self, step: int) -> int:
         """Of the batch, over all processes."""
@@ -143,16 +151,16 @@ class TrainingItems(torch.utils.data.Dataset[Item]):
         return len(self.items)
 
     def pools(self, classes: int) -> list[list[int]]:
-        """Items that hold each of the foreground classes, where items are slices; whole cases need no pools."""
+        """Items that hold each of the foreground classes; patches of whole cases are laid around them instead."""
         pools: list[list[int]] = [[] for _ in range(1, classes)]
         held: dict[Path, set[tuple[int, int]]] = {}
         for index, (cached, number) in enumerate(self.items):
-            if number is None:
+            if number is None and self.patch is not None:
                 continue
             if cached.places not in held:
                 held[cached.places] = {(row[0], row[1]) for row in np.load(cached.places)[:, :2].tolist()}
             for value in range(1, classes):
-                if (number, value) in held[cached.places]:
+                if (number or 0, value) in held[cached.places]:
                     pools[value - 1].append(index)
         return pools
 
@@ -163,18 +171,20 @@ class TrainingItems(torch.utils.data.Dataset[Item]):
             if worker is not None:
                 self.reading[2 * worker.id : 2 * worker.id + 2] = os.getpid(), item
             try:
-                return self._read(item, index[1]), failed
+                return self._read(item, *index[1:]), failed
             except Exception as error:  # whatever a damaged file makes of NumPy; an error must not end a worker
                 reason = f"its cached form cannot be read: {first_line(error)}"
                 failed.append((self.items[item][0].case.id, reason, traceback.format_exc()))
         return None, failed
 
-    def _read(self, item: int, epoch: int) -> Read:
+    def _read(self, item: int, epoch: int, time: int) -> Read:
         cached, number = self.items[item]
         image, mask = cached.load()
         id = cached.case.id
         if number is not None:
             image, mask, id = image[number], mask[number], f"{id}/{number:04d}"
+        if time:  # another patch of it, and changed in another way
+            id = f"{id}+{time}"
         if self.patch is not None:
             draw = random.Random(f"{self.seed}/{epoch}/{id}")
             around = self._voxel(cached, number or 0, draw) if draw.random() < self.foreground else None
@@ -213,22 +223,25 @@ def unreadable(batch: Batch) -> SegkitError:
     return error
 
 
-def dead_worker(error: RuntimeError, items: TrainingItems) -> SegkitError:
-    """What the worker was reading that this error of torch's loader is about; raises the error if it is another one."""
-    if "DataLoader worker (pid" not in str(error):
-        raise error
-    pids = {int(number) for number in re.findall(r"\d+", first_line(error))}
+def dead_worker(error: Exception, items: TrainingItems) -> SegkitError | None:
+    """What the worker was reading that an error of torch's loader is about; None of another error."""
+    found = re.search(r"DataLoader worker \(pid.*", str(error))
+    if found is None:
+        return None
+    pids = {int(number) for number in re.findall(r"\d+", found[0])}
     slots = zip(items.reading[::2], items.reading[1::2], strict=True)
     names = [items.items[item][0].case.id for pid, item in slots if pid in pids]
     return SegkitError(
-        f"{first_line(error)} It was reading {' and '.join(names) or 'nothing yet'}.",
+        f"{found[0].rstrip()} It was reading {' and '.join(names) or 'nothing yet'}.",
         "Where memory ran out, fewer workers help: --workers 0. If it left a traceback, that stands above.",
     )
 
 
 def _begin_worker(number: int) -> None:
-    """A crash in a library's own code writes the traceback of what was read."""
+    """A crash in a library's own code writes the traceback of what was read; signals are the training's to hear."""
     faulthandler.enable()
+    for name in ("SIGINT", "SIGTERM"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _cut(

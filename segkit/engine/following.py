@@ -76,4 +76,5 @@ def tracked(accelerator: Accelerator, tracker: str | None, run: RunFolder, confi
     try:
         yield log
     finally:
-        accelerator.end_training()
+        for one in accelerator.trackers:  # end_training() would also part the processes
+            one.finish()

@@ -11,6 +11,7 @@ import torch
 from accelerate.utils import find_executable_batch_size
 
 from segkit import terminal
+from segkit.data.augment import augment
 from segkit.data.loader import TrainingItems
 from segkit.engine import processes
 from segkit.engine.backends import OutOfMemoryError
@@ -79,13 +80,14 @@ def largest_batch(parts: Parts, items: TrainingItems) -> int:
     Raises:
         OutOfMemoryError: a batch of one does not fit.
     """
-    read, failures = max((items[index, 0] for index in range(min(len(items), 8))), key=lambda item: _pixels(item[0]))
+    read, failures = max((items[index, 0, 0] for index in range(min(len(items), 8))), key=lambda item: _pixels(item[0]))
     if read is None:
         raise SegkitError(failures[-1][1], "'segkit data check' looks at all cases.")
     image, mask = torch.from_numpy(read[0].copy())[None], torch.from_numpy(read[1].copy())[None]
     size = min(LARGEST.get(parts.device.type, 16), 2 ** (max(1, len(items) // processes.count()).bit_length() - 1))
     if parts.device.type == "cpu":
-        while size > 1 and (estimate(parts, image.shape[2:], size) or 0) > MARGIN * free(parts.device):
+        share = MARGIN * free(parts.device) / processes.count_here()
+        while size > 1 and (estimate(parts, image.shape[2:], size) or 0) > share:
             size //= 2
 
     def halved() -> int:
@@ -109,10 +111,12 @@ def largest_batch(parts: Parts, items: TrainingItems) -> int:
 def _two_steps(parts: Parts, images: torch.Tensor, masks: torch.Tensor) -> None:
     """Forward, backward and optimiser; the second step has the optimiser's own memory beside it."""
     model = parts.accelerator.unwrap_model(parts.model).train()  # alone: processes may try different sizes
-    targets = masks if parts.task == parts.data else presence_in(masks, parts.data)
-    for _ in range(2):
+    ids = [str(number) for number in range(len(images))]
+    for epoch in range(2):
         try:
-            loss = parts.criterion(parts.logits(images.to(parts.device), model), targets.to(parts.device))
+            inputs, truth = augment(images.to(parts.device), masks.to(parts.device), parts.config.augment, 0, epoch, ids)
+            targets = truth if parts.task == parts.data else presence_in(truth, parts.data)
+            loss = parts.criterion(parts.logits(inputs, model), targets)
             parts.accelerator.backward(loss)
             parts.optimizer.step()
         except OutOfMemoryError as error:  # what the helper knows is its cause

@@ -69,7 +69,8 @@ class Parts:
             with torch.inference_mode(), self.accelerator.autocast():
                 return self.logits(torch.from_numpy(batch).to(self.device), self.judged).cpu().numpy()
 
-        return Network(forward, self.config.dims, self.task, self.config.preprocess, self.config.train.batch_size)
+        batch = -(-(self.config.train.batch_size or 1) // processes.count())
+        return Network(forward, self.config.dims, self.task, self.config.preprocess, batch)
 
     def share_statistics(self) -> None:
         """Give all processes the main one's running statistics (of batch norm), so that they validate the same model."""
@@ -84,8 +85,14 @@ class Parts:
         return dict(self.accelerator.unwrap_model(self.model).state_dict())
 
 
-def assemble(config: Config, data: Task, device: torch.device) -> Parts:
+def assemble(config: Config, data: Task, device: torch.device, alone: bool = False) -> Parts:
     """Make and connect everything; the weights are drawn from torch's random state.
+
+    Args:
+        config: complete.
+        data: the dataset's task.
+        device: where it is trained.
+        alone: without batch norm over all processes, for steps that each of them tries by itself.
 
     Raises:
         UsageError: a precision that the device does not have.
@@ -97,7 +104,7 @@ def assemble(config: Config, data: Task, device: torch.device) -> Parts:
     accelerator = Accelerator(mixed_precision=_precision(settings, device, spec), cpu=device.type == "cpu")
     model = build_model(config.model, task, config.dims)
     start_from(model, config.model.name, settings.pretrained)
-    if processes.count() > 1 and device.type == "cuda":
+    if processes.count() > 1 and device.type == "cuda" and not alone:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     model = to_device(model, device, config.dims, spec)
     average = None

@@ -73,10 +73,12 @@ def prepare_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Con
     new = {id: reason for id, reason in (unreadable or {}).items() if id not in known}
     if new and not settings.skip_bad:
         raise SegkitError(next(iter(new.values())), "Mend it, or go on without such cases: --skip-bad.")
-    for reason in new.values():
+    for reason in new.values() if processes.is_main() else ():
         terminal.problem(reason)
     if not found["train"]:
-        raise SegkitError("No training case can be read.", "'segkit data check' says why.")
+        raise processes.for_all(SegkitError("No training case can be read.", "'segkit data check' says why."))
+    if ids["val"] and not found["val"]:
+        terminal.notice("No validation case can be read: the last weights are kept, plateau and early stopping are off.")
     patch = config.preprocess.size if config.preprocess.fit == "patch" else None
     share = settings.foreground if settings.foreground is not None else PATCHES_AROUND if patch else 0.0
     items = TrainingItems(found["train"], patch, settings.seed, share, settings.skip_bad)  # type: ignore[arg-type]
@@ -117,6 +119,8 @@ def _pools(items: TrainingItems, settings: Train, task: Task, data: Task) -> lis
     if not settings.foreground:
         return []
     pools = items.pools(len(data.classes))
+    if not any(pools) and items.patch is None:
+        terminal.notice("train.foreground: no image or slice holds a class; all are drawn alike.")
     return pools if task == data else [sorted(set().union(*pools))]
 
 
@@ -149,4 +153,5 @@ def check_data(dataset: Dataset, record: Mapping[str, Any]) -> None:
     missing = [id for members in record["split"].values() for id in members if id not in known]
     if missing or fingerprint(dataset)["sha256"] != record["manifest"]["data"]["sha256"]:
         what = f"{len(missing)} cases are gone ({', '.join(missing[:5])})" if missing else "files differ (their fingerprint)"
-        raise SegkitError(f"The data is not what this run was trained on: {what}.", "Put it back, or start a new run.")
+        error = SegkitError(f"The data is not what this run was trained on: {what}.", "Put it back, or start a new run.")
+        raise processes.for_all(error)

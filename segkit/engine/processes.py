@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from segkit.errors import SegkitError, UsageError
 
 T = TypeVar("T")
-LOST = ("closed by peer", "reset by peer", "gloo", "NCCL", "ProcessGroup")  # torch's words when another process has ended
+# torch's words when another process has ended
+LOST = ("Connection closed by peer", "Connection reset by peer", "ProcessGroupGloo", "NCCL error")
 _met: list[bool] = []  # true once this process has met the others
 
 
@@ -47,12 +48,13 @@ def own_device(name: str) -> str:
     """
     import torch
 
-    together = count_here()
+    if count() > 1 and name.startswith("cuda:"):
+        raise UsageError(f"--device {name} is one GPU; {count()} processes take one each.", "Leave --device out.")
     if count() == 1 or name not in ("auto", "cuda") or not torch.cuda.is_available():
         return name
-    if together > torch.cuda.device_count():
+    if int(os.environ.get("LOCAL_RANK", 0)) >= torch.cuda.device_count():
         raise UsageError(
-            f"{together} processes need as many GPUs; this machine has {torch.cuda.device_count()}.",
+            f"{count_here()} processes need as many GPUs; this machine has {torch.cuda.device_count()}.",
             f"--devices {torch.cuda.device_count()}, or --device cpu.",
         )
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
@@ -126,9 +128,9 @@ def for_all(error: SegkitError) -> SegkitError:
 
 
 def silent(error: Exception) -> bool:
-    """Whether another process says why: of one that has failed, and of what went wrong before the processes met."""
-    if count() == 1:
+    """Whether another process says why: of one that has failed, and of what went wrong on this machine before they met."""
+    if is_main():
         return False
     if isinstance(error, EndedElsewhereError) or any(word in str(error) for word in LOST):
         return True
-    return not is_main() and not _met
+    return not _met and os.environ.get("LOCAL_RANK", "0") != "0"

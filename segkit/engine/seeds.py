@@ -199,7 +199,7 @@ def _run_seed(work: Work, seed: int) -> tuple[SeedResult, int]:
 
 def _train(work: Work, seed: int, run: RunFolder) -> int:
     """Begin, go on, or leave a training that is over as it is; returns the exit code that a signal calls for."""
-    settings = dataclasses.replace(work.config.train, seed=seed)
+    settings = dataclasses.replace(work.config.train, seed=seed, batch_size=_batch_size(work))
     config = dataclasses.replace(work.config, train=settings)
     if settings.compile:
         torch.compiler.reset()  # it gives up on code that it has compiled for several models
@@ -208,12 +208,21 @@ def _train(work: Work, seed: int, run: RunFolder) -> int:
         return train(config, work.dataset, run.path).signal
     document = states.load(run)
     if left == "rest":
-        held = dataclasses.replace(settings, pretrained="none")  # the state holds all weights
+        batch = document["record"]["config"]["train"]["batch_size"]
+        held = dataclasses.replace(settings, pretrained="none", batch_size=batch)  # the state holds all weights
         return resume(dataclasses.replace(config, train=held), work.dataset, run, document).signal
     terminal.say("done already" if left == "nothing" else "trained already")
     if left == "test":
         rebuild(config, work.dataset, run, document)
     return 0
+
+
+def _batch_size(work: Work) -> int | None:
+    """That of all seeds: where it is to be found, what the first one found."""
+    begun = [run.config for run in map(work.plan.run, work.plan.seeds) if run.config.is_file()]
+    if work.config.train.batch_size is not None or not begun:
+        return work.config.train.batch_size
+    return int(runs.read_toml(begun[0])["train"]["batch_size"])
 
 
 def _left(run: RunFolder, settings: Train) -> str:

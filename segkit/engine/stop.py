@@ -31,7 +31,7 @@ class Stop:
             signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.code:
+        if self.code and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.code = 128 + number
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate.utils import set_seed
@@ -29,7 +29,7 @@ from segkit import terminal, weights
 from segkit.config import Config, to_toml
 from segkit.data.augment import augment
 from segkit.data.cache import fingerprint
-from segkit.data.loader import Batch, dead_worker, loader, unreadable
+from segkit.data.loader import Batch, dead_worker, loader
 from segkit.data.split import split_cases
 from segkit.engine import processes
 from segkit.engine import state as states
@@ -41,13 +41,13 @@ from segkit.engine.prepare import Data, Work, check_data, notes_of, prepare, pre
 from segkit.engine.scores import RunningCounts, presence_in, validate
 from segkit.engine.state import Progress, Sums
 from segkit.engine.stop import Stop
+from segkit.engine.watch import CHECK, Unread, asked, read_losses, readable
 from segkit.errors import SegkitError, UsageError
+from segkit.files import TEMPORARY
 from segkit.report.curves import draw_curves
 from segkit.run import RunFolder
 from segkit.settings import Train
 from segkit.task import Dataset, Task
-
-CHECK = 10  # steps between two looks at the loss: each one waits for the device
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,6 @@ class Outcome:
     signal: int = 0
 
 
-class Unread(NamedTuple):
-    """The loss of a batch, still on its device, and the cases that count in it."""
-
-    loss: Tensor
-    ids: tuple[str, ...]
-
-
 def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
     """Train as the complete record says and leave everything in a new run folder.
 
@@ -92,7 +85,7 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
     run = processes.agree(runs.create(out, config.dataset.spec.name, config.model.spec.name) if main else RunFolder(Path()))
     progress: Progress | None = None
     try:
-        parts = assemble(config, dataset.task, device)
+        parts = assemble(config, dataset.task, device, alone=config.train.batch_size is None)
         notes = notes_of(dataset, ids)
         data = prepare_data(dataset, ids, config, {})
         if config.train.batch_size is None:
@@ -135,16 +128,24 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     device = _begin(config)
     check_data(dataset, record)
     parts = assemble(config, dataset.task, device)
+    before = record["manifest"]["processes"]
+    if before != processes.count():
+        terminal.notice(f"{processes.count()} processes go on with what {before} began: dropout draws other numbers.")
     data = prepare_data(dataset, record["split"], config, record["manifest"]["unreadable"])
+    now = {"processes": processes.count(), "unreadable": dict(data.unreadable)}
+    record["manifest"] = {**record["manifest"], **now}
     work = prepare(parts, data, run, record)
     progress = states.restore(document, parts, work.schedule)
     done, wanted = len(progress.history), config.train.epochs
     progress.ended = _reason_to_end(progress, config.train, bool(work.cases), 0.0)
     if wanted < done or (wanted == done and not progress.step) or progress.ended:
         rebuild(config, dataset, run, document)
-        reason = progress.ended or f"{done} epochs are done"
-        raise UsageError(f"There is nothing left to train: {reason}.", f"More epochs: --epochs {max(done, wanted) + 50}")
+        processes.wait()
+        reason, more = progress.ended or f"{done} epochs are done", f"More epochs: --epochs {max(done, wanted) + 50}"
+        raise processes.for_all(UsageError(f"There is nothing left to train: {reason}.", more))
     if processes.is_main():
+        for leftover in (*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")):
+            leftover.unlink()  # of a save in which it was killed
         _write_files(run, record, progress, config, parts.task)
     terminal.say(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(work.order)}")
     return _run(work, progress)
@@ -173,11 +174,13 @@ def _begin(config: Config) -> torch.device:
     settings = config.train
     device = choose_device(settings.device)
     processes.join(cpu=device.type == "cpu")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # accelerate trains on the current one
     if settings.batch_size is not None and settings.batch_size < processes.count():
         raise processes.for_all(
             UsageError(
                 f"--batch-size {settings.batch_size} is less than one case for each of {processes.count()} processes.",
-                f"--batch-size {processes.count()} or more.",
+                f"Fewer --devices, or --batch-size {processes.count()}.",
             )
         )
     if settings.deterministic:
@@ -218,7 +221,10 @@ def _run(work: Work, progress: Progress) -> Outcome:
         terminal.progress("training", (epochs - progress.epoch + 1) * len(work.order) - progress.step) as bar,
     ):
         while progress.epoch <= epochs and not progress.ended:
-            row = _train_epoch(work, progress, batches, bar, stop, save)
+            try:
+                row = _train_epoch(work, progress, batches, bar, stop, save)
+            except (RuntimeError, SegkitError) as error:  # torch says wherever it stands that a reader has died
+                raise dead_worker(error, work.items) or error from error
             if row is not None and work.cases:
                 parts.share_statistics()
                 row = processes.agree(row | validate(parts, work.cases, progress.epoch))
@@ -270,16 +276,17 @@ def _train_epoch(
     saved = time.perf_counter()
     rate = parts.optimizer.param_groups[0]["lr"]
     parts.model.train()
-    for batch in _read(batches, work) if progress.step < steps else ():
+    for batch in readable(batches, work) if progress.step < steps else ():
         first = progress.step // settings.accumulate * settings.accumulate
         together = min(settings.accumulate, steps - first)
         whole = progress.step + 1 == first + together  # the optimiser's step comes after this batch
         rate = work.schedule.before(epoch - 1, progress.step)
-        weight = order.weight(progress.step)
+        weight = order.weight(progress.step)  # each case counts the same, in all processes and batches of the step
+        part = order.cases(progress.step) / sum(order.cases(step) for step in range(first, first + together))
         with step_errors(parts, batch.images.shape):
             loss, logits, targets = _forward(parts, batch, epoch)
             with nullcontext() if whole else parts.accelerator.no_sync(parts.model):
-                parts.accelerator.backward(loss * (weight / together))
+                parts.accelerator.backward(loss * (weight * part))
             if whole:
                 _step(parts, settings)
         progress.step += 1
@@ -288,9 +295,10 @@ def _train_epoch(
             sums.counts.add(logits.detach(), targets)
         drawn = bar.advance()
         due = bool(settings.save_minutes) and time.perf_counter() - saved > 60 * settings.save_minutes
-        stopping, due = _asked(work, progress.step, stop.code, due) if whole else (0, False)
-        if len(unread) == CHECK or progress.step == steps or drawn or stopping or due:
-            _read_losses(unread, sums, progress)
+        stopping, due = asked(work, progress.step, stop.code, due) if whole else (0, False)
+        look = len(unread) == CHECK or progress.step == steps or stopping or due
+        if look or (drawn and processes.count() == 1):
+            read_losses(unread, progress)
             sums.seconds = time.perf_counter() - started
         if stopping:
             return None
@@ -302,21 +310,6 @@ def _train_epoch(
     total = sums.over_all()
     train = {f"train_{name}": value for name, value in total.counts.figures().items()}
     return {"epoch": epoch, "lr": rate, "train_loss": total.total / total.seen, **train, "train_seconds": total.seconds}
-
-
-def _read(batches: Any, work: Work) -> Iterator[Batch]:
-    """The batches; what cannot be read ends the training, or is named and left out."""
-    try:
-        for batch in batches:
-            if not batch.ids:
-                raise unreadable(batch)
-            for case, reason, _ in batch.unreadable:
-                if case not in work.items.named:
-                    work.items.named.add(case)
-                    terminal.problem(f"case {case!r}: {reason}")
-            yield batch
-    except RuntimeError as error:
-        raise dead_worker(error, work.items) from error
 
 
 def _forward(parts: Parts, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -338,30 +331,6 @@ def _step(parts: Parts, settings: Train) -> None:
         parts.average.update_parameters(parts.accelerator.unwrap_model(parts.model))  # type: ignore[operator]
 
 
-def _asked(work: Work, step: int, code: int, due: bool) -> tuple[int, bool]:
-    """Whether to stop, or to save: what any of the processes was told. GPUs, which are not to wait, ask now and then."""
-    if processes.count() == 1:
-        return code, due
-    if work.parts.device.type != "cpu" and step % CHECK and step < len(work.order):
-        return 0, False
-    asked = processes.each((code, due))
-    return max(code for code, _ in asked), asked[0][1]
-
-
-def _read_losses(unread: list[Unread], sums: Sums, progress: Progress) -> None:
-    """Add up the losses of the last steps; the first that is not finite ends the training."""
-    values = torch.stack([one.loss for one in unread]).tolist() if unread else []
-    for number, (value, one) in enumerate(zip(values, unread, strict=True)):
-        if not math.isfinite(value):
-            step = progress.step - len(unread) + number + 1
-            raise SegkitError(
-                f"The loss became {value} in epoch {progress.epoch}, step {step}, on {', '.join(one.ids)}.",
-                "Lower --lr, set -o train.clip=1, or look at these cases.",
-            )
-        sums.total, sums.seen = sums.total + value * len(one.ids), sums.seen + len(one.ids)
-    unread.clear()
-
-
 def _reason_to_end(progress: Progress, settings: Train, validated: bool, seconds: float) -> str:
     if validated and settings.patience and progress.since_best() >= settings.patience:
         return f"No improvement in {settings.patience} epochs (--patience)"
@@ -380,6 +349,8 @@ def _keep_best(row: dict[str, Any], progress: Progress, parts: Parts) -> bool:
     """Add the row to the history; keep the weights where they are the best so far (or the last, without validation)."""
     progress.history.append(row)
     validated = "val_loss" in row
+    if not validated and not all(bool(tensor.isfinite().all()) for tensor in parts.tensors().values()):
+        raise SegkitError(f"The weights are not finite after epoch {row['epoch']}.", "Lower --lr, or set -o train.clip=1.")
     value = _monitored(row, parts.config.train) if validated else -math.inf
     if validated and progress.best is not None and value >= progress.best_value:
         return False

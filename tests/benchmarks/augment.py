@@ -37,7 +37,7 @@ from monai import transforms as monai
 from monai.data.meta_obj import set_track_meta
 from torch import Tensor
 from torchvision import tv_tensors
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 
 from segkit.data.augment import augment
 from segkit.settings import AUGMENT_POLICIES, Augment
@@ -111,7 +111,9 @@ def with_torchvision(dims: int, elastic: float) -> Arm:
         [
             v2.RandomHorizontalFlip(ALL.flip),
             v2.RandomVerticalFlip(ALL.flip),
-            v2.RandomAffine(ALL.rotate, scale=(1 / (1 + ALL.scale), 1 + ALL.scale), interpolation="bilinear"),
+            v2.RandomAffine(
+                ALL.rotate, scale=(1 / (1 + ALL.scale), 1 + ALL.scale), interpolation=InterpolationMode.BILINEAR
+            ),
             *([v2.ElasticTransform(alpha=50.0, sigma=5.0)] if elastic else []),
             v2.ColorJitter(ALL.brightness, ALL.contrast),
             RandomGamma(),

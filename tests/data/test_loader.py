@@ -18,7 +18,7 @@ from segkit.task import Case
 def test_batches_hold_every_case_once_and_no_trailing_one(count: int, size: int, seed: int | None) -> None:
     order = Order(count, size, seed)
     batches = list(order)
-    assert sorted(index for batch in batches for index, _ in batch) == list(range(count))
+    assert sorted(index for batch in batches for index, *_ in batch) == list(range(count))
     assert len(batches) == len(order)
     if size > 1 and count > 1:
         assert all(len(batch) > 1 for batch in batches)
@@ -30,7 +30,7 @@ def test_epochs_differ_and_repeat_by_seed() -> None:
     first = list(order)
     assert list(again) == first
     order.epoch = 2
-    assert [[index for index, _ in batch] for batch in order] != [[index for index, _ in batch] for batch in first]
+    assert [[index for index, *_ in batch] for batch in order] != [[index for index, *_ in batch] for batch in first]
 
 
 def cached_volume(folder: Path, mask: np.ndarray, slices: bool) -> Cached:  # type: ignore[type-arg]
@@ -51,14 +51,14 @@ def test_patches_around_the_foreground_hold_it_and_each_class_as_often(tmp_path:
     mask[2:12, 2:12, 2:12] = 1  # 1000 voxels
     mask[18, 18, 18] = 2  # one
     items = TrainingItems([cached_volume(tmp_path, mask, slices=False)], (4, 4, 4), seed=0, foreground=1.0)
-    found = [items[0, epoch][0] for epoch in range(200)]
+    found = [items[0, epoch, 0][0] for epoch in range(200)]
     assert all(read is not None and read[0].shape == (1, 4, 4, 4) and read[1].any() for read in found)
     rare = sum(bool((read[1] == 2).any()) for read in found if read is not None)
     assert 70 <= rare <= 130  # half of them: binomial, 200 draws, beyond four standard deviations on either side
     images = {read[0].tobytes() for read in found if read is not None and (read[1] == 2).any()}
     assert len(images) > 5  # the voxel lies at any place of its patch
     none = TrainingItems(items.items and [items.items[0][0]], (4, 4, 4), seed=0)
-    assert sum(not none[0, epoch][0][1].any() for epoch in range(200)) > 60  # type: ignore[index]
+    assert sum(not none[0, epoch, 0][0][1].any() for epoch in range(200)) > 60  # type: ignore[index]
 
 
 def test_slices_are_drawn_by_class_for_the_share_that_is_asked(tmp_path: Path) -> None:
@@ -70,9 +70,12 @@ def test_slices_are_drawn_by_class_for_the_share_that_is_asked(tmp_path: Path) -
     order, drawn = Order(len(items), 8, 0, items.pools(3), foreground=0.5), []
     for epoch in range(50):
         order.epoch = epoch
-        drawn += [index for batch in order for index, _ in batch]
+        drawn += [index for batch in order for index, *_ in batch]
     assert len(drawn) == 50 * 40
     # by hand: half from the pools, of these each class half; the other half from all 40 slices
     assert abs(sum(index == 10 for index in drawn) / 2000 - (0.25 + 0.5 / 40)) < 0.05
     assert abs(sum(index < 10 for index in drawn) / 2000 - (0.25 + 0.5 * 10 / 40)) < 0.05
-    assert sorted(index for batch in Order(40, 8, 0, items.pools(3)) for index, _ in batch) == list(range(40))
+    order.epoch = 1
+    names = [items[index][0][2] for batch in order for index in batch]  # type: ignore[index]
+    assert len(set(names)) == len(names) == 40  # what is drawn again is augmented in another way
+    assert sorted(index for batch in Order(40, 8, 0, items.pools(3)) for index, *_ in batch) == list(range(40))

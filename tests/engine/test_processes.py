@@ -31,15 +31,16 @@ def numbers(run: Path, prefix: str) -> list[list[float]]:
 
 
 @pytest.mark.parametrize(
-    ("count", "batch", "epochs"), [(11, 9, 10), (11, 6, 5)], ids=["one step an epoch", "an uneven last batch"]
+    ("count", "batch", "epochs"), [(11, 9, 10), (13, 6, 5)], ids=["one step an epoch", "an uneven last batch"]
 )
 def test_two_processes_have_the_losses_of_one_with_the_same_batch_over_ten_steps(
     count: int, batch: int, epochs: int, segkit: Command, tmp_path: Path
 ) -> None:
     words = [*TINY, *SGD, "-o", f"dataset.cases={count}", "--batch-size", batch, "--epochs", epochs]
-    for name, more in (("one", []), ("two", ["--devices", 2])):
+    for name, more in (("one", []), ("two", ["--devices", 2, "--tracker", "tensorboard"])):
         done = segkit(*words, *more, "--out", tmp_path / name)
         assert done.code == 0, done.err
+    assert (tmp_path / "two" / "curves.png").exists() and list((tmp_path / "two" / "tensorboard").iterdir())
     one, two = numbers(tmp_path / "one", "train_"), numbers(tmp_path / "two", "train_")
     assert len(one) == epochs
     assert two == [pytest.approx(row, abs=1e-5) for row in one]
@@ -122,13 +123,14 @@ def test_torchrun_starts_it_as_well(tmp_path: Path) -> None:
 
 
 def test_shares_hold_every_case_once_and_weigh_them_alike() -> None:
-    """By hand: 11 cases in batches of 4 are 4 + 4 + 3; of 3 cases two processes get 2 and 1, of weights 4/3 and 2/3."""
-    whole = list(Order(11, 4, seed=1))
-    shares = [Order(11, 4, seed=1, rank=rank, processes=2) for rank in range(2)]
+    """By hand: 17 cases in batches of 6 are 6 + 6 + 5; of 5 cases two processes get 3 and 2, of weights 6/5 and 4/5."""
+    whole = list(Order(17, 6, seed=1))
+    shares = [Order(17, 6, seed=1, rank=rank, processes=2) for rank in range(2)]
     for step, (batch, first, second) in enumerate(zip(whole, *shares, strict=True)):
         assert sorted([*first, *second]) == sorted(batch)
         assert sum(order.weight(step) for order in shares) == pytest.approx(2)
-    assert [order.weight(2) for order in shares] == pytest.approx([4 / 3, 2 / 3])
+    assert [order.weight(2) for order in shares] == pytest.approx([6 / 5, 4 / 5])
+    assert [len(batch) for batch in Order(15, 6, seed=1, processes=2)] == [3, 5]  # three, less than two for each, join six
 
 
 def test_a_process_without_a_case_takes_part_with_one_that_weighs_nothing() -> None:

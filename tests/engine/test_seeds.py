@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,15 @@ def test_killed_at_the_worst_moments_and_resumed_gives_the_same_table(segkit: Co
     for seed in (4, 5, 6):
         assert same_weights(folder / f"seed-{seed}", three / f"seed-{seed}")
         assert means(folder / f"seed-{seed}") == means(three / f"seed-{seed}")
+
+
+def test_a_batch_size_that_is_found_is_that_of_all_seeds_and_of_their_resumes(segkit: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "seeds"
+    assert segkit(*SMALL, "--seeds", "0,1", "--batch-size", "auto", "--out", folder).code == 0
+    done = segkit("train", "--resume", folder, "--epochs", "3")
+    assert done.code == 0 and done.err.count("fits in memory") == 0, done.err
+    sizes = [tomllib.loads((folder / f"seed-{seed}" / "run.toml").read_text())["train"]["batch_size"] for seed in (0, 1)]
+    assert sizes[0] == sizes[1] and isinstance(sizes[0], int)
 
 
 def test_more_epochs_go_to_every_seed_and_are_tested_again(segkit: Command, tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -80,16 +83,31 @@ def test_a_worker_that_is_killed_names_what_it_read(
 ) -> None:
     read = TrainingItems._read
 
-    def killed(self: TrainingItems, item: int, epoch: int) -> Any:
+    def killed(self: TrainingItems, item: int, *drawn: int) -> Any:
         if self.items[item][0].case.id == "phantom-0003" and os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-        return read(self, item, epoch)
+        return read(self, item, *drawn)
 
     parent = os.getpid()
     monkeypatch.setattr(TrainingItems, "_read", killed)
     done = segkit(*SMALL, "--workers", 2, "-o", "split.val=0", "-o", "split.test=0", "--out", tmp_path / "run")
     assert done.code == 1 and "It was reading phantom-0003." in done.err and "--workers 0" in done.err
     assert "DataLoader worker" in done.err and "Traceback" not in done.err
+
+
+def test_a_signal_to_the_readers_too_stops_after_the_step(tmp_path: Path) -> None:
+    """As `timeout`, SLURM and systemd send it: to every process of the group."""
+    run = tmp_path / "run"
+    words = [*SMALL, "--workers", "2", "--epochs", "100000", "--patience", "0", "--out", str(run)]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "segkit", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (run / "history.csv").exists():
+        assert started.poll() is None
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGTERM)
+    _, errors = started.communicate(timeout=120)
+    assert started.returncode == 143 and f"segkit train --resume {run}" in errors, errors
 
 
 @pytest.fixture
@@ -157,5 +175,5 @@ def test_foreground_patches_of_damaged_places_are_unreadable_too(tmp_path: Path)
     (tmp_path / "places.npy").write_bytes(b"cut")
     geometry = Geometry((8, 8), (8, 8), (8, 8), (0, 0))
     cached = Cached(Case("a", "a"), *(tmp_path / f"{name}.npy" for name in ("image", "mask", "places")), geometry)
-    read, failures = TrainingItems([cached], (4, 4), 0, foreground=1.0)[0, 1]
+    read, failures = TrainingItems([cached], (4, 4), 0, foreground=1.0)[0, 1, 0]
     assert read is None and failures[0][0] == "a"
