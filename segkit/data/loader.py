@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader, Sampler, get_worker_info
 from segkit.data.cache import Cached
 from segkit.errors import SegkitError, first_line
 
+OVER = 512  # place in what workers share: whether reading is over
 Failure = tuple[str, str, str]  # a case that cannot be read: its id, the reason, the traceback
 
 
@@ -145,10 +147,14 @@ class TrainingItems(torch.utils.data.Dataset[Item]):
             sliced = cached.geometry.slice_axis is not None
             count = len(cached.load()[0]) if sliced else 1
             self.items += [(cached, number if sliced else None) for number in range(count)]
-        self.reading = multiprocessing.Array("q", 512, lock=False)  # pid and item of each worker, in shared memory
+        self.reading = multiprocessing.Array("q", OVER + 1, lock=False)  # pid and item of each worker, in shared memory
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def close(self) -> None:
+        """Nothing is read any more: workers that are told to end do so."""
+        self.reading[OVER] = 1
 
     def pools(self, classes: int) -> list[list[int]]:
         """Items that hold each of the foreground classes; patches of whole cases are laid around them instead."""
@@ -229,7 +235,7 @@ def dead_worker(error: Exception, items: TrainingItems) -> SegkitError | None:
     if found is None:
         return None
     pids = {int(number) for number in re.findall(r"\d+", found[0])}
-    slots = zip(items.reading[::2], items.reading[1::2], strict=True)
+    slots = zip(items.reading[:OVER:2], items.reading[1:OVER:2], strict=True)
     names = [items.items[item][0].case.id for pid, item in slots if pid in pids]
     return SegkitError(
         f"{found[0].rstrip()} It was reading {' and '.join(names) or 'nothing yet'}.",
@@ -240,8 +246,16 @@ def dead_worker(error: Exception, items: TrainingItems) -> SegkitError | None:
 def _begin_worker(number: int) -> None:
     """A crash in a library's own code writes the traceback of what was read; signals are the training's to hear."""
     faulthandler.enable()
-    for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    information = get_worker_info()
+    assert information is not None
+    reading = information.dataset.reading  # type: ignore[attr-defined]
+
+    def end_if_over(number: int, frame: FrameType | None) -> None:
+        if reading[OVER]:
+            os._exit(0)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end_if_over)
 
 
 def _cut(

@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,7 @@ def _run(work: Work, progress: Progress) -> Outcome:
         progress.saved = True
 
     with (
+        closing(work.items),
         Stop() as stop,
         tracked(parts.accelerator, settings.tracker, work.run, work.record["config"]) as track,
         terminal.progress("training", (epochs - progress.epoch + 1) * len(work.order) - progress.step) as bar,
