@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
+from segkit import terminal
 from segkit.engine import processes
 from segkit.engine.memory import in_use
 from segkit.engine.prepare import Work
 from segkit.engine.scores import score_name
 from segkit.engine.state import Progress
+from segkit.errors import SegkitError, first_line
 from segkit.options import in_words
 from segkit.run import RunFolder
 
@@ -67,14 +70,35 @@ def tracked(accelerator: Accelerator, tracker: str | None, run: RunFolder, confi
         "mlflow": {"run_name": name},
     }
     project = tracker if tracker == "tensorboard" else "segkit"
-    accelerator.init_trackers(project, flat, named)
+    try:
+        accelerator.init_trackers(project, flat, named)
+    except Exception as error:  # no account, no server: whatever its own library says
+        raise SegkitError(
+            f"--tracker {tracker} cannot begin: {first_line(error)}", "Set it up as its own manual says, or leave it out."
+        ) from error
+
+    told: list[str] = []
 
     def log(row: Mapping[str, Any]) -> None:
-        if processes.is_main():
-            accelerator.log({key.replace("_", "/", 1): value for key, value in row.items()}, step=row["epoch"])
+        try:
+            accelerator.log({_tracked_name(key): value for key, value in row.items()}, step=row["epoch"])
+        except Exception as error:  # a server that is gone ends no training
+            if not told:
+                told.append(first_line(error))
+                terminal.notice(f"--tracker {tracker} takes no figures: {told[0]}. They are in {run.history}.")
 
     try:
         yield log
     finally:
         for one in accelerator.trackers:  # end_training() would also part the processes
             one.finish()
+
+
+def _tracked_name(key: str) -> str:
+    """A figure's name as all trackers take it, where a name is no folder of others.
+
+    >>> _tracked_name("val_dice"), _tracked_name("val_dice/left ventricle"), _tracked_name("lr")
+    ('val/dice', 'val/dice.left ventricle', 'lr')
+    """
+    name = re.sub(r"[^\w .-]", ".", key)
+    return re.sub(r"^(train|val)_", r"\1/", name)
