@@ -86,7 +86,7 @@ def test_a_failed_training_takes_away_its_own_files_alone(
 ) -> None:
     from segkit.engine import train
 
-    def spoil(*_: object) -> None:
+    def spoil(*_: object, **__: object) -> None:
         (tmp_path / "run" / "notes.txt").write_text("mine")
         raise OSError(28, "No space left on device")
 
