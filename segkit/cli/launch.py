@@ -5,10 +5,7 @@ Processes on several machines are `torchrun`'s: torchrun --nnodes 2 --nproc-per-
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import socket
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -45,6 +42,10 @@ def launch(run: Run, words: Sequence[str], devices: int) -> int:
 
     SIGINT and SIGTERM are passed on once. Where a process fails the others are ended.
     """
+    import multiprocessing
+    import signal
+    import socket
+
     from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
     codes: Any = multiprocessing.get_context("spawn").Array("i", devices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,8 +11,7 @@ import typer
 from segkit.cli import seeds as many
 from segkit.cli.launch import Devices, in_processes
 from segkit.cli.training import changed, complete, refuse_changes, say_schedule, shown, starting_point
-from segkit.options import fields_of, in_words
-from segkit.run import find_seeds
+from segkit.options import OptionField, fields_of, in_words
 from segkit.settings import SECTIONS
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
@@ -19,10 +19,15 @@ NO_SETTINGS = ("context", "devices", "seeds", "out", "config", "recipe", "resume
 METAVARS = {"whole number": "N", "number": "X", "text": "TEXT"}
 
 
+@lru_cache
+def _fields(section: str) -> dict[str, OptionField]:
+    return {field.name: field for field in fields_of(SECTIONS[section])}
+
+
 def _setting(key: str, panel: str) -> Any:
     """A flag for a setting, with the help, the allowed values and the default that the setting itself states."""
     section, _, name = key.partition(".")
-    field = next(field for field in fields_of(SECTIONS[section]) if field.name == name)
+    field = _fields(section)[name]
     default = f" (default: {in_words(field.default)})"
     metavar = METAVARS.get(field.type, field.type.replace(" | ", "|"))
     return typer.Option(help=field.help + default, metavar=metavar, rich_help_panel=panel)
@@ -31,7 +36,7 @@ def _setting(key: str, panel: str) -> Any:
 def _switch(key: str, panel: str) -> Any:
     """A flag without a value for a setting that is true or false."""
     section, _, name = key.partition(".")
-    field = next(field for field in fields_of(SECTIONS[section]) if field.name == name)
+    field = _fields(section)[name]
     return typer.Option(f"--{name.replace('_', '-')}", help=field.help, rich_help_panel=panel)
 
 
@@ -102,6 +107,8 @@ def train(
     'segkit settings', 'segkit models NAME', 'segkit losses NAME' and 'segkit datasets NAME' list what there is.
     """
     typed = dict(locals())
+    from segkit.run import find_seeds
+
     flags = {key: value for key, value in typed.items() if key not in NO_SETTINGS}
     in_processes(context, devices)
     assignments = option or []
