@@ -98,7 +98,7 @@ def check_features(spec: ModelSpec, train: Train) -> None:
 
 
 def _check_tracker(train: Train) -> None:
-    if train.tracker is not None and importlib.util.find_spec(train.tracker) is None:
+    if train.tracker != "none" and importlib.util.find_spec(train.tracker) is None:
         raise UsageError(
             f"--tracker {train.tracker} needs the package {train.tracker}.", f"pip install segkit[{train.tracker}]"
         )

@@ -137,7 +137,7 @@ class Train:
         minimum=0,
         maximum=1,
     )
-    tracker: Literal["tensorboard", "mlflow", "wandb"] | None = option(None, "also follow the training there")
+    tracker: Literal["none", "tensorboard", "mlflow", "wandb"] = option("none", "also follow the training there")
     validate: bool = option(True, "score the validation subset after each epoch")
 
 

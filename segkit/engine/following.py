@@ -52,13 +52,13 @@ def epoch_line(row: Mapping[str, Any], epochs: int, improved: bool) -> str:
 
 
 @contextmanager
-def tracked(accelerator: Accelerator, tracker: str | None, run: RunFolder, config: Mapping[str, Any]) -> Iterator[Track]:
-    """Yield what sends a row of the history to a tracker, if there is one.
+def tracked(accelerator: Accelerator, tracker: str, run: RunFolder, config: Mapping[str, Any]) -> Iterator[Track]:
+    """Yield what sends a row of the history to a tracker, unless that is "none".
 
     TensorBoard's files lie in RUN/tensorboard, offline files of the others in RUN; what they are called there is the run's
     name. A run that is resumed goes on in TensorBoard and in Weights & Biases.
     """
-    if tracker is None:
+    if tracker == "none":
         yield lambda row: None
         return
     accelerator.project_configuration.set_directories(str(run.path))

@@ -225,7 +225,10 @@ def _run(work: Work, progress: Progress) -> Outcome:
             try:
                 row = _train_epoch(work, progress, batches, bar, stop, save)
             except (RuntimeError, SegkitError) as error:  # torch says wherever it stands that a reader has died
-                raise dead_worker(error, work.items) or error from error
+                found = dead_worker(error, work.items)
+                if found is None:
+                    raise
+                raise found from error
             if row is not None and work.cases:
                 parts.share_statistics()
                 row = processes.agree(row | validate(parts, work.cases, progress.epoch))
@@ -351,7 +354,8 @@ def _keep_best(row: dict[str, Any], progress: Progress, parts: Parts) -> bool:
     progress.history.append(row)
     validated = "val_loss" in row
     if not validated and not all(bool(tensor.isfinite().all()) for tensor in parts.tensors().values()):
-        raise SegkitError(f"The weights are not finite after epoch {row['epoch']}.", "Lower --lr, or set -o train.clip=1.")
+        error = SegkitError(f"The weights are not finite after epoch {row['epoch']}.", "Lower --lr, or set -o train.clip=1.")
+        raise processes.for_all(error)
     value = _monitored(row, parts.config.train) if validated else -math.inf
     if validated and progress.best is not None and value >= progress.best_value:
         return False
