@@ -18,7 +18,7 @@ demo: setup
 	BIN=$(BIN) sh examples/demo.sh
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -116,6 +116,14 @@ def history(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two runs hold the same weights, bit for bit."""
+    from safetensors.torch import load_file
+
+    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    return first.keys() == second.keys() and all(first[name].equal(second[name]) for name in first)
+
+
 def real(folder: str) -> Path:
     """A folder of the real test data; skips the test, with the reason, where it is absent."""
     path = SHARED / folder

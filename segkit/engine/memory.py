@@ -80,7 +80,9 @@ def largest_batch(parts: Parts, items: TrainingItems) -> int:
     Raises:
         OutOfMemoryError: a batch of one does not fit.
     """
-    read, failures = max((items[index, 0, 0] for index in range(min(len(items), 8))), key=lambda item: _pixels(item[0]))
+    read, failures = max(
+        (items[index, 0, 0] for index in range(min(len(items), 8))), key=lambda item: item[0][0].size if item[0] else 0
+    )
     if read is None:
         raise SegkitError(failures[-1][1], "'segkit data check' looks at all cases.")
     image, mask = torch.from_numpy(read[0].copy())[None], torch.from_numpy(read[1].copy())[None]
@@ -123,7 +125,3 @@ def _two_steps(parts: Parts, images: torch.Tensor, masks: torch.Tensor) -> None:
             raise error.__cause__ or error from None
         finally:
             parts.optimizer.zero_grad(set_to_none=True)
-
-
-def _pixels(read: object) -> int:
-    return 0 if not isinstance(read, tuple) else int(read[0].size)

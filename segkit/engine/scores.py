@@ -115,7 +115,7 @@ def validate(parts: Parts, cases: Sequence[Cached], epoch: int) -> dict[str, flo
     except NotFiniteError as error:
         raise SegkitError(
             f"The network gave values that are not finite in the validation of epoch {epoch}.",
-            "Lower --lr, or set -o train.clip=1. The best weights so far are kept.",
+            "Lower --lr, or set -o train.clip=1.",
         ) from error
     places = {cached.case.id: number for number, cached in enumerate(cases)}
     found = sorted(processes.gather(own), key=lambda pair: places[pair[1].id])

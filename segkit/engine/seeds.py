@@ -56,7 +56,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Work:
+class Shared:
     """The plan, and what all seeds are trained with."""
 
     plan: Plan
@@ -80,7 +80,7 @@ def train_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, seeds: S
     plan = Plan(folder, tuple(seeds), to_toml(config))
     _write(plan)
     try:
-        return _run(Work(plan, config, dataset, catalogue))
+        return _run(Shared(plan, config, dataset, catalogue))
     except BaseException:
         if main and not _begun(plan):
             (folder / runs.SEEDS).unlink()
@@ -126,7 +126,7 @@ def resume_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, plan: P
     if record != plan.record:
         plan = dataclasses.replace(plan, record=record)
         _write(plan)
-    return _run(Work(plan, config, dataset, catalogue))
+    return _run(Shared(plan, config, dataset, catalogue))
 
 
 def _write(plan: Plan) -> None:
@@ -153,7 +153,7 @@ def _epochs_done(run: RunFolder) -> int:
         return 0
 
 
-def _run(work: Work) -> Ended:
+def _run(work: Shared) -> Ended:
     """Train and test what is not done yet, then sum up. A seed that fails is named, and the others are trained."""
     plan, results, stopped = work.plan, list[SeedResult](), 0
     for name in NAMES if processes.is_main() else ():  # of an earlier call, and not true any more
@@ -177,7 +177,7 @@ def _run(work: Work) -> Ended:
     return (write_summary(plan.folder, results, about) if whole else summary_of(results, about)), stopped
 
 
-def _run_seed(work: Work, seed: int) -> tuple[SeedResult, int]:
+def _run_seed(work: Shared, seed: int) -> tuple[SeedResult, int]:
     """Whatever is left to do for one seed; and the exit code that a signal calls for."""
     run = work.plan.run(seed)
     result = SeedResult(seed, run.path.name, {})
@@ -197,7 +197,7 @@ def _run_seed(work: Work, seed: int) -> tuple[SeedResult, int]:
         return dataclasses.replace(result, error=reason), 0
 
 
-def _train(work: Work, seed: int, run: RunFolder) -> int:
+def _train(work: Shared, seed: int, run: RunFolder) -> int:
     """Begin, go on, or leave a training that is over as it is; returns the exit code that a signal calls for."""
     settings = dataclasses.replace(work.config.train, seed=seed, batch_size=_batch_size(work))
     config = dataclasses.replace(work.config, train=settings)
@@ -217,7 +217,7 @@ def _train(work: Work, seed: int, run: RunFolder) -> int:
     return 0
 
 
-def _batch_size(work: Work) -> int | None:
+def _batch_size(work: Shared) -> int | None:
     """That of all seeds: where it is to be found, what the first one found."""
     begun = [run.config for run in map(work.plan.run, work.plan.seeds) if run.config.is_file()]
     if work.config.train.batch_size is not None or not begun:
@@ -250,7 +250,7 @@ def _clear(run: RunFolder) -> None:
         )
 
 
-def _test(work: Work, run: RunFolder, result: SeedResult) -> SeedResult:
+def _test(work: Shared, run: RunFolder, result: SeedResult) -> SeedResult:
     """The result with the figures of its test subset, if there is one."""
     if not runs.read_split(run)["test"]:
         return result
@@ -274,7 +274,7 @@ def _metrics(run: RunFolder) -> Path:
     return run.path / "test" / "metrics.json"
 
 
-def _about(work: Work) -> dict[str, Any]:
+def _about(work: Shared) -> dict[str, Any]:
     config = work.config
     return {
         "dataset": config.dataset.spec.name,

@@ -18,20 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from conftest import Command, history
+from conftest import Command, history, same_weights
 from segkit.cli.app import run as run_segkit
 
 SMALL = (
     "train --dataset phantom --model unet -o model.width=4 -o model.depth=1 -o dataset.cases=20 -o dataset.size=16 "
     "-o preprocess.size=16 --batch-size 4 --lr 0.01 --epochs 2"
 ).split()
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
-    return first.keys() == second.keys() and all(first[name].equal(second[name]) for name in first)
 
 
 def weights(run: Path) -> bytes:

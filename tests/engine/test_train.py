@@ -12,20 +12,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
-from conftest import Command, history
+from conftest import Command, history, same_weights
 from segkit.weights import read_header
 
 SMALL = (
     "train --dataset phantom --model resunet -o dataset.cases=12 -o dataset.size=24 -o preprocess.size=24 "
     "-o model.width=2 -o model.depth=2 --batch-size 4"
 ).split()
-
-
-def same_weights(one: Path, other: Path) -> bool:
-    first, second = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
-    return first.keys() == second.keys() and all(first[name].equal(second[name]) for name in first)
 
 
 def test_a_run_folder_holds_what_it_should(segkit: Command, tmp_path: Path) -> None:
