@@ -72,3 +72,10 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
     return value
+
+
+def cache_folder() -> Path:
+    if os.environ.get("SEGKIT_CACHE"):
+        return Path(os.environ["SEGKIT_CACHE"]).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "segkit"

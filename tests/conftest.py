@@ -95,10 +95,10 @@ def save_weights(path: Path, model: str, task: Any, preprocess: Any, **options: 
     """Weights of a freshly made model, as a training would leave them, without one."""
     import torch
 
-    from segkit import weights
-    from segkit.config import Choice
-    from segkit.engine.backends import build_model
+    from segkit.config.resolve import Choice
+    from segkit.models.build import build_model
     from segkit.options import build
+    from segkit.runs import weights
 
     found = plugins.load().find("models", model)
     choice = Choice(found, build(found.spec.options, options, "model"))

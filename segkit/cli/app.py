@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from segkit import __version__, terminal
+from segkit import __version__, distributed, terminal
 from segkit.cli import benchmark, catalogue, data, evaluate, export, info, plugins, predict, settings, train
-from segkit.engine import processes
 from segkit.errors import SegkitError
 
 EVERYWHERE = ("--debug", "-q", "--quiet")  # typed before or after the command
@@ -53,7 +52,7 @@ def _root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
     ] = False,
 ) -> None:
-    terminal.VERBOSITY.debug, terminal.VERBOSITY.quiet = debug, quiet or not processes.is_main()
+    terminal.VERBOSITY.debug, terminal.VERBOSITY.quiet = debug, quiet or not distributed.is_main()
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -78,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _report(error)
     finally:
-        processes.leave()
+        distributed.destroy_process_group()
     return 0
 
 
@@ -92,12 +91,12 @@ def _hoist(arguments: Sequence[str]) -> list[str]:
 
 def _report(error: Exception) -> int:
     console = terminal.console()
-    if processes.silent(error):
+    if distributed.is_reported_elsewhere(error):
         return error.exit_code if isinstance(error, SegkitError) else 1
-    if processes.count() > 1 and any(word in str(error) for word in processes.LOST):
+    if distributed.world_size() > 1 and any(word in str(error) for word in distributed.LOST_PEER):
         error = SegkitError("Another process has ended.", "Its own message, if it left one, says why.")
-    if not processes.is_main():
-        console.print(f"In process {processes.rank()}:", style="bold red", markup=False)
+    if not distributed.is_main():
+        console.print(f"In process {distributed.rank()}:", style="bold red", markup=False)
     if isinstance(error, SegkitError):
         console.print(f"Error: {error.message}", style="bold red", markup=False, soft_wrap=True)
         if error.hint:

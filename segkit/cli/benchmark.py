@@ -27,15 +27,15 @@ def benchmark(
     from segkit import plugins, terminal
     from segkit.cli.catalogue import numbers
     from segkit.cli.output import print_json, print_table
-    from segkit.engine import benchmark as engine
-    from segkit.engine import count
+    from segkit.models import benchmark as engine
+    from segkit.models import cost
 
     catalogue = plugins.load()
     found = [catalogue.find("models", name) for name in model]
     sides, batches = numbers("--size", size), numbers("--batch", batch)
-    chosen = [count.choose(item, option or []) for item in found]
+    chosen = [cost.choose(item, option or []) for item in found]
     outputs = [classes or (2 if item.spec.kind == "classification" else 1) for item in found]
-    tasks = [count.task_for(choice, channels, number) for choice, number in zip(chosen, outputs, strict=True)]
+    tasks = [cost.task_for(choice, channels, number) for choice, number in zip(chosen, outputs, strict=True)]
     with terminal.results_only():
         entries = engine.benchmark(list(zip(chosen, tasks, strict=True)), sides, batches, device, precision, rounds)
     if json:

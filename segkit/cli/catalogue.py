@@ -8,7 +8,7 @@ import typer
 
 from segkit import plugins as registry
 from segkit.cli.output import print_json, print_table
-from segkit.config import Choice, gather
+from segkit.config.resolve import Choice, gather
 from segkit.errors import UsageError
 from segkit.options import build, fields_of, in_words
 from segkit.plugins import Found
@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 def models(
     name: Name = None,
-    channels: Annotated[int | None, typer.Option(min=1, help="Image channels: build it and count.")] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="Image channels: build it and cost.")] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Number of outputs, with --channels.")] = None,
     size: Annotated[str | None, typer.Option(help="Image size, N or N,M: also FLOPs and activation memory.")] = None,
     option: Annotated[list[str] | None, typer.Option("-o", metavar="model.KEY=VALUE", help="Option to count with.")] = None,
@@ -37,13 +37,13 @@ def models(
         document["description"] = description_of(found, option or [])
         return typer.echo(document["description"]) if not json else print_json(document)
     if channels is not None or classes is not None or size is not None or option:
-        from segkit.engine import count
+        from segkit.models import cost
 
-        choice = count.choose(found, option or [])
-        task = count.task_for(choice, channels or 3, classes or (2 if found.spec.kind == "classification" else 1))
-        document |= count.count_parameters(choice, task)
+        choice = cost.choose(found, option or [])
+        task = cost.task_for(choice, channels or 3, classes or (2 if found.spec.kind == "classification" else 1))
+        document |= cost.count_parameters(choice, task)
         if size is not None:
-            document |= count.count_cost(choice, task, numbers("--size", size))
+            document |= cost.count_cost(choice, task, numbers("--size", size))
     return _show(document, json)
 
 

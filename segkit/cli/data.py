@@ -44,8 +44,8 @@ def explore(
     option: Option = None,
 ) -> None:
     """Draw intensities, target sizes, shapes and places, and class balance, by subset: PNGs and one HTML page."""
-    from segkit.completion import PREPROCESS_DEFAULTS
-    from segkit.report.explore import explore as draw
+    from segkit.config.complete import PREPROCESS_DEFAULTS
+    from segkit.reports.explore import explore as draw
 
     with terminal.results_only():
         choice, dataset = _open(name, data_dir, option)
@@ -77,7 +77,8 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False, json: Json = False
 ) -> None:
     """Show where preprocessed cases are kept and how large that is; --clear empties it."""
-    from segkit.data.cache import cache_folder, clear_cache, measure
+    from segkit.data.cache import clear_cache, measure
+    from segkit.files import cache_folder
 
     folder = cache_folder()
     files, size = measure(folder)
@@ -91,7 +92,7 @@ def cache(
 
 def _open(name: str, data_dir: str | None, option: list[str] | None) -> tuple[Any, Any]:
     """The chosen spec and the opened dataset."""
-    from segkit.config import gather, resolve_data
+    from segkit.config.resolve import gather, resolve_data
     from segkit.data.reading import open_dataset
 
     values = gather({}, {"dataset": name, "data_dir": data_dir}, option or [], ("dataset",))

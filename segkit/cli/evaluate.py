@@ -36,13 +36,12 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Score a run on held-out cases, on the ground truth's own grid."""
-    from segkit import plugins, terminal
+    from segkit import distributed, plugins, terminal
     from segkit.cli.output import print_json
-    from segkit.engine import processes
-    from segkit.engine.evaluate import evaluate_weights
-    from segkit.engine.stats import AGGREGATIONS, usual_aggregation
     from segkit.errors import UsageError, did_you_mean
-    from segkit.run import weights_of
+    from segkit.evaluation.aggregate import AGGREGATIONS, usual_aggregation
+    from segkit.evaluation.evaluate import evaluate_weights
+    from segkit.runs.folder import weights_of
 
     in_processes(context, devices)
     if aggregate is not None and aggregate not in AGGREGATIONS:
@@ -51,7 +50,7 @@ def evaluate(
     flags = {"dataset": dataset, "data_dir": data_dir, "metric": metric}
     with terminal.results_only():
         document, folder = evaluate_weights(path, catalogue, subset, flags, option or [], batch_size, device, out)
-    main = processes.is_main()
+    main = distributed.is_main()
     if json and main:
         print_json(document)
     elif document["cases"] and main:
@@ -69,7 +68,7 @@ def evaluate(
 
 def _print(document: dict[str, Any], how: str) -> None:
     from segkit.cli.output import print_table
-    from segkit.engine.stats import is_detail
+    from segkit.evaluation.aggregate import is_detail
 
     figures = {key: figure for key, figure in document["figures"][how].items() if not is_detail(key)}
     classes = list(dict.fromkeys(key.partition("/")[2] for key in figures if "/" in key))

@@ -29,10 +29,10 @@ def export(
     """Write a model for another runtime, and check that it gives the same logits and masks."""
     from segkit import terminal
     from segkit.cli.output import print_json
-    from segkit.config import gather
-    from segkit.engine import artefacts
-    from segkit.run import weights_of
-    from segkit.weights import read_header
+    from segkit.config.resolve import gather
+    from segkit.export import artefacts
+    from segkit.runs.folder import weights_of
+    from segkit.runs.weights import read_header
 
     path = weights_of(what)
     changes = gather({}, {}, option or [], ("model",)).get("model", {})
@@ -41,8 +41,8 @@ def export(
     with terminal.results_only():
         cases, where_from = artefacts.cases_of(path, header)
 
-        from segkit.engine import export as engine
-        from segkit.engine.backends import load_model
+        from segkit.export import export as engine
+        from segkit.models.build import load_model
 
         _, spec, model = load_model(path, changes)
         engine.check_format(spec, format)

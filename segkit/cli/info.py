@@ -15,8 +15,8 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show the header of a weights file: model, options, classes, preprocessing, validation results."""
-    from segkit import weights
-    from segkit.run import weights_of
+    from segkit.runs import weights
+    from segkit.runs.folder import weights_of
 
     path = weights_of(file)
     document = {"file": str(path), "bytes": path.stat().st_size, **weights.read_header(path).to_dict()}

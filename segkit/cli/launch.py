@@ -26,10 +26,10 @@ def in_processes(context: typer.Context, devices: int | None) -> None:
     Raises:
         UsageError: another number of processes was started by torchrun.
     """
-    from segkit.engine import processes
+    from segkit import distributed
     from segkit.errors import UsageError
 
-    started = processes.count()
+    started = distributed.world_size()
     if devices is not None and started not in (1, devices):
         raise UsageError(f"--devices {devices} within {started} processes.", "Leave --devices to torchrun.")
     if devices not in (None, 1) and started == 1:

@@ -13,9 +13,9 @@ from segkit.cli.launch import Devices, in_processes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from segkit.data.inputs import Input
-    from segkit.engine.jobs import Job
-    from segkit.engine.predict import Prediction
+    from segkit.prediction.inputs import Input
+    from segkit.prediction.jobs import Job
+    from segkit.prediction.predict import Prediction
     from segkit.task import Dataset, Task
 
 
@@ -69,14 +69,14 @@ def predict(
     A second call does what is left.
     """
     from segkit import terminal
-    from segkit.config import gather
-    from segkit.engine import predict as engine
-    from segkit.engine.jobs import Wanted, plan
-    from segkit.engine.networks import load_networks, read_headers
-    from segkit.engine.postprocess import Postprocess, read_thresholds
-    from segkit.engine.record import digest_of
+    from segkit.config.resolve import gather
     from segkit.errors import UsageError
-    from segkit.run import split_models, weights_of
+    from segkit.inference.load import load_networks, read_headers
+    from segkit.prediction import predict as engine
+    from segkit.prediction.jobs import Wanted, plan
+    from segkit.prediction.postprocess import Postprocess, read_thresholds
+    from segkit.prediction.record import digest_of
+    from segkit.runs.folder import split_models, weights_of
 
     models, typed = split_models(words)
     if devices not in (None, 1) and (null or "-" in typed):
@@ -110,12 +110,11 @@ def predict(
 
 def _report(result: Prediction, jobs: Sequence[Job], out: Path, kind: str, json: bool) -> None:
     """Say, or print as JSON, what was done; end as the failures ask."""
-    from segkit import terminal
+    from segkit import distributed, terminal
     from segkit.cli.output import print_json
-    from segkit.engine import processes
-    from segkit.engine.jobs import RECORD, TABLE
+    from segkit.prediction.jobs import RECORD, TABLE
 
-    if json and processes.is_main():
+    if json and distributed.is_main():
         counts = {"done": result.done, "skipped": result.skipped, "failed": result.failed}
         files = {job.key: result.entries[job.key] for job in jobs}
         print_json({"out": str(out.absolute()), **counts, "files": files})
@@ -131,10 +130,10 @@ def _inputs(
 ) -> tuple[list[Input], Dataset | None]:
     """What was typed as inputs: the cases of a dataset, or files found one by one."""
     from segkit import terminal
-    from segkit.data.inputs import check_output, find_inputs, inputs_of, read_lists
     from segkit.data.reading import open_cases
-    from segkit.engine.jobs import RECORD
     from segkit.errors import UsageError
+    from segkit.prediction.inputs import check_output, find_inputs, inputs_of, read_lists
+    from segkit.prediction.jobs import RECORD
 
     if dataset is not None:
         check_output(out, [Path(word) for word in typed])

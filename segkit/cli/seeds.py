@@ -61,8 +61,8 @@ def start(
     json: bool,
 ) -> None:
     """A new folder with a run for each seed."""
-    from segkit import config as configs
     from segkit import plugins, terminal
+    from segkit.config import resolve as configs
     from segkit.errors import UsageError
 
     wanted = parse(text)
@@ -78,7 +78,7 @@ def start(
     terminal.say(f"seeds       {_listed(seeds)}")
     terminal.say(f"split       one for all (split.seed {config.split.seed}): scores differ by the training alone")
 
-    from segkit.engine.seeds import train_seeds
+    from segkit.experiments.seeds import train_seeds
 
     with terminal.results_only():
         document, stopped = train_seeds(config, dataset, catalogue, seeds, out)
@@ -90,7 +90,7 @@ def go_on(folder: Path, flags: dict[str, Any], assignments: list[str], others: M
     from segkit import plugins, terminal
 
     refuse_changes(flags, assignments, others)
-    from segkit.engine import seeds as engine
+    from segkit.experiments import seeds as engine
 
     plan = engine.read(folder)
     catalogue = plugins.load()
@@ -115,21 +115,20 @@ def _listed(seeds: Sequence[int]) -> str:
 
 def _end(document: dict[str, Any], stopped: int, json: bool) -> None:
     """Say what all seeds came to, and end with the exit code that this calls for."""
-    from segkit import terminal
+    from segkit import distributed, terminal
     from segkit.cli.output import print_json
-    from segkit.engine import processes
 
     folder = shown(Path(document["run"]))
     failed = [run for run in document["runs"] if run["error"]]
-    if json and processes.is_main():
+    if json and distributed.is_main():
         print_json({**document, "stopped": stopped})
     if stopped:
         terminal.say(f"\nInterrupted: {len(document['runs']) - len(failed)} of {len(document['seeds'])} seeds are done.")
         terminal.say(f"Go on: segkit train --resume {folder}")
         raise typer.Exit(stopped)
-    if not json and document["figures"] and processes.is_main():
+    if not json and document["figures"] and distributed.is_main():
         _print(document)
-    for run in failed if processes.is_main() else ():
+    for run in failed if distributed.is_main() else ():
         terminal.problem(f"seed {run['seed']}: {run['error']}")
     terminal.say(f"written: {folder}/summary.csv, {folder}/summary.json")
     if failed:

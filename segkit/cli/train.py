@@ -107,7 +107,7 @@ def train(
     'segkit settings', 'segkit models NAME', 'segkit losses NAME' and 'segkit datasets NAME' list what there is.
     """
     typed = dict(locals())
-    from segkit.run import find_seeds
+    from segkit.runs.folder import find_seeds
 
     flags = {key: value for key, value in typed.items() if key not in NO_SETTINGS}
     in_processes(context, devices)
@@ -128,14 +128,14 @@ def start(
     flags: dict[str, Any], assignments: list[str], out: Path | None, base: Path | None, recipe: str | None, json: bool
 ) -> None:
     """A new run."""
-    from segkit import config as configs
     from segkit import plugins
+    from segkit.config import resolve as configs
 
     catalogue = plugins.load()
     values = configs.gather(starting_point(base, recipe, catalogue), flags, assignments)
     config, dataset = complete(values, catalogue)
 
-    from segkit.engine.train import train as run_training
+    from segkit.training.train import train as run_training
 
     _train(lambda: run_training(config, dataset, out), json)
 
@@ -143,16 +143,16 @@ def start(
 def go_on(run: Path, flags: dict[str, Any], assignments: list[str], others: dict[str, Any], json: bool) -> None:
     """The rest of a run that was interrupted."""
     from segkit import plugins
-    from segkit import run as runs
     from segkit.errors import UsageError
+    from segkit.runs import folder as runs
 
     refuse_changes(flags, assignments, others)
     folder = runs.find(run)
     if folder is None:
         raise UsageError(f"{run} is no run folder.", "segkit train --resume RUN")
 
-    from segkit.engine import state as states
-    from segkit.engine.train import resume as resume_training
+    from segkit.training import checkpoint as states
+    from segkit.training.train import resume as resume_training
 
     document = states.load(folder)
     before, catalogue = document["record"]["config"], plugins.load()
@@ -163,10 +163,9 @@ def go_on(run: Path, flags: dict[str, Any], assignments: list[str], others: dict
 
 def _train(training: Any, json: bool) -> None:
     """Run a training and say how it ended."""
-    from segkit import terminal
+    from segkit import distributed, terminal
     from segkit.cli.output import print_json
-    from segkit.engine import processes
-    from segkit.engine.stop import Terminated, terminable
+    from segkit.training.signals import Terminated, terminable
 
     try:
         with terminal.results_only(), terminable():
@@ -175,7 +174,7 @@ def _train(training: Any, json: bool) -> None:
         terminal.notice("interrupted; what was prepared stays in the cache.")
         raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
     folder = shown(outcome.run)
-    if json and processes.is_main():
+    if json and distributed.is_main():
         known = {key: value for key, value in vars(outcome).items() if key != "signal"}
         print_json({**known, "run": str(outcome.run)})
     best = ", ".join(

@@ -15,7 +15,7 @@ def starting_point(config: Path | None, recipe: str | None, catalogue: Any) -> d
     import tomllib
 
     from segkit.errors import SegkitError, UsageError
-    from segkit.run import read_toml
+    from segkit.runs.folder import read_toml
 
     if config is not None and recipe is not None:
         raise UsageError("--config and --recipe are both starting points.", "Give one of them.")
@@ -32,8 +32,8 @@ def starting_point(config: Path | None, recipe: str | None, catalogue: Any) -> d
 
 def complete(values: Any, catalogue: Any) -> tuple[Any, Any]:
     """The complete record and the opened dataset, said in words."""
-    from segkit import completion, terminal
-    from segkit import config as configs
+    from segkit import terminal
+    from segkit.config import resolve as configs
 
     config = configs.resolve(values, catalogue)
     for choice in (config.dataset, config.model):
@@ -42,13 +42,13 @@ def complete(values: Any, catalogue: Any) -> tuple[Any, Any]:
     from segkit.data.reading import open_dataset
 
     dataset = open_dataset(config.dataset, config.root)
-    config = completion.complete(config, dataset, catalogue)
+    config = complete.complete(config, dataset, catalogue)
 
-    from segkit.engine.encoder import fill_statistics
+    from segkit.config.complete import fill_statistics
 
     config = fill_statistics(config, dataset.task.channels)
-    terminal.say(completion.summary(config))
-    for note in completion.notes(config):
+    terminal.say(complete.summary(config))
+    for note in complete.notes(config):
         terminal.notice(note)
     return config, dataset
 
@@ -60,7 +60,7 @@ def refuse_changes(flags: Mapping[str, Any], assignments: Sequence[str], others:
         flags, assignments: settings, as typed.
         others: the command's other options, None where not typed.
     """
-    from segkit import config as configs
+    from segkit.config import resolve as configs
     from segkit.errors import UsageError
 
     wrong = [f"--{name}" for name, value in others.items() if value is not None]
@@ -81,7 +81,7 @@ def changed(before: Mapping[str, Any], flags: Mapping[str, Any], assignments: Se
         flags, assignments: as typed.
         pretrained: whether pretrained weights are needed still; a state holds all weights.
     """
-    from segkit import config as configs
+    from segkit.config import resolve as configs
 
     start = {} if pretrained else {"pretrained": "none"}
     return configs.gather({**before, "train": {**before["train"], **start}}, flags, assignments)
@@ -90,7 +90,7 @@ def changed(before: Mapping[str, Any], flags: Mapping[str, Any], assignments: Se
 def say_schedule(before: Mapping[str, Any], config: Any) -> None:
     """A schedule that depends on the number of epochs is another one when that changes."""
     from segkit import terminal
-    from segkit.engine.optimisers import BY_LENGTH
+    from segkit.training.optim import BY_LENGTH
 
     if config.train.epochs != before["train"]["epochs"] and config.train.schedule in BY_LENGTH:
         terminal.notice(f"{config.train.epochs} epochs make another {config.train.schedule} schedule from here on.")

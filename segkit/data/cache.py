@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit import terminal
-from segkit.config import Config
+from segkit.config.resolve import Config
 from segkit.data.preprocess import Geometry, forward_image, forward_mask, geometry_of, to_slices
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
-from segkit.files import replacing, write_json
+from segkit.files import cache_folder, replacing, write_json
 from segkit.options import plain
 from segkit.task import Case, Dataset, Task
 
@@ -91,13 +90,6 @@ def _cached(dataset: Dataset, case: Case, config: Config) -> Cached:
     if not _is_whole((image, mask, places), geometry):
         _make(dataset, case, config, (image, mask, places), geometry)
     return Cached(case, image, mask, places, _read_geometry(geometry))
-
-
-def cache_folder() -> Path:
-    if os.environ.get("SEGKIT_CACHE"):
-        return Path(os.environ["SEGKIT_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "segkit"
 
 
 def fingerprint(dataset: Dataset) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit import plugins
-from segkit.config import Choice, resolve_data, where_to_get
+from segkit.config.resolve import Choice, resolve_data, where_to_get
 from segkit.data.volumes import is_volume, same_grid
 from segkit.errors import MissingDataError, SegkitError, UsageError
 from segkit.task import Case, Dataset, Sample, Task

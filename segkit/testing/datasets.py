@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segkit import plugins
-from segkit.config import Choice
+from segkit.config.resolve import Choice
 from segkit.data.reading import open_dataset, read_case
 from segkit.data.split import find_leaks, split_cases
 from segkit.errors import UsageError

@@ -17,16 +17,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segkit import plugins, weights
-from segkit.completion import check_features
-from segkit.config import Choice
+from segkit import plugins
+from segkit.config.complete import check_features
+from segkit.config.resolve import Choice
 from segkit.data.reading import open_dataset
-from segkit.engine import export
-from segkit.engine.backends import build_model, layout, load_model, padded, to_device
-from segkit.engine.checkpointing import checkpoint_blocks
-from segkit.engine.labels import presence_of
 from segkit.errors import UsageError
+from segkit.export import export
+from segkit.inference.probabilities import presence_of
+from segkit.models.activation_checkpointing import checkpoint_blocks
+from segkit.models.build import build_model, load_model, padded
+from segkit.models.device import layout, to_device
 from segkit.options import build, fields_of
+from segkit.runs import weights
 from segkit.settings import Preprocess, Train
 from segkit.specs import FEATURES, FORMATS
 from segkit.task import Task

@@ -39,8 +39,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 
-from segkit.data.augment import augment
 from segkit.settings import AUGMENT_POLICIES, Augment
+from segkit.training.augmentation.augment import augment
 
 Arm = Callable[[Tensor, Tensor, int], Any]
 

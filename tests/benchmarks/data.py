@@ -47,8 +47,8 @@ def index(pairs: int, folder: Path) -> None:
 def cache(name: str, root: Path | None, folder: Path) -> None:
     """Seconds to make a dataset's cases ready (first epoch) against reading them from the cache (second)."""
     from segkit import plugins
-    from segkit.completion import complete
-    from segkit.config import gather, resolve
+    from segkit.config.complete import complete
+    from segkit.config.resolve import gather, resolve
     from segkit.data.cache import fill
     from segkit.data.reading import open_dataset
 

@@ -32,9 +32,9 @@ import steps
 import torch
 from phantoms import numbers, parser, setup_of
 
-from segkit.engine.backends import choose_device
-from segkit.engine.benchmark import machine
 from segkit.errors import SegkitError
+from segkit.models.benchmark import machine
+from segkit.models.device import choose_device
 
 VOLUMES = 2  # in a batch
 COMPILED = {"fp32": (False,), "bf16": (False, True)}

@@ -27,7 +27,7 @@ from phantoms import Setup, numbers, parser, setup_of
 from torch.utils.data import DataLoader, TensorDataset
 
 from segkit.data.cache import Cached, fill
-from segkit.data.loader import Order, TrainingItems, loader
+from segkit.training.loader import Order, TrainingItems, loader
 
 
 @dataclass(frozen=True)

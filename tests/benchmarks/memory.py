@@ -12,12 +12,12 @@ import sys
 STEP = """
 import os, resource, sys, time, torch
 from segkit import plugins
-from segkit.engine import count
-from segkit.engine.backends import build_model
-from segkit.engine.checkpointing import checkpoint_blocks
+from segkit.models import cost
+from segkit.models.build import build_model
+from segkit.models.activation_checkpointing import checkpoint_blocks
 checkpointed = sys.argv[1] == "checkpointed"
-choice = count.choose(plugins.load().find("models", "unet3d"), [])
-task = count.task_for(choice, 3, 4)
+choice = cost.choose(plugins.load().find("models", "unet3d"), [])
+task = cost.task_for(choice, 3, 4)
 model = build_model(choice, task, 3).train()
 if checkpointed:
     checkpoint_blocks(model)
@@ -31,7 +31,7 @@ criterion(model(images), masks).backward()
 optimizer.step()
 seconds = time.perf_counter() - started
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-counted = count.count_activations(choice, task, (128,) * 3, training=True, checkpointed=checkpointed)
+counted = cost.count_activations(choice, task, (128,) * 3, training=True, checkpointed=checkpointed)
 print(peak / 1e9, (peak - before) / 1e9, counted / 1e9, seconds)
 """
 

@@ -29,7 +29,8 @@ from phantoms import Setup, parser, setup_of
 
 from segkit.cli.app import run
 from segkit.data.cache import fill
-from segkit.engine.backends import build_model, choose_device, layout, to_device
+from segkit.models.build import build_model
+from segkit.models.device import choose_device, layout, to_device
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 ARMS = {"segkit train": "plain", "segkit train, augmented and validated": "full"}

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from segkit import plugins
-from segkit.completion import complete
-from segkit.config import Config, gather, resolve
+from segkit.config.complete import complete
+from segkit.config.resolve import Config, gather, resolve
 from segkit.data.reading import open_dataset
 from segkit.task import Dataset
 

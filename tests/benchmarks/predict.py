@@ -54,7 +54,7 @@ def photographs(folder: Path, count: int) -> None:
 
 def speed(folder: Path, count: int) -> None:
     """(a) The command on a folder, start-up left out, beside the network alone on tensors that are ready."""
-    from segkit.engine.networks import load_networks
+    from segkit.inference.load import load_networks
 
     run, images = folder / "wide", folder / "photographs"
     segkit(*TRAIN.split(), "-o", "model.width=32", "-o", f"preprocess.size={SIDE}", "-o", "dataset.size=64", "--out", run)
@@ -78,7 +78,7 @@ def speed(folder: Path, count: int) -> None:
 
 def runtimes(folder: Path) -> None:
     """(b) One forward pass in both runtimes, taking turns."""
-    from segkit.engine.networks import load_networks
+    from segkit.inference.load import load_networks
 
     for name, width, side in (("unet", 32, 256), ("resunet", 32, 256), ("deeplabv3plus", None, 256)):
         run, file = folder / f"b-{name}", folder / f"b-{name}.onnx"

@@ -16,8 +16,9 @@ import pennylane as qml
 import torch
 
 from segkit import plugins
-from segkit.engine import count
-from segkit.engine.backends import build_model, layout, to_device
+from segkit.models import cost
+from segkit.models.build import build_model
+from segkit.models.device import layout, to_device
 from segkit_quantum.circuits import QuantumLayer
 
 WARM_UP = 2  # rounds before the first that counts
@@ -50,8 +51,8 @@ def compare(circuit: str, qubits: int, rows: int, rounds: int) -> str:
 
 def share(qubits: int, rounds: int) -> str:
     """Of a training step of quantum-resnet, batch 8, 256 x 256: 8 x 8 positions an image."""
-    choice = count.choose(plugins.load().find("models", "quantum-resnet"), [f"model.qubits={qubits}"])
-    task = count.task_for(choice, 3, 1)
+    choice = cost.choose(plugins.load().find("models", "quantum-resnet"), [f"model.qubits={qubits}"])
+    task = cost.task_for(choice, 3, 1)
     model = to_device(build_model(choice, task, 2), torch.device("cpu"), 2, choice.spec).train()
     optimizer = torch.optim.AdamW(model.parameters())
     images = layout(torch.rand(8, 3, 256, 256), choice.spec)

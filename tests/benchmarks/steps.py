@@ -18,13 +18,13 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
-from segkit.data.augment import augment
 from segkit.data.cache import fill
-from segkit.data.loader import Batch, Order, TrainingItems, loader
-from segkit.engine.backends import choose_device
-from segkit.engine.parts import Parts, assemble
-from segkit.engine.prepare import workers_of
-from segkit.engine.scores import RunningCounts
+from segkit.models.device import choose_device
+from segkit.training.augmentation.augment import augment
+from segkit.training.components import Parts, assemble
+from segkit.training.loader import Batch, Order, TrainingItems, loader
+from segkit.training.running_metrics import RunningCounts
+from segkit.training.setup import workers_of
 
 NETWORK = ("forward", "backward")
 NO_KERNELS = ("Memcpy", "Memset", "Optimizer.", "ProfilerStep")  # what else a profile of the device holds

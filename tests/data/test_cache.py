@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from segkit import plugins
-from segkit.completion import complete
-from segkit.config import Config, gather, resolve
-from segkit.data.cache import cache_folder, fill, fingerprint
+from segkit.config.complete import complete
+from segkit.config.resolve import Config, gather, resolve
+from segkit.data.cache import fill, fingerprint
 from segkit.data.images import write_image
 from segkit.errors import SegkitError
+from segkit.files import cache_folder
 from segkit.task import Case, Dataset, Sample, Task
 
 

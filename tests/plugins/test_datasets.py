@@ -14,7 +14,7 @@ from PIL import Image
 
 from conftest import Command
 from segkit import plugins
-from segkit.config import Choice
+from segkit.config.resolve import Choice
 from segkit.data.reading import open_dataset, read_case
 from segkit.data.split import find_leaks, split_cases
 from segkit.errors import SegkitError, UsageError

@@ -13,8 +13,8 @@ from test_models import POLYP, make
 from torch import Tensor, nn
 
 from conftest import Command
-from segkit.engine.pretrained import start_from
 from segkit.errors import SegkitError, UsageError
+from segkit.models.pretrained import start_from
 from segkit.task import Task
 
 SMALL = "-o dataset.cases=8 -o dataset.size=32 -o preprocess.size=32 --epochs 1 --batch-size 4".split()

@@ -13,9 +13,8 @@ from hypothesis.extra import numpy as arrays
 from sklearn import metrics as oracle
 
 from segkit import plugins
-from segkit.config import Choice
-from segkit.engine.evaluate import build_metrics
-from segkit.engine.stats import aggregate, score_case
+from segkit.config.resolve import Choice
+from segkit.evaluation.aggregate import aggregate, build_metrics, score_case
 from segkit.task import CaseResult, Metric, Task
 
 BINARY = Task(3, ("background", "polyp"))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from conftest import Command
 from segkit import plugins
-from segkit.config import Choice
-from segkit.engine.backends import build_model, padded
+from segkit.config.resolve import Choice
+from segkit.models.build import build_model, padded
 from segkit.options import build
 from segkit.task import Task
 

@@ -1,1 +1,0 @@
-"""What turns data and models into results: training, inference, evaluation, prediction."""

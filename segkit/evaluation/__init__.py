@@ -1,0 +1,1 @@
+"""Scoring predictions against the ground truth."""

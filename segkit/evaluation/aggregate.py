@@ -1,0 +1,148 @@
+"""From counts per case to figures: the aggregations, which no metric knows anything of.
+
+per_case   the metric of each case, then the mean (default)
+per_group  counts summed within each group (patient, sequence), the metric of each sum, then the mean
+pooled     counts summed over everything, the metric once
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from segkit.config.resolve import Choice
+from segkit.errors import SegkitError
+from segkit.task import CaseResult, Metric, Task
+
+AGGREGATIONS = ("per_case", "per_group", "pooled")
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """One case: additive counts by metric and name, and the values that the metrics make of them."""
+
+    id: str
+    group: str
+    counts: Mapping[str, Mapping[str, Any]]
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean, how many cases (or groups) it is over, and how many were left out because the metric is undefined there."""
+
+    mean: float
+    n: int
+    undefined: int
+
+
+def score_case(metrics: Mapping[str, Metric], id: str, group: str, result: CaseResult) -> CaseScore:
+    """Measure one case; metrics that share a `measure` share its work.
+
+    Raises:
+        SegkitError: a metric fails, named.
+    """
+    counts = {}
+    for owner in dict.fromkeys(_owners(metrics).values()):
+        try:
+            counts[owner] = dict(metrics[owner].measure(result))
+        except Exception as error:
+            raise SegkitError(f"The metric {owner!r} failed on case {id!r}: {type(error).__name__}: {error}") from error
+    return CaseScore(id, group, counts, finish(metrics, counts))
+
+
+def finish(metrics: Mapping[str, Metric], counts: Mapping[str, Any]) -> dict[str, float]:
+    """All metrics' values of one set of counts.
+
+    Raises:
+        SegkitError: a metric fails, or names a value after another metric.
+    """
+    owners, values = _owners(metrics), dict[str, float]()
+    for name, metric in metrics.items():
+        try:
+            own = {key: float(value) for key, value in metric.finish(counts[owners[name]]).items()}
+        except Exception as error:
+            raise SegkitError(f"The metric {name!r} failed: {type(error).__name__}: {error}") from error
+        foreign = [key for key in own if key.partition("/")[0] != name]
+        if foreign:
+            raise SegkitError(f"The metric {name!r} gave a value called {foreign[0]!r}; it must be {name} or {name}/...")
+        values |= own
+    return values
+
+
+def add(counts: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The sum of several cases' counts, by metric and name."""
+    total: dict[str, dict[str, Any]] = {}
+    for part in counts:
+        for owner, own in part.items():
+            sums = total.setdefault(owner, {})
+            for name, value in own.items():
+                sums[name] = sums[name] + value if name in sums else value
+    return total
+
+
+def _owners(metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """Metric -> the first metric with the same `measure`: under its name the counts are kept."""
+    first: dict[Any, str] = {}
+    return {name: first.setdefault(metric.measure, name) for name, metric in metrics.items()}
+
+
+def aggregate(metrics: Mapping[str, Metric], scores: Sequence[CaseScore], how: str, task: Task) -> dict[str, Figure]:
+    """Figures by "metric/class", and by "metric" the mean over the foreground classes.
+
+    Args:
+        how: one of `AGGREGATIONS`.
+    """
+    if how == "per_case":
+        values = [score.values for score in scores]
+    elif how == "per_group":
+        groups: dict[str, list[CaseScore]] = {}
+        for score in scores:
+            groups.setdefault(score.group, []).append(score)
+        values = [finish(metrics, add(score.counts for score in members)) for members in groups.values()]
+    elif how == "pooled":
+        values = [finish(metrics, add(score.counts for score in scores))]
+    else:
+        raise ValueError(f"how = {how!r}; allowed: {AGGREGATIONS}")
+    keys = dict.fromkeys(key for row in values for key in row)
+    figures = {key: _figure([row[key] for row in values if key in row]) for key in keys}
+    return {**_over_classes(figures, task), **figures}
+
+
+def usual_aggregation(kind: str) -> str:
+    """What is shown unless another was asked for: one image's F1 says nothing, so classes are pooled."""
+    return "pooled" if kind == "classification" else "per_case"
+
+
+def is_detail(key: str) -> bool:
+    """True for values that tables and the history leave out, such as the cells of a confusion matrix."""
+    return key.count("/") > 1
+
+
+def _figure(values: Sequence[float]) -> Figure:
+    defined = [value for value in values if not math.isnan(value)]
+    mean = math.fsum(defined) / len(defined) if defined else math.nan
+    return Figure(mean, len(defined), len(values) - len(defined))
+
+
+def _over_classes(figures: Mapping[str, Figure], task: Task) -> dict[str, Figure]:
+    by_metric: dict[str, list[Figure]] = {}
+    for key, figure in figures.items():
+        metric, _, name = key.partition("/")
+        if name in task.foreground:
+            by_metric.setdefault(metric, []).append(figure)
+    return {
+        metric: Figure(
+            _figure([figure.mean for figure in parts]).mean,
+            max(figure.n for figure in parts),
+            max(figure.undefined for figure in parts),
+        )
+        for metric, parts in by_metric.items()
+    }
+
+
+def build_metrics(choices: Sequence[Choice], task: Task) -> dict[str, Metric]:
+    """The metrics by spec name."""
+    return {choice.spec.name: choice.make(task) for choice in choices}

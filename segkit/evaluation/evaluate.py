@@ -1,0 +1,150 @@
+"""Score weights on a dataset, on the ground truth's own grid: a table, cases.csv and metrics.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from segkit import distributed, terminal
+from segkit.config.complete import complete_metrics
+from segkit.config.resolve import gather
+from segkit.data.preprocess import geometry_of
+from segkit.data.reading import read_case
+from segkit.errors import SegkitError
+from segkit.evaluation.aggregate import AGGREGATIONS, CaseScore, Figure, add, aggregate, build_metrics, score_case
+from segkit.evaluation.subset import SECTIONS, check_task, open_holdout, select
+from segkit.files import write_json, write_text
+from segkit.inference.load import load_networks
+from segkit.inference.network import Network
+from segkit.inference.predictor import predict_images
+from segkit.inference.probabilities import labels_of, presence_of
+from segkit.plugins import Catalogue
+from segkit.runs.weights import read_header
+from segkit.task import Case, CaseResult, Dataset, Metric, Sample
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of every case, figures by aggregation, and what could not be read (case id -> reason)."""
+
+    scores: tuple[CaseScore, ...]
+    figures: Mapping[str, Mapping[str, Figure]]
+    failed: Mapping[str, str]
+
+
+def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics: Mapping[str, Metric]) -> Evaluation:
+    """Predict and score each case; one that cannot be read is named in `failed` and the rest is done.
+
+    Each process takes its share of the cases; all of them get all scores.
+    """
+    task, failed, scores = dataset.task.learned_by(network.task.kind), dict[str, str](), list[CaseScore]()
+    own = distributed.shard(cases)
+
+    def read() -> Iterator[tuple[tuple[Case, Sample], NDArray[Any], tuple[float, ...] | None]]:
+        for case in own:
+            try:
+                sample = read_case(dataset, case)
+            except SegkitError as error:
+                failed[case.id] = error.message
+                terminal.problem(f"{case.id}: {error.message}")
+                continue
+            yield (case, sample), sample.image, sample.spacing
+
+    with terminal.progress("evaluating", len(own)) as bar:
+        for (case, sample), probabilities in predict_images([network], read()):
+            assert sample.mask is not None
+            truth = sample.mask
+            if task.kind != dataset.task.kind:
+                geometry = geometry_of(sample.image.shape[1:], network.preprocess, network.dims, sample.spacing)
+                truth = presence_of(sample.mask, dataset.task, geometry.slice_axis)
+            result = CaseResult(probabilities, labels_of(probabilities, task), truth, task, sample.spacing)
+            scores.append(score_case(metrics, case.id, case.group, result))
+            bar.advance()
+    order = {case.id: number for number, case in enumerate(cases)}
+    scores = sorted(distributed.gather_shards(scores), key=lambda score: order[score.id])
+    failed = dict(sorted(distributed.gather_shards(list(failed.items())), key=lambda pair: order[pair[0]]))
+    figures = {how: aggregate(metrics, scores, how, task) for how in AGGREGATIONS} if scores else {}
+    return Evaluation(tuple(scores), figures, failed)
+
+
+def evaluate_weights(
+    weights: Path,
+    catalogue: Catalogue,
+    subset: str = "test",
+    flags: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    batch_size: int | None = None,
+    device: str = "auto",
+    out: Path | None = None,
+) -> tuple[dict[str, Any], Path | None]:
+    """Score a weights file on held-out cases and write the result, as `segkit evaluate` does.
+
+    Args:
+        weights: of a run, or standing alone, or exported.
+        catalogue: of the plugins.
+        subset: train, val, test or all.
+        flags, assignments: what was typed: dataset, data_dir, metric; settings of dataset, metrics and model.
+        batch_size, device: as `load_networks` takes them.
+        out: where to write; None: into the run, where these are its own cases and options.
+
+    Returns:
+        The document of metrics.json, and the folder that holds it; None where nothing was written.
+
+    Raises:
+        UsageError: data or options that do not fit the weights.
+        SegkitError: the subset is empty, or a file cannot be used.
+    """
+    header = read_header(weights)
+    changes = gather({}, {}, assignments, SECTIONS).get("model", {})
+    holdout = open_holdout(weights, flags or {}, assignments, catalogue)
+    task = holdout.opened.task.learned_by(header.task.kind)
+    check_task(header.task, task)
+    chosen = complete_metrics(holdout.metrics, task, catalogue)
+    cases, about = select(holdout, subset)
+    (network,) = load_networks([weights], device, batch_size, changes)
+    evaluation = evaluate(network, holdout.opened, cases, build_metrics(chosen, task))
+    own_place = holdout.run is not None and holdout.own_data and not changes  # figures of a changed model are not the run's
+    folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
+    about = {"weights": str(weights), "changes": changes, "kind": task.kind, **about}
+    write = distributed.is_main()
+    return (write_evaluation(evaluation, folder, about) if folder and write else document_of(evaluation, about)), folder
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Write cases.csv and metrics.json; returns the document of the latter."""
+    columns = dict.fromkeys(key for score in evaluation.scores for key in score.values)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["case", "group", *columns, "error"], restval="")
+    writer.writeheader()
+    for score in evaluation.scores:
+        writer.writerow({"case": score.id, "group": score.group, **score.values})
+    for case, reason in evaluation.failed.items():
+        writer.writerow({"case": case, "error": reason})
+    write_text(folder / "cases.csv", text.getvalue())
+    document = document_of(evaluation, about)
+    write_json(folder / "metrics.json", document)
+    return document
+
+
+def document_of(evaluation: Evaluation, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The evaluation as plain values for JSON."""
+    counts = add(score.counts for score in evaluation.scores)
+    return {
+        **about,
+        "cases": len(evaluation.scores),
+        "groups": len({score.group for score in evaluation.scores}),
+        "failed": dict(evaluation.failed),
+        "figures": {
+            how: {key: asdict(figure) for key, figure in figures.items()} for how, figures in evaluation.figures.items()
+        },
+        "counts": {
+            owner: {key: value.tolist() if hasattr(value, "tolist") else value for key, value in own.items()}
+            for owner, own in counts.items()
+        },
+    }

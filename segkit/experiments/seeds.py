@@ -1,0 +1,285 @@
+"""One training per seed under one folder: each an ordinary run, resumable as a whole, and what they come to together.
+
+FOLDER/seeds.json              the seeds, and the settings that all of them share
+FOLDER/seed-0/ seed-1/ ...     runs, each tested as `segkit evaluate` does
+FOLDER/summary.json, .csv      mean and standard deviation over the seeds, when all is done
+
+Where a seed stands is read from its own files, so nothing is lost whenever this is killed:
+no state -> training -> over (its state says so) -> tested (test/metrics.json is newer than the state).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segkit import distributed, terminal
+from segkit.config.resolve import Config, to_toml
+from segkit.errors import SegkitError, UsageError, first_line
+from segkit.evaluation.evaluate import evaluate_weights
+from segkit.experiments.seed_summary import NAMES, SeedResult, summary_of, trained_values, with_test, write_summary
+from segkit.files import write_json
+from segkit.models.device import choose_device
+from segkit.plugins import Catalogue
+from segkit.runs import folder as runs
+from segkit.runs.folder import RunFolder
+from segkit.settings import Train
+from segkit.task import Dataset
+from segkit.training import checkpoint as states
+from segkit.training.signals import Terminated, terminable
+from segkit.training.train import rebuild, resume, train
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained.
+
+    Args:
+        folder: of all seeds.
+        seeds: in this order.
+        record: the settings that all share, as run.toml holds them.
+    """
+
+    folder: Path
+    seeds: tuple[int, ...]
+    record: Mapping[str, Any]
+
+    def run(self, seed: int) -> RunFolder:
+        return RunFolder(self.folder / f"seed-{seed}")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The plan, and what all seeds are trained with."""
+
+    plan: Plan
+    config: Config
+    dataset: Dataset
+    catalogue: Catalogue
+
+
+Ended = tuple[dict[str, Any], int]  # the document of summary.json, and the exit code that a signal calls for, or 0
+
+
+def train_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, seeds: Sequence[int], out: Path | None) -> Ended:
+    """Train a model for each seed, in a new folder.
+
+    Raises:
+        UsageError: settings that no seed can be trained with, or a folder that holds something; then nothing is written.
+    """
+    distributed.init_process_group(cpu=choose_device(config.train.device).type == "cpu")
+    main, names = distributed.is_main(), (config.dataset.spec.name, config.model.spec.name)
+    folder = distributed.broadcast_object(runs.create(out, *names).path if main else Path())
+    plan = Plan(folder, tuple(seeds), to_toml(config))
+    _write(plan)
+    try:
+        return _run(Shared(plan, config, dataset, catalogue))
+    except BaseException:
+        if main and not _begun(plan):
+            (folder / runs.SEEDS).unlink()
+            runs.discard(RunFolder(folder))
+        raise
+
+
+def read(folder: Path) -> Plan:
+    """The plan of a folder.
+
+    Raises:
+        SegkitError: seeds.json is damaged.
+    """
+    path = folder / runs.SEEDS
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return Plan(folder, tuple(int(seed) for seed in document["seeds"]), dict(document["record"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SegkitError(f"{path} cannot be read: {error}", "The file is damaged; the runs beside it are not.") from error
+
+
+def all_begun(plan: Plan) -> bool:
+    """Whether every seed has a state, so that none needs pretrained weights."""
+    return all(plan.run(seed).state.is_file() for seed in plan.seeds)
+
+
+def resume_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, plan: Plan) -> Ended:
+    """Do what is not done yet of a plan.
+
+    Args:
+        config: the plan's, with what may change changed.
+        dataset: opened as for the training.
+        catalogue: of the plugins.
+        plan: from `read`.
+
+    Raises:
+        UsageError: fewer epochs than a seed has done.
+    """
+    distributed.init_process_group(cpu=choose_device(config.train.device).type == "cpu")
+    _check_epochs(plan, config.train.epochs)
+    record = to_toml(config)
+    record["train"]["pretrained"] = plan.record["train"]["pretrained"]
+    if record != plan.record:
+        plan = dataclasses.replace(plan, record=record)
+        _write(plan)
+    return _run(Shared(plan, config, dataset, catalogue))
+
+
+def _write(plan: Plan) -> None:
+    if distributed.is_main():
+        write_json(plan.folder / runs.SEEDS, {"seeds": plan.seeds, "record": plan.record})
+
+
+def _begun(plan: Plan) -> bool:
+    return any(plan.run(seed).path.exists() for seed in plan.seeds)
+
+
+def _check_epochs(plan: Plan, epochs: int) -> None:
+    for seed in plan.seeds:
+        done = _epochs_done(plan.run(seed))
+        if done > epochs:
+            hint = f"Type --epochs {done} or more."
+            raise UsageError(f"{epochs} epochs for all seeds: seed {seed} has done {done}.", hint)
+
+
+def _epochs_done(run: RunFolder) -> int:
+    try:
+        return len(states.load(run)["progress"]["history"])
+    except SegkitError:  # none yet, or damaged, which is said when its turn comes
+        return 0
+
+
+def _run(work: Shared) -> Ended:
+    """Train and test what is not done yet, then sum up. A seed that fails is named, and the others are trained."""
+    plan, results, stopped = work.plan, list[SeedResult](), 0
+    for name in NAMES if distributed.is_main() else ():  # of an earlier call, and not true any more
+        (plan.folder / name).unlink(missing_ok=True)
+    try:
+        with terminable():
+            for number, seed in enumerate(plan.seeds, 1):
+                terminal.say(f"\nseed {seed}  ({number} of {len(plan.seeds)})")
+                result, stopped = _run_seed(work, seed)
+                if stopped:
+                    break
+                results.append(result)
+    except KeyboardInterrupt as signal:
+        stopped = 143 if isinstance(signal, Terminated) else 130
+    except BaseException:
+        if _begun(plan):
+            terminal.notice(f"what was trained so far is kept: segkit train --resume {plan.folder}")
+        raise
+    about = _about(work)
+    whole = distributed.is_main() and not stopped
+    return (write_summary(plan.folder, results, about) if whole else summary_of(results, about)), stopped
+
+
+def _run_seed(work: Shared, seed: int) -> tuple[SeedResult, int]:
+    """Whatever is left to do for one seed; and the exit code that a signal calls for."""
+    run = work.plan.run(seed)
+    result = SeedResult(seed, run.path.name, {})
+    try:
+        stopped = _train(work, seed, run)
+        if stopped:
+            return result, stopped
+        result = dataclasses.replace(result, values=trained_values(states.load(run)["progress"]))
+        return _test(work, run, result), 0
+    except UsageError:  # it holds for every seed
+        raise
+    except Exception as error:
+        if distributed.world_size() > 1 or (terminal.VERBOSITY.debug and not isinstance(error, SegkitError)):
+            raise  # other processes wait for this one, and cannot go on without it
+        reason = error.message if isinstance(error, SegkitError) else f"{type(error).__name__}: {first_line(error)}"
+        terminal.problem(f"seed {seed}: {reason}")
+        return dataclasses.replace(result, error=reason), 0
+
+
+def _train(work: Shared, seed: int, run: RunFolder) -> int:
+    """Begin, go on, or leave a training that is over as it is; returns the exit code that a signal calls for."""
+    settings = dataclasses.replace(work.config.train, seed=seed, batch_size=_batch_size(work))
+    config = dataclasses.replace(work.config, train=settings)
+    if settings.compile:
+        torch.compiler.reset()  # it gives up on code that it has compiled for several models
+    left = distributed.broadcast_object(_left(run, settings) if distributed.is_main() else "")
+    if left == "all":
+        return train(config, work.dataset, run.path).signal
+    document = states.load(run)
+    if left == "rest":
+        batch = document["record"]["config"]["train"]["batch_size"]
+        held = dataclasses.replace(settings, pretrained="none", batch_size=batch)  # the state holds all weights
+        return resume(dataclasses.replace(config, train=held), work.dataset, run, document).signal
+    terminal.say("done already" if left == "nothing" else "trained already")
+    if left == "test":
+        rebuild(config, work.dataset, run, document)
+    return 0
+
+
+def _batch_size(work: Shared) -> int | None:
+    """That of all seeds: where it is to be found, what the first one found."""
+    begun = [run.config for run in map(work.plan.run, work.plan.seeds) if run.config.is_file()]
+    if work.config.train.batch_size is not None or not begun:
+        return work.config.train.batch_size
+    return int(runs.read_toml(begun[0])["train"]["batch_size"])
+
+
+def _left(run: RunFolder, settings: Train) -> str:
+    """What is left to do of a seed: "all", the "rest" of its training, the "test" or "nothing"."""
+    if not run.state.is_file():
+        _clear(run)
+        return "all"
+    if not states.is_over(states.load(run), settings):
+        return "rest"
+    return "nothing" if _is_tested(run) else "test"
+
+
+def _clear(run: RunFolder) -> None:
+    """Take away what a training left that was killed before it had a state.
+
+    Raises:
+        SegkitError: there is more than that.
+    """
+    if run.path.exists() and not run.weights.exists():
+        runs.discard(run)
+    if run.path.exists():
+        raise SegkitError(
+            f"{run.path} holds files, and no resume/state.pt to go on from.",
+            f"Take it away, then: segkit train --resume {run.path.parent}",
+        )
+
+
+def _test(work: Shared, run: RunFolder, result: SeedResult) -> SeedResult:
+    """The result with the figures of its test subset, if there is one."""
+    if not runs.read_split(run)["test"]:
+        return result
+    if not distributed.broadcast_object(_is_tested(run)):
+        evaluate_weights(run.weights, work.catalogue, device=work.config.train.device)
+    distributed.barrier()
+    tested = with_test(result, _metrics(run))
+    score = next((name for name in ("test_dice", "test_f1") if name in tested.values), None)
+    if score:
+        terminal.say(f"tested      {tested.cases} cases: {score.replace('_', ' ')} {tested.values[score]:.3f}")
+    return tested
+
+
+def _is_tested(run: RunFolder) -> bool:
+    """Whether the figures of its test are those of the training as it stands."""
+    metrics = _metrics(run)
+    return metrics.is_file() and metrics.stat().st_mtime_ns >= run.state.stat().st_mtime_ns
+
+
+def _metrics(run: RunFolder) -> Path:
+    return run.path / "test" / "metrics.json"
+
+
+def _about(work: Shared) -> dict[str, Any]:
+    config = work.config
+    return {
+        "dataset": config.dataset.spec.name,
+        "model": config.model.spec.name,
+        "kind": config.model.spec.kind,
+        "run": str(work.plan.folder),
+        "seeds": work.plan.seeds,
+        "split_seed": config.split.seed,
+    }

@@ -1,0 +1,122 @@
+"""The model card of an exported model (Mitchell 2019): what it is, of what, how well it did, what it is not for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from segkit.evaluation.statistics.bootstrap import interval
+from segkit.options import in_words
+from segkit.runs.weights import Header
+
+FEW = 50  # cases, below which an interval says little (Jurdi 2023)
+
+
+def card(
+    name: str,
+    header: Header,
+    config: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    split: Mapping[str, Sequence[str]],
+    scores: Sequence[Mapping[str, str]],
+) -> str:
+    """Markdown.
+
+    Args:
+        name: of the exported file.
+        header: its header.
+        config, manifest, split: of its run; empty where it has none.
+        scores: rows of test/cases.csv.
+    """
+    parts = [
+        f"# {name}",
+        _facts(header),
+        "## Data",
+        _data(config, manifest, split),
+        "## How well it does",
+        _scores(scores),
+        "## The exported file",
+        _export(header),
+        "## Intended use",
+        f"Research on data like that above: {_input(header)}. It is no medical device.",
+        "## Limits",
+        _limits(header, scores),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(header: Header) -> str:
+    task, seen = header.task, header.preprocess
+    outputs = ", ".join(task.classes)
+    options = ", ".join(f"{key}={in_words(value)}" for key, value in header.options.items())
+    intensity = f"intensity {seen.intensity}" + (f" per {seen.intensity_per}" if seen.intensity_per != "case" else "")
+    return "\n".join(
+        [
+            f"- model: {header.model} of {header.distribution} {header.version} ({options or 'no options'})",
+            f"- takes: {_input(header)}",
+            f"- gives: {task.kind}, {task.mode}: {outputs}",
+            f"- preprocessing: fit {seen.fit}, size {in_words(seen.size)}, spacing {in_words(seen.spacing)}, {intensity}",
+            f"- written by segkit {header.segkit}",
+        ]
+    )
+
+
+def _input(header: Header) -> str:
+    task = header.task
+    names = f" ({', '.join(task.channel_names)})" if task.channel_names else ""
+    what = "volumes" if task.dims == 3 else "images"
+    return f"{what} of {task.channels} channel(s){names}" + (", seen slice by slice" if header.dims < task.dims else "")
+
+
+def _data(config: Mapping[str, Any], manifest: Mapping[str, Any], split: Mapping[str, Sequence[str]]) -> str:
+    if not config:
+        return "Not known: these weights stand alone, without their run."
+    data, how = manifest.get("data", {}), config.get("split", {})
+    lines = [
+        f"- dataset: {config['dataset']['name']}, {data.get('cases', '?')} cases, fingerprint {data.get('sha256', '?')}",
+        "- split: " + ", ".join(f"{name} {len(ids)}" for name, ids in split.items()) + f" cases, by {how.get('by', '?')}",
+        f"- trained on {manifest.get('created', '?')}, seed {manifest.get('seed', '?')}, loss {config['loss']['name']}",
+        *(f"- {note}" for note in manifest.get("notes", [])),
+    ]
+    return "\n".join(lines)
+
+
+def _scores(scores: Sequence[Mapping[str, str]]) -> str:
+    names = [key for key in (scores[0] if scores else {}) if key not in ("case", "group", "error") and key.count("/") < 2]
+    rows = []
+    for name in names:
+        pairs = [(row["group"], float(row[name])) for row in scores if row.get(name)]
+        defined = [(group, value) for group, value in pairs if not math.isnan(value)]
+        if not defined:
+            continue
+        mean = sum(value for _, value in defined) / len(defined)
+        span = interval([value for _, value in defined], [group for group, _ in defined])
+        shown = f"{span[0]:.3f} to {span[1]:.3f}" if span else "one group: none"
+        rows.append(f"| {name} | {mean:.3f} | {shown} | {len(defined)} | {len({group for group, _ in defined})} |")
+    if not rows:
+        return "Not evaluated on held-out cases: `segkit evaluate RUN` does it, and writing the card again shows it."
+    head = "| per case | mean | 95 % interval | cases | groups |\n| --- | --- | --- | --- | --- |\n"
+    return head + "\n".join(rows) + "\n\nHeld-out cases; intervals by bootstrap over groups (patients, sequences)."
+
+
+def _export(header: Header) -> str:
+    export, parity = header.export, header.export["parity"]
+    size = " x ".join(map(str, export["size"])) if export["size"] else "any, in multiples of " + in_words(header.stride)
+    sizes = " and ".join(" x ".join(map(str, size)) for size in parity["sizes"])
+    return (
+        f"- {export['format']}, {'16' if export['half'] else '32'} bit, size {size}, any batch\n"
+        f"- beside the model it was made of: logits differ by at most {parity['difference']:.1e} of the largest, "
+        f"Dice of the masks {parity['dice']:.5f} (sizes {sizes}, threshold {parity['threshold']})"
+    )
+
+
+def _limits(header: Header, scores: Sequence[Mapping[str, str]]) -> str:
+    limits = ["- Other scanners, hospitals, protocols and patients than those of the data above were not looked at."]
+    if not scores:
+        limits.append("- It was not evaluated, so nothing is known of how well it does.")
+    elif len(scores) < FEW:
+        limits.append(f"- {len(scores)} held-out cases are few (fewer than {FEW}): the intervals above say little.")
+    if header.dims < header.task.dims:
+        limits.append("- Slices are looked at one by one: neighbouring ones may not agree.")
+    return "\n".join(limits)

@@ -1,0 +1,1 @@
+"""From arrays to probabilities: the one path that validation, evaluation and prediction share."""

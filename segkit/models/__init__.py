@@ -1,0 +1,1 @@
+"""Building models, their devices, pretrained weights and cost."""

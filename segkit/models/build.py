@@ -1,0 +1,136 @@
+"""What runs a network: the torch module of a weights file, NumPy in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from segkit import plugins
+from segkit.config.resolve import Choice
+from segkit.errors import SegkitError, UsageError, did_you_mean
+from segkit.models.input_size import padded_size
+from segkit.options import build, fields_of
+from segkit.runs.weights import Header, load_tensors, read_header
+from segkit.specs import ModelSpec
+from segkit.task import Task
+
+
+def build_model(choice: Choice, task: Task, dims: int) -> nn.Module:
+    """Make the module of a chosen model, for inputs of `dims` spatial dimensions.
+
+    Raises:
+        SegkitError: the plugin's own code fails, or returns something else.
+    """
+    model = choice.make(replace(task, dims=dims))
+    if not isinstance(model, nn.Module):
+        raise SegkitError(f"The model {choice.name} is no torch.nn.Module but {type(model).__name__}.")
+    return model
+
+
+def load_model(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[Header, ModelSpec, nn.Module]:
+    """Header, spec and module of a weights file: header -> its plugin alone -> options -> build -> strict load.
+
+    Args:
+        path: of the file.
+        changes: values of the model's runtime options, as typed.
+
+    Raises:
+        UsageError: a change of an option that is not one of those.
+        SegkitError: the plugin is missing, or the tensors are not those of the model.
+    """
+    header = read_header(path)
+    plugin, _, name = header.model.partition("/")
+    catalogue = plugins.load(only=plugin)
+    owned = [item for item in catalogue.all("models") if item.full_name == header.model]
+    owned = [item for item in owned if item.plugin.distribution == header.distribution]
+    if not owned:
+        raise SegkitError(_missing(path, header, catalogue), f"pip install {header.distribution}")
+    check_runtime(owned[0].spec, changes or {})
+    options = build(owned[0].spec.options, {**header.options, **(changes or {})}, f"model ({name})")
+    model = build_model(Choice(owned[0], options), header.task, header.dims)
+    try:
+        model.load_state_dict(load_tensors(path), strict=True)
+    except RuntimeError as error:
+        raise SegkitError(
+            f"The tensors in {path} are not those of {header.model}: {str(error).splitlines()[0]}",
+            f"It was written by {header.distribution} {header.version}; install that version.",
+        ) from error
+    return header, owned[0].spec, model.eval()
+
+
+def check_runtime(spec: ModelSpec, changes: Mapping[str, Any]) -> None:
+    """Refuse changes that would make another model of it. Raises UsageError."""
+    known = {field.name: field.runtime for field in fields_of(spec.options)}
+    allowed = [name for name, runtime in known.items() if runtime]
+    for name in changes:
+        if name not in known:
+            raise UsageError(f"{spec.name!r} has no option {name!r}.", did_you_mean(name, allowed or known))
+        if name not in allowed:
+            words = f"These may change: {', '.join(allowed)}." if allowed else "None of its options may."
+            raise UsageError(f"model.{name} of {spec.name!r} is fixed once it is trained.", words)
+
+
+class OutOfMemoryError(SegkitError):
+    """A device's memory is too small for a batch."""
+
+
+@contextmanager
+def plugin_errors(name: str, images: Tensor) -> Iterator[None]:
+    """Whatever the code of a model raises on a batch becomes an error that names it."""
+    try:
+        yield
+    except SegkitError:
+        raise
+    except Exception as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise OutOfMemoryError(
+                f"The memory of {images.device} is too small for images of shape {tuple(images.shape)}.",
+                "Smaller: --batch-size N, -o preprocess.size=N, -o model.width=N.",
+            ) from error
+        raise SegkitError(
+            f"The model {name} failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}",
+            "Another preprocess.size or --batch-size may suit it; --debug shows the traceback.",
+        ) from error
+
+
+def check_logits(logits: Any, images: Tensor, task: Task) -> Tensor:
+    """Refuse what is no (B, outputs, *S) tensor."""
+    expected = (len(images), task.outputs, *(images.shape[2:] if task.kind == "segmentation" else ()))
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise SegkitError(f"The model gave {found}; logits of shape {expected} are expected.")
+    return logits
+
+
+def padded(model: nn.Module, images: Tensor, stride: tuple[int, ...], minimum: int) -> Tensor:
+    """Run a model on any size: zeros up to the next multiple of its stride, logits cropped back.
+
+    Raises:
+        SegkitError: the logits have another size than what the model was given.
+    """
+    sizes = images.shape[2:]
+    wanted = padded_size(sizes, stride, minimum)
+    after = [side for size, want in zip(reversed(sizes), reversed(wanted), strict=True) for side in (0, want - size)]
+    logits = model(functional.pad(images, after) if any(after) else images)
+    if not isinstance(logits, Tensor) or logits.ndim != images.ndim:
+        return logits  # type: ignore[no-any-return]
+    if tuple(logits.shape[2:]) != wanted:
+        raise SegkitError(f"The model gave logits of size {tuple(logits.shape[2:])} for images of size {wanted}.")
+    for axis, size in enumerate(sizes, start=2):
+        logits = logits.narrow(axis, 0, size)
+    return logits
+
+
+def _missing(path: Path, header: Header, catalogue: plugins.Catalogue) -> str:
+    words = f"{path} needs the model {header.model}, which comes with {header.distribution} {header.version}"
+    broken = [reason for plugin in catalogue.plugins for reason in plugin.reasons]
+    if broken:
+        return f"{words}; its plugin is installed but failed to load: {'; '.join(broken)}."
+    return f"{words} and is not installed."

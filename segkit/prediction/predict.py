@@ -1,0 +1,248 @@
+"""Predict inputs: outputs mirror them, a second call does what is left, a bad file stops nothing.
+
+Reading and preprocessing, the network, and writing run beside each other. What is written stands in `jobs`; besides
+OUT/predictions.json    what was done with which weights and options; says what a second call may skip
+OUT/predictions.csv     of a classification: classes and probabilities
+OUT/measures.csv        with a table: size, components, centroid and confidence of each class
+OUT/polygons.json       with polygons: COCO
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segkit import distributed, terminal
+from segkit.errors import SegkitError, UsageError
+from segkit.inference.network import Network, flipped
+from segkit.inference.predictor import Found, Prepared, predict_prepared, prepare
+from segkit.options import plain
+from segkit.prediction.inputs import Input, Picture, read_input
+from segkit.prediction.jobs import MEASURES, POLYGONS, RECORD, TABLE, Job, Wanted
+from segkit.prediction.postprocess import Postprocess, clean_up, options_of, segment
+from segkit.prediction.prefetch import Behind, ahead
+from segkit.prediction.record import Record, digest_of
+from segkit.prediction.tables import write_classes, write_measures, write_polygons
+from segkit.prediction.writers import of_classes, write_outputs
+from segkit.task import Dataset, Task
+
+LOOKED_AT = 10  # inputs of each form, before saying that a model can take none
+FIXED = ("scale255", "imagenet", "encoder")  # intensities that go by what 255, or 65535, means
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to predict.
+
+    Args:
+        post: thresholds and clean-up.
+        wanted: what is written.
+        flips: test-time augmentation.
+        dataset: that the inputs are cases of.
+        overwrite: do again what is done, and replace what is not ours.
+    """
+
+    post: Postprocess = field(default_factory=Postprocess)
+    wanted: Wanted = field(default_factory=Wanted)
+    flips: bool = False
+    dataset: Dataset | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The outcome: entries of predictions.json by input, and how many were done, skipped and failed in this call."""
+
+    entries: dict[str, dict[str, Any]]
+    done: int
+    skipped: int
+    failed: int
+
+
+Read = tuple[Job, Picture, str]  # the last is a hash of the input
+Outcome = tuple[Job, str, dict[str, Any] | SegkitError]
+
+
+def check_inputs(inputs: Sequence[Input], task: Task, dims: int, dataset: Dataset | None) -> None:
+    """Before anything runs: refuse inputs if the model can take none of the first ones of each form.
+
+    Raises:
+        UsageError: why.
+    """
+    first: SegkitError | None = None
+    by_form: dict[str, list[Input]] = {}
+    for entry in inputs:
+        by_form.setdefault(entry.form, []).append(entry)
+    for entry in itertools.chain.from_iterable(own[:LOOKED_AT] for own in by_form.values()):
+        try:
+            read_input(entry, task, dims, dataset)
+            return
+        except SegkitError as error:
+            if isinstance(error, UsageError):  # what cannot be read at all says nothing about the model
+                first = first or error
+    if first is not None:
+        raise first
+
+
+def predict(
+    networks: Sequence[Network], jobs: Sequence[Job], out: Path, models: Sequence[str], changes: Mapping[str, Any], how: Plan
+) -> Prediction:
+    """Do the jobs that are not done yet.
+
+    Args:
+        networks: one, or an ensemble.
+        jobs: from `plan`.
+        out: the output folder.
+        models: hashes of the weights; others make everything new.
+        changes: options that the networks were loaded with, other than their own; others make everything new.
+        how: what is done and written.
+
+    Raises:
+        UsageError: an output exists that is not one of ours, and `overwrite` is not set.
+    """
+    task = networks[0].task
+    shared = {TABLE: task.kind == "classification", MEASURES: how.wanted.table, POLYGONS: how.wanted.polygons}
+    known = (out / RECORD).exists()
+    for name, written in shared.items():
+        if written and (out / name).exists() and not known and not how.overwrite:
+            raise UsageError(
+                f"{out / name} exists and was not written by segkit.", "Choose another --out, or type --overwrite."
+            )
+        shared[name] = written or (known and (out / name).exists())  # what an earlier call wrote follows its masks
+    record = Record(out, _decisive(networks, models, changes, how), "measures" if how.wanted.table else None)
+    todo = record.remaining(jobs, how.overwrite)
+    skipped = len(jobs) - len(todo)
+    distributed.barrier()  # before any of them writes what another would take for done
+    todo = list(distributed.shard(todo))
+    record.begin(todo)
+    networks = [flipped(network) for network in networks] if how.flips else networks
+
+    with terminal.progress("predicting", len(todo)) as bar:
+        try:
+            _run(networks, todo, out, record, bar, how)
+        except SegkitError:  # the network cannot take some image of a batch: find out which
+            for job in todo:
+                if record.is_pending(job):
+                    try:
+                        _run(networks, [job], out, record, bar, how)
+                    except SegkitError as error:
+                        record.failed(job, f"{job.input.source}: {error.message}")
+                        bar.advance()
+        finally:
+            record.save()
+            _write_shared(shared, out, record, task)
+    failed = sum(record.entries[job.key]["status"] == "failed" for job in todo)
+    found = distributed.all_gather((len(todo) - failed, failed))
+    if len(found) > 1 and distributed.is_main():  # the others have saved theirs by now
+        record.save()
+        _write_shared(shared, out, record, task)
+    return Prediction(record.entries, sum(done for done, _ in found), skipped, sum(failed for _, failed in found))
+
+
+def _write_shared(shared: Mapping[str, bool], out: Path, record: Record, task: Task) -> None:
+    """What is written once for all inputs, by the main process."""
+    if not distributed.is_main():
+        return
+    if shared[TABLE]:
+        write_classes(out, record.entries, task)
+    if shared[MEASURES]:
+        write_measures(out, record.entries)
+    if shared[POLYGONS]:
+        left_out = write_polygons(out, record.entries, task)
+        if left_out:
+            terminal.notice(f"{left_out} stacks or volumes have no outlines in {out / POLYGONS}.")
+
+
+def _decisive(networks: Sequence[Network], models: Sequence[str], changes: Mapping[str, Any], how: Plan) -> dict[str, Any]:
+    """What besides its input decides a result."""
+    options = {**changes, **options_of(how.post)}
+    options |= {name: True for name, typed in (("flips", how.flips), ("palette", how.wanted.palette)) if typed}
+    return {
+        "model": models[0] if len(models) == 1 else list(models),
+        "preprocess": plain(networks[0].preprocess) if len(networks) == 1 else [plain(one.preprocess) for one in networks],
+        "options": options,
+    }
+
+
+def _run(networks: Sequence[Network], jobs: Sequence[Job], out: Path, record: Record, bar: terminal.Bar, how: Plan) -> None:
+    """Predict and write; a file that cannot be read or written is named in the record. Raises what the network raises."""
+    task, dims = networks[0].task, max(network.dims for network in networks)
+    told: list[str] = []
+
+    def read() -> Iterator[tuple[Read | tuple[Job, SegkitError], Prepared | None]]:
+        for job in jobs:
+            try:
+                yield made_ready(job)
+            except SegkitError as error:
+                yield (job, error), None
+
+    def made_ready(job: Job) -> tuple[Read, Prepared]:
+        picture = read_input(job.input, task, dims, how.dataset)
+        if networks[0].preprocess.intensity in FIXED and not told and picture.image.dtype not in (np.uint8, np.uint16):
+            told.append(job.key)
+            words = f"intensity={networks[0].preprocess.intensity} is for images of 8 and 16 bit"
+            terminal.notice(
+                f"{job.key} holds {picture.image.dtype} values; {words}: its mask, and others like it, may be wrong."
+            )
+        prepared = prepare(networks, picture.image, picture.spacing)
+        if "overlay" not in job.files:  # the gray values are not needed any more
+            picture = replace(picture, image=np.empty(0))
+        return (job, picture, digest_of(job.input.files)), prepared
+
+    def readable() -> Iterator[tuple[Read, Prepared]]:
+        for found, prepared in made:
+            if prepared is None:
+                job, error = found[0], found[1]
+                assert isinstance(error, SegkitError)
+                record.failed(job, error.message)
+                bar.advance()
+            else:
+                assert len(found) == 3
+                yield found, prepared
+
+    def finish(outcomes: Sequence[Outcome]) -> None:
+        for job, digest, found in outcomes:
+            if isinstance(found, SegkitError):
+                record.failed(job, found.message, begun=True)
+            else:
+                record.done(job, digest, found)
+        record.save_if_due()
+
+    writer, made = Behind[Outcome](), ahead(read(), lambda item: item[1].bytes if item[1] else 0)
+    try:
+        for read_job, found in predict_prepared(networks, readable()):
+            finish(writer.hand_over(_finishing(read_job, found, out, networks[0], how, bar)))
+        finish(writer.rest())
+    finally:
+        made.close()
+        writer.close()
+
+
+def _finishing(read: Read, found: Found, out: Path, network: Network, how: Plan, bar: terminal.Bar) -> Callable[[], Outcome]:
+    """Run the network to the end of one input; what is left to do with the result is returned."""
+    job, picture, digest = read
+    task, wanted = network.task, how.wanted
+    if task.kind == "classification":
+        probabilities = found.gather()
+        bar.advance()
+        return lambda: (job, digest, of_classes(probabilities, task))
+    segmented = segment(found, task, how.post, wanted.table, wanted.probabilities, bar.advance)
+
+    def write() -> Outcome:
+        try:
+            cleaned = replace(segmented, labels=clean_up(segmented.labels, how.post))
+            return job, digest, write_outputs(job, out, picture, cleaned, task, network.preprocess, wanted)
+        except SegkitError as error:
+            return job, digest, error
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            return job, digest, SegkitError(f"The mask of {job.input.source} cannot be written: {error.strerror}.")
+
+    return write

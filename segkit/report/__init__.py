@@ -1,1 +1,0 @@
-"""Reports: curves, exploration plots and HTML pages. Drawing over images is in segkit.data.overlay, which predict needs."""

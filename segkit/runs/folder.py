@@ -1,0 +1,202 @@
+"""The run folder: what one training leaves behind.
+
+run.toml            every value resolved; `segkit train --config run.toml` repeats the run
+manifest.json       versions, git, hardware, seed, fingerprint of the data, notes
+split.json          case ids by subset
+history.csv         one row per epoch; curves.png shows it
+resume/state.pt     all that `segkit train --resume RUN` needs; the other files can be rebuilt from it
+model.safetensors   the best weights
+test/ val/ train/   what `segkit evaluate` wrote
+
+A folder of several seeds holds seeds.json and one run for each: seed-0/, seed-1/, ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segkit.errors import SegkitError, UsageError
+from segkit.files import TEMPORARY, write_json, write_text
+
+SEEDS = "seeds.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of the files in a run folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "run.toml"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def split(self) -> Path:
+        return self.path / "split.json"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "resume" / "state.pt"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+
+def create(out: Path | None, dataset: str, model: str) -> RunFolder:
+    """A new, empty run folder: `out`, or runs/DATASET-MODEL-N.
+
+    Raises:
+        UsageError: it exists and holds something; a run is never overwritten.
+    """
+    if out is None:
+        return _numbered(Path("runs").absolute(), f"{dataset}-{model}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out} exists already; a run is never overwritten.", "Choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    return RunFolder(out.absolute())
+
+
+def _numbered(folder: Path, name: str) -> RunFolder:
+    """The first free NAME-N, taken by making it, so that two trainings started at once do not share one."""
+    for number in itertools.count(1):
+        with contextlib.suppress(FileExistsError):
+            path = folder / f"{name}-{number}"
+            path.mkdir(parents=True)
+            return RunFolder(path)
+    raise AssertionError("unreachable")
+
+
+def discard(run: RunFolder) -> None:
+    """Take away a run of which nothing of use came, so that its name is free again; other people's files stay."""
+    unfinished = [*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")]
+    for path in (run.config, run.manifest, run.split, run.history, run.state, *unfinished):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it is not empty
+        run.state.parent.rmdir()
+    with contextlib.suppress(OSError):
+        run.path.rmdir()
+
+
+def find(path: Path) -> RunFolder | None:
+    """The run that a folder, or a weights file inside one, belongs to; None for weights that stand alone."""
+    folder = path if path.is_dir() else path.parent
+    return RunFolder(folder.absolute()) if (folder / "run.toml").is_file() else None
+
+
+def find_seeds(path: Path) -> Path | None:
+    """The folder of several seeds that a path is, or whose seeds.json it is; None for anything else."""
+    folder = path.parent if path.name == SEEDS else path
+    return folder.absolute() if (folder / SEEDS).is_file() else None
+
+
+def split_models(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """What predicts, and what is predicted: runs, weights files and exported files come first, inputs after them.
+
+    Raises:
+        UsageError: a model stands among the inputs, or there is no input.
+    """
+    kinds = [_is_model(Path(word)) for word in words]
+    count = kinds.index(False, 1) if False in kinds[1:] else len(words)
+    late = next((index for index in range(1, len(words)) if kinds[index] and (index > count or not kinds[0])), None)
+    if late is not None:
+        before = words[count if kinds[0] else 0]
+        raise UsageError(
+            f"{words[late]} is a model and stands behind {before}.", "Models come first, then what they predict."
+        )
+    models, inputs = [Path(word) for word in words[:count]], list(words[count:])
+    return models, inputs
+
+
+def _is_model(path: Path) -> bool:
+    if path.is_dir():
+        return (path / "model.safetensors").is_file() or (path / "run.toml").is_file()
+    return path.suffix in (".safetensors", ".onnx", ".pt2")
+
+
+def weights_of(path: Path) -> Path:
+    """The weights file that a run folder or a file path means.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not path.exists():
+        raise UsageError(
+            f"{path} does not exist.", "Give a run folder, a model.safetensors file, or an exported model.onnx."
+        )
+    if path.suffix == ".pt2":
+        raise UsageError(f"{path} is a torch.export file, which may hold code: segkit does not open it.", "Export as onnx.")
+    weights = path / "model.safetensors" if path.is_dir() else path
+    if not weights.is_file():
+        if find_seeds(path):
+            raise UsageError(f"{path} holds a run for each of several seeds.", f"Give one of them: {path}/seed-...")
+        known = "It is a run folder, but its training wrote no weights." if find(path) else "It is no run folder."
+        raise UsageError(f"There is no model.safetensors in {path}. {known}", "'segkit train' makes run folders.")
+    return weights
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A run.toml or another configuration file.
+
+    Raises:
+        UsageError: missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Give the run.toml of a run.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from None
+
+
+def write_record(run: RunFolder, record: Mapping[str, Any]) -> None:
+    """run.toml, split.json and manifest.json, from what they hold: "config", "split", "manifest"."""
+    import tomli_w
+
+    write_text(run.config, tomli_w.dumps(record["config"]))
+    write_json(run.split, record["split"])
+    write_json(run.manifest, record["manifest"])
+
+
+def read_split(run: RunFolder) -> dict[str, list[str]]:
+    try:
+        split: dict[str, list[str]] = json.loads(run.split.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SegkitError(f"{run.split} cannot be read: {error}") from None
+    return split
+
+
+def write_history(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The whole history at once, so that a reader never sees half a row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(run.history, text.getvalue())
+
+
+def read_cases(run: RunFolder, subset: str) -> list[dict[str, str]]:
+    """The rows of a subset's cases.csv, as `segkit evaluate` wrote them; none where it did not."""
+    path = run.path / subset / "cases.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if not row.get("error")]

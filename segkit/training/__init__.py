@@ -1,0 +1,1 @@
+"""Training: the loop, its data, its components, and everything that watches it."""

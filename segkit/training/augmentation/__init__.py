@@ -1,0 +1,1 @@
+"""Random changes of a training batch, on its own device, in 2D and 3D alike."""

@@ -1,0 +1,134 @@
+"""The pieces of a training, assembled: model, loss, metrics, optimiser, on their device and in their precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from segkit import distributed
+from segkit.config.resolve import Config
+from segkit.errors import UsageError
+from segkit.evaluation.aggregate import build_metrics
+from segkit.inference.network import Network
+from segkit.models.activation_checkpointing import checkpoint_blocks
+from segkit.models.build import build_model, check_logits, padded, plugin_errors
+from segkit.models.device import layout, to_device
+from segkit.models.pretrained import start_from
+from segkit.settings import Train
+from segkit.specs import ModelSpec
+from segkit.task import Metric, Task
+from segkit.training.optim import build_optimizer
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The pieces of a training.
+
+    Args:
+        config: complete.
+        task: what the model learns.
+        data: what the masks say.
+        average: moving average of the weights, which is validated and kept then; None without.
+    """
+
+    config: Config
+    task: Task
+    data: Task
+    device: torch.device
+    accelerator: Accelerator
+    model: nn.Module
+    average: nn.Module | None
+    criterion: nn.Module
+    metrics: Mapping[str, Metric]
+    optimizer: torch.optim.Optimizer
+
+    @property
+    def judged(self) -> nn.Module:
+        """What is validated and kept; never wrapped for several processes, which may look at fewer or more cases."""
+        model: nn.Module = self.accelerator.unwrap_model(self.model)
+        return model if self.average is None else self.average
+
+    def logits(self, images: Tensor, model: nn.Module | None = None) -> Tensor:
+        """(B, C, *S) of any size -> (B, K, *S) in float32."""
+        spec, options = self.config.model.spec, self.config.model.options
+        with plugin_errors(self.config.model.name, images):
+            strides, least = spec.strides(options, self.config.dims), spec.least(options)
+            logits = padded(model or self.model, layout(images, spec), strides, least)
+            return check_logits(logits, images, self.task).float()
+
+    def network(self) -> Network:
+        """What is validated, as inference sees it."""
+
+        def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+            with torch.inference_mode(), self.accelerator.autocast():
+                return self.logits(torch.from_numpy(batch).to(self.device), self.judged).cpu().numpy()
+
+        batch = -(-(self.config.train.batch_size or 1) // distributed.world_size())
+        return Network(forward, self.config.dims, self.task, self.config.preprocess, batch)
+
+    def share_statistics(self) -> None:
+        """Give all processes the main one's running statistics (of batch norm), so that they validate the same model."""
+        if distributed.world_size() > 1:
+            for buffer in self.judged.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights that are validated and kept, by name."""
+        if self.average is not None:
+            return dict(self.average.module.state_dict())  # type: ignore[union-attr]
+        return dict(self.accelerator.unwrap_model(self.model).state_dict())
+
+
+def assemble(config: Config, data: Task, device: torch.device, alone: bool = False) -> Parts:
+    """Make and connect everything; the weights are drawn from torch's random state.
+
+    Args:
+        config: complete.
+        data: the dataset's task.
+        device: where it is trained.
+        alone: without batch norm over all processes, for steps that each of them tries by itself.
+
+    Raises:
+        UsageError: a precision that the device does not have.
+    """
+    assert config.loss is not None, "config.complete() comes first"
+    task, spec, settings = data.learned_by(config.model.spec.kind), config.model.spec, config.train
+    # what an earlier training left refuses another precision
+    AcceleratorState._reset_state(reset_partial_state=distributed.world_size() == 1)
+    accelerator = Accelerator(mixed_precision=_precision(settings, device, spec), cpu=device.type == "cpu")
+    model = build_model(config.model, task, config.dims)
+    start_from(model, config.model.name, settings.pretrained)
+    if distributed.world_size() > 1 and device.type == "cuda" and not alone:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    model = to_device(model, device, config.dims, spec)
+    average = None
+    if settings.ema:
+        mean = torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
+        average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=mean, use_buffers=True)
+    if settings.checkpointing:
+        checkpoint_blocks(model)
+    criterion = config.loss.make(task).to(device)
+    metrics = build_metrics(config.metrics, task)
+    model, optimizer = accelerator.prepare(model, build_optimizer(model, settings, fused=device.type in ("cpu", "cuda")))
+    if settings.compile:
+        model.compile()
+    if distributed.world_size() > 1:  # the same weights, but random numbers of its own for each process
+        torch.manual_seed(settings.seed + distributed.rank())
+    return Parts(config, task, data, device, accelerator, model, average, criterion, metrics, optimizer)
+
+
+def _precision(settings: Train, device: torch.device, spec: ModelSpec) -> str:
+    if settings.precision == "auto":
+        if device.type != "cuda" or "mixed-precision" in spec.lacks:
+            return "no"
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    if settings.precision == "fp16" and device.type == "cpu":
+        raise UsageError("--precision fp16 needs a GPU.", "On the CPU: --precision bf16 or fp32.")
+    return {"fp32": "no"}.get(settings.precision, settings.precision)

@@ -1,0 +1,126 @@
+"""How much memory a training step needs: what fits, and what to say when it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import psutil
+import torch
+from accelerate.utils import find_executable_batch_size
+
+from segkit import distributed, terminal
+from segkit.errors import SegkitError, first_line
+from segkit.models.build import OutOfMemoryError
+from segkit.models.cost import count_activations, size_seen
+from segkit.training.augmentation.augment import augment
+from segkit.training.components import Parts
+from segkit.training.loader import TrainingItems
+from segkit.training.validation import presence_in
+
+LARGEST = {"cpu": 16, "cuda": 128}  # batch that is tried first
+MARGIN = 0.8  # of the memory that is free
+WORDS = "can't allocate memory"  # torch's own, on CPUs
+
+
+def in_use(device: torch.device) -> int:
+    """Bytes: of a GPU the most that was allocated so far, of a CPU what this process holds now."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return int(psutil.Process().memory_info().rss)
+
+
+def free(device: torch.device) -> int:
+    """Bytes that are left."""
+    return int(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available)
+
+
+def estimate(parts: Parts, size: Sequence[int], batch: int) -> int | None:
+    """Bytes of a training step in float32: weights, gradients, optimiser, activations; None where nothing counts them."""
+    config, weights = parts.config, sum(one.numel() * one.element_size() for one in parts.judged.parameters())
+    task = replace(parts.task, dims=config.dims)
+    try:
+        seen = size_seen(config.model, config.dims, size)
+        checkpointed = config.train.checkpointing
+        pair = count_activations(config.model, task, seen, batch=2, training=True, checkpointed=checkpointed)
+    except SegkitError:
+        return None
+    return 4 * weights + pair * batch // 2
+
+
+@contextmanager
+def step_errors(parts: Parts, shape: Sequence[int]) -> Iterator[None]:
+    """Memory that ends in a step becomes an error with the estimate and what helps; so does a kernel that is missing."""
+    try:
+        yield
+    except (OutOfMemoryError, RuntimeError) as error:
+        if "deterministic implementation" in str(error):
+            raise SegkitError(f"--deterministic: {first_line(error)}", "Leave it out, or take another model.") from error
+        if not isinstance(error, (OutOfMemoryError, torch.OutOfMemoryError)) and WORDS not in str(error):
+            raise
+        batch, device = shape[0], parts.device
+        needed = estimate(parts, shape[2:], batch)
+        about = f" It needs about {needed / 1e9:.1f} GB in float32;" if needed else ""
+        raise OutOfMemoryError(
+            f"The memory of {device} is too small for a batch of {batch} of shape {tuple(shape[1:])}."
+            f"{about} {free(device) / 1e9:.1f} GB are free.",
+            "What needs less: --batch-size auto (or N), --precision bf16, -o train.checkpointing=true, "
+            "-o preprocess.size=N, -o model.width=N; -o train.accumulate=N makes up for a smaller batch.",
+        ) from error
+
+
+def largest_batch(parts: Parts, items: TrainingItems) -> int:
+    """The batch size, over all processes, with which two training steps fit; the parts are spent on it.
+
+    The size is halved until they do (accelerate's helper). On a CPU, where a system that runs out of memory kills instead
+    of refusing, the estimate must fit first.
+
+    Raises:
+        OutOfMemoryError: a batch of one does not fit.
+    """
+    read, failures = max(
+        (items[index, 0, 0] for index in range(min(len(items), 8))), key=lambda item: item[0][0].size if item[0] else 0
+    )
+    if read is None:
+        raise SegkitError(failures[-1][1], "'segkit data check' looks at all cases.")
+    image, mask = torch.from_numpy(read[0].copy())[None], torch.from_numpy(read[1].copy())[None]
+    size = min(LARGEST.get(parts.device.type, 16), 2 ** (max(1, len(items) // distributed.world_size()).bit_length() - 1))
+    if parts.device.type == "cpu":
+        share = MARGIN * free(parts.device) / distributed.local_world_size()
+        while size > 1 and (estimate(parts, image.shape[2:], size) or 0) > share:
+            size //= 2
+
+    def halved() -> int:
+        nonlocal size
+        size //= 2
+        if not size:
+            with step_errors(parts, image.shape):
+                raise torch.OutOfMemoryError(WORDS)
+        return int(size)
+
+    @find_executable_batch_size(starting_batch_size=size, reduce_batch_size_fn=halved)  # type: ignore[untyped-decorator]
+    def attempt(batch: int) -> int:
+        _two_steps(parts, image.expand(batch, *image.shape[1:]), mask.expand(batch, *mask.shape[1:]))
+        return batch
+
+    fitting: int = min(distributed.all_gather(attempt())) * distributed.world_size()
+    terminal.say(f"batch size  {fitting} fits in memory")
+    return fitting
+
+
+def _two_steps(parts: Parts, images: torch.Tensor, masks: torch.Tensor) -> None:
+    """Forward, backward and optimiser; the second step has the optimiser's own memory beside it."""
+    model = parts.accelerator.unwrap_model(parts.model).train()  # alone: processes may try different sizes
+    ids = [str(number) for number in range(len(images))]
+    for epoch in range(2):
+        try:
+            inputs, truth = augment(images.to(parts.device), masks.to(parts.device), parts.config.augment, 0, epoch, ids)
+            targets = truth if parts.task == parts.data else presence_in(truth, parts.data)
+            loss = parts.criterion(parts.logits(inputs, model), targets)
+            parts.accelerator.backward(loss)
+            parts.optimizer.step()
+        except OutOfMemoryError as error:  # what the helper knows is its cause
+            raise error.__cause__ or error from None
+        finally:
+            parts.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,69 @@
+"""What is watched while a training takes its steps: cases that cannot be read, losses that are not finite, signals.
+
+Where several processes train together, all of them look at the same steps, since each look is an exchange.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from segkit import distributed, terminal
+from segkit.errors import SegkitError
+from segkit.training.checkpoint import Progress
+from segkit.training.loader import Batch, unreadable
+from segkit.training.setup import Work
+
+CHECK = 10  # steps between two looks at the loss: each one waits for the device
+
+
+class Unread(NamedTuple):
+    """The loss of a batch, still on its device, and the cases that count in it."""
+
+    loss: Tensor
+    ids: tuple[str, ...]
+
+
+def readable(batches: Any, work: Work) -> Iterator[Batch]:
+    """The batches; what cannot be read ends the training, or is named and left out."""
+    for batch in batches:
+        if not batch.ids:
+            raise unreadable(batch)
+        for case, reason, _ in batch.unreadable:
+            if case not in work.items.named:
+                work.items.named.add(case)
+                terminal.problem(f"case {case!r}: {reason}")
+        yield batch
+
+
+def asked(work: Work, step: int, code: int, due: bool) -> tuple[int, bool]:
+    """Whether to stop, or to save: what any of the processes was told. GPUs, which are not to wait, ask now and then."""
+    if distributed.world_size() == 1:
+        return code, due
+    if work.parts.device.type != "cpu" and step % CHECK and step < len(work.order):
+        return 0, False
+    found = distributed.all_gather((code, due))
+    return max(code for code, _ in found), found[0][1]
+
+
+def read_losses(unread: list[Unread], progress: Progress) -> None:
+    """Add up the losses of the last steps; the first that is not finite, in any of the processes, ends the training."""
+    sums, strange = progress.sums, None
+    values = torch.stack([one.loss for one in unread]).tolist() if unread else []
+    for number, (value, one) in enumerate(zip(values, unread, strict=True)):
+        if strange is None and not math.isfinite(value):
+            strange = (progress.step - len(unread) + number + 1, value, one.ids)
+        sums.total, sums.seen = sums.total + value * len(one.ids), sums.seen + len(one.ids)
+    unread.clear()
+    found = sorted((one for one in distributed.all_gather(strange) if one is not None), key=lambda one: one[0])
+    if found:
+        step, value, ids = found[0]
+        error = SegkitError(
+            f"The loss became {value} in epoch {progress.epoch}, step {step}, on {', '.join(ids)}.",
+            "Lower --lr, set -o train.clip=1, or look at these cases.",
+        )
+        raise distributed.collective_error(error)

@@ -1,0 +1,169 @@
+"""What happens before a training's first step: data into the cache, batches and their order, what the user should know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from segkit import distributed, terminal
+from segkit.config.resolve import Config
+from segkit.data.cache import Cached, fill, fingerprint
+from segkit.data.split import find_leaks
+from segkit.errors import SegkitError
+from segkit.inference.probabilities import presence_of
+from segkit.runs.folder import RunFolder
+from segkit.settings import Train
+from segkit.task import Case, Dataset, Task
+from segkit.training.components import Parts
+from segkit.training.loader import Order, TrainingItems
+from segkit.training.optim import Schedule
+
+PATCHES_AROUND = 1 / 3  # of patches, where nothing else is said (nnU-Net's share)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A training under way.
+
+    Args:
+        parts, schedule: what is trained, and its learning rate.
+        run, record: its folder, and what besides the state describes it (config, split, manifest).
+        items, order: what is trained on, and in which order.
+        cases: validation cases.
+    """
+
+    parts: Parts
+    schedule: Schedule
+    run: RunFolder
+    record: Mapping[str, Any]
+    items: TrainingItems
+    order: Order
+    cases: Sequence[Cached]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on, what is validated on, and which cases were left out because they cannot be read."""
+
+    items: TrainingItems
+    cases: Sequence[Cached]
+    unreadable: Mapping[str, str]
+
+
+def prepare_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Config, known: Mapping[str, str]) -> Data:
+    """Fill the cache with the cases of a split, each process with its share of them.
+
+    Args:
+        known: cases that an earlier call has left out, with the reasons; they are left out again.
+
+    Raises:
+        SegkitError: a case cannot be read, and `train.skip_bad` is off; or nothing is left.
+    """
+    by_id = {case.id: case for case in dataset.cases}
+    groups = {name: len({by_id[id].group for id in members}) for name, members in ids.items()}
+    terminal.say("cases       " + ", ".join(f"{name} {len(ids[name])} ({groups[name]} groups)" for name in ids))
+    settings = config.train
+    unreadable = dict(known) if settings.skip_bad or known else None
+    found = {name: _cached(dataset, [by_id[id] for id in ids[name]], config, unreadable) for name in ("train", "val")}
+    new = {id: reason for id, reason in (unreadable or {}).items() if id not in known}
+    if new and not settings.skip_bad:
+        raise SegkitError(next(iter(new.values())), "Mend it, or go on without such cases: --skip-bad.")
+    for reason in new.values() if distributed.is_main() else ():
+        terminal.problem(reason)
+    if not found["train"]:
+        raise distributed.collective_error(SegkitError("No training case can be read.", "'segkit data check' says why."))
+    if ids["val"] and not found["val"]:
+        terminal.notice("No validation case can be read: the last weights are kept, plateau and early stopping are off.")
+    patch = config.preprocess.size if config.preprocess.fit == "patch" else None
+    share = settings.foreground if settings.foreground is not None else PATCHES_AROUND if patch else 0.0
+    items = TrainingItems(found["train"], patch, settings.seed, share, settings.skip_bad)  # type: ignore[arg-type]
+    return Data(items, found["val"] if settings.validate else [], unreadable or {})
+
+
+def _cached(dataset: Dataset, cases: Sequence[Case], config: Config, unreadable: dict[str, str] | None) -> list[Cached]:
+    if distributed.world_size() > 1:
+        fill(dataset, distributed.shard(cases), config, unreadable)
+        for other in distributed.all_gather(unreadable):
+            (unreadable or {}).update(other or {})
+    return fill(dataset, cases, config, unreadable)
+
+
+def prepare(parts: Parts, data: Data, run: RunFolder, record: Mapping[str, Any]) -> Work:
+    """Order and schedule."""
+    settings = parts.config.train
+    assert settings.batch_size is not None, "chosen by now"
+    terminal.say(f"run folder  {run.path}")
+    if parts.task != parts.data:
+        say_presence([cached for cached, number in data.items.items if not number], parts.data)
+    pools = _pools(data.items, settings, parts.task, parts.data)
+    order = Order(
+        len(data.items),
+        settings.batch_size,
+        settings.seed,
+        pools,
+        settings.foreground or 0.0,
+        distributed.rank(),
+        distributed.world_size(),
+    )
+    schedule = Schedule(parts.optimizer, settings, len(order), validated=bool(data.cases))
+    return Work(parts, schedule, run, record, data.items, order, data.cases)
+
+
+def _pools(items: TrainingItems, settings: Train, task: Task, data: Task) -> list[list[int]]:
+    """Slices by the classes that they hold; for a classifier, by whether they hold any."""
+    if not settings.foreground:
+        return []
+    pools = items.pools(len(data.classes))
+    if not any(pools) and items.patch is None:
+        terminal.notice("train.foreground: no image or slice holds a class; all are drawn alike.")
+    return pools if task == data else [sorted(set().union(*pools))]
+
+
+def workers_of(settings: Train, device: torch.device) -> int:
+    """Processes that read the data. On a CPU they would take the cores that train; they change no result."""
+    if settings.workers is not None:
+        return settings.workers
+    return 0 if device.type == "cpu" else min(4, (os.cpu_count() or 1) // distributed.local_world_size())
+
+
+def notes_of(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> list[str]:
+    """What must be known of data and split; said, and kept with the run."""
+    notes = list(dataset.notes)
+    if not ids["val"]:
+        notes.append("There is no validation subset: the last weights are kept, plateau and early stopping are off.")
+    left_out = len(dataset.cases) - sum(len(members) for members in ids.values())
+    if left_out:
+        notes.append(f"{left_out} case(s) of the official test subset are left out of the cross-validation.")
+    leaks = find_leaks(dataset.cases, ids)
+    if leaks:
+        notes.append(f"{len(leaks)} group(s) are in more than one subset (--allow-leak): scores will look too good.")
+    for note in notes:
+        terminal.notice(note)
+    return notes
+
+
+def check_data(dataset: Dataset, record: Mapping[str, Any]) -> None:
+    """Refuse data that is not what a record says. Raises SegkitError."""
+    known = {case.id for case in dataset.cases}
+    missing = [id for members in record["split"].values() for id in members if id not in known]
+    if missing or fingerprint(dataset)["sha256"] != record["manifest"]["data"]["sha256"]:
+        what = f"{len(missing)} cases are gone ({', '.join(missing[:5])})" if missing else "files differ (their fingerprint)"
+        error = SegkitError(f"The data is not what this run was trained on: {what}.", "Put it back, or start a new run.")
+        raise distributed.collective_error(error)
+
+
+def say_presence(cases: Sequence[Cached], data: Task) -> None:
+    """How many images or slices hold any foreground; a classifier learns nothing from one kind alone."""
+    counts = [0, 0]
+    for cached in cases:
+        axis = 0 if cached.geometry.slice_axis is not None else None
+        for value in np.atleast_1d(presence_of(np.asarray(cached.load()[1]), data, axis)):
+            counts[int(value)] += 1
+    terminal.say(f"training on {counts[1]} images with foreground, {counts[0]} without")
+    if 0 in counts:
+        terminal.notice("all training images are of one kind: there is nothing to tell apart.")

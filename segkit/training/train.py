@@ -1,0 +1,379 @@
+"""Training, one loop from top to bottom.
+
+    data      split by group -> cached preprocessing -> seeded batches -> augmentation on the device
+    step      learning rate -> forward -> loss -> backward -> optimiser (-> moving average)
+    epoch     validation on the network's grid, best weights, schedule, early stopping; then resume/state.pt, and from it
+              model.safetensors, history.csv and, at the end, curves.png
+
+`accelerate` carries device and precision. A resumed training does what an uninterrupted one would have done: order and
+augmentation follow from the seed, the epoch and the case, all other random numbers from states that are saved.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import set_seed
+from torch import Tensor
+
+from segkit import distributed, terminal
+from segkit.config.resolve import Config, to_toml
+from segkit.data.cache import fingerprint
+from segkit.data.split import split_cases
+from segkit.errors import SegkitError, UsageError
+from segkit.files import TEMPORARY
+from segkit.models.device import choose_device
+from segkit.reports.curves import draw_curves
+from segkit.runs import folder as runs
+from segkit.runs import weights
+from segkit.runs.folder import RunFolder
+from segkit.settings import Train
+from segkit.task import Dataset, Task
+from segkit.training import checkpoint as states
+from segkit.training.augmentation.augment import augment
+from segkit.training.checkpoint import Progress, Sums
+from segkit.training.components import Parts, assemble
+from segkit.training.loader import Batch, dead_worker, loader
+from segkit.training.memory import largest_batch, step_errors
+from segkit.training.monitor import CHECK, Unread, asked, read_losses, readable
+from segkit.training.progress import epoch_line, figures
+from segkit.training.running_metrics import RunningCounts
+from segkit.training.setup import Data, Work, check_data, notes_of, prepare, prepare_data, workers_of
+from segkit.training.signals import Stop
+from segkit.training.trackers import tracked
+from segkit.training.validation import presence_in, validate
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended.
+
+    Args:
+        run: its folder.
+        epochs: that are done.
+        best_epoch, best: of the kept weights, and their validation values.
+        stopped: the exit code that a signal calls for; 0 where none came, or when all was done.
+        seconds: of all sessions.
+        signal: the same, also when all was done.
+    """
+
+    run: Path
+    epochs: int
+    best_epoch: int
+    best: Mapping[str, float]
+    stopped: int
+    seconds: float
+    signal: int = 0
+
+
+def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
+    """Train as the complete record says and leave everything in a new run folder.
+
+    Raises:
+        UsageError: a device, a split or a folder that cannot be used; then nothing is written.
+        SegkitError: data that cannot be read, a loss that is not finite (the last good weights are kept).
+    """
+    device = _begin(config)
+    ids = split_cases(dataset.cases, config.split)
+    main = distributed.is_main()
+    run = distributed.broadcast_object(
+        runs.create(out, config.dataset.spec.name, config.model.spec.name) if main else RunFolder(Path())
+    )
+    progress: Progress | None = None
+    try:
+        parts = assemble(config, dataset.task, device, alone=config.train.batch_size is None)
+        notes = notes_of(dataset, ids)
+        data = prepare_data(dataset, ids, config, {})
+        if config.train.batch_size is None:
+            config = replace(config, train=replace(config.train, batch_size=largest_batch(parts, data.items)))
+            set_seed(config.train.seed)
+            parts = assemble(config, dataset.task, device)
+        record = distributed.broadcast_object(_record(config, dataset, ids, str(device), notes, data) if main else {})
+        if main:
+            runs.write_record(run, record)
+        work = prepare(parts, data, run, record)
+        progress = Progress(Sums(RunningCounts(parts.task)))
+        states.save(run, record, progress, parts, work.schedule)
+        return _run(work, progress)
+    except BaseException:
+        if run.weights.exists():
+            terminal.notice(f"the best weights so far are kept in {run.path}")
+        elif progress is not None and progress.saved:
+            terminal.notice(f"what was trained so far is kept: segkit train --resume {run.path}")
+        elif main:
+            runs.discard(run)
+        raise
+
+
+def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[str, Any]) -> Outcome:
+    """Go on with a training as its state says; other files of the run are written anew from it.
+
+    Args:
+        config: that of the state, with what may change (epochs, workers, device, ...) changed, and without pretrained
+            weights, which are not needed again.
+        dataset: opened as for the training.
+        run: its folder.
+        document: from `state.load`.
+
+    Raises:
+        UsageError: fewer epochs than are done, or nothing left to do.
+        SegkitError: the data is not what it was.
+    """
+    record = {**document["record"], "config": to_toml(config)}
+    record["config"]["train"]["pretrained"] = document["record"]["config"]["train"]["pretrained"]
+    device = _begin(config)
+    check_data(dataset, record)
+    parts = assemble(config, dataset.task, device)
+    before = record["manifest"]["processes"]
+    if before != distributed.world_size():
+        terminal.notice(f"{distributed.world_size()} processes go on with what {before} began: dropout draws other numbers.")
+    data = prepare_data(dataset, record["split"], config, record["manifest"]["unreadable"])
+    now = {"processes": distributed.world_size(), "unreadable": dict(data.unreadable)}
+    record["manifest"] = {**record["manifest"], **now}
+    work = prepare(parts, data, run, record)
+    progress = states.restore(document, parts, work.schedule)
+    done, wanted = len(progress.history), config.train.epochs
+    progress.ended = _reason_to_end(progress, config.train, bool(work.cases), 0.0)
+    if wanted < done or (wanted == done and not progress.step) or progress.ended:
+        rebuild(config, dataset, run, document)
+        distributed.barrier()
+        reason, more = progress.ended or f"{done} epochs are done", f"More epochs: --epochs {max(done, wanted) + 50}"
+        raise distributed.collective_error(UsageError(f"There is nothing left to train: {reason}.", more))
+    if distributed.is_main():
+        for leftover in (*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")):
+            leftover.unlink()  # of a save in which it was killed
+        _write_files(run, record, progress, config, parts.task)
+    terminal.say(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(work.order)}")
+    return _run(work, progress)
+
+
+def rebuild(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[str, Any]) -> None:
+    """Write the other files of a run anew from its state: a training that was killed at its very end left old ones."""
+    if not distributed.is_main():
+        return
+    task = dataset.task.learned_by(config.model.spec.kind)
+    progress = Progress(Sums(RunningCounts(task)), **document["progress"])
+    _write_files(run, document["record"], progress, config, task)
+    if progress.history:
+        draw_curves(progress.history, progress.best_epoch, run.path / "curves.png")
+
+
+def _write_files(run: RunFolder, record: Mapping[str, Any], progress: Progress, config: Config, task: Task) -> None:
+    runs.write_record(run, record)
+    runs.write_history(run, progress.history)
+    if progress.kept is not None:
+        _write_weights(progress, run, config, task)
+
+
+def _begin(config: Config) -> torch.device:
+    """Device, the other processes, random numbers and kernels."""
+    settings = config.train
+    device = choose_device(settings.device)
+    distributed.init_process_group(cpu=device.type == "cpu")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # accelerate trains on the current one
+    if settings.batch_size is not None and settings.batch_size < distributed.world_size():
+        raise distributed.collective_error(
+            UsageError(
+                f"--batch-size {settings.batch_size} is less than one case for each of {distributed.world_size()} processes.",
+                f"Fewer --devices, or --batch-size {distributed.world_size()}.",
+            )
+        )
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(settings.deterministic)
+    torch.backends.cudnn.benchmark = not settings.deterministic
+    set_seed(settings.seed)
+    return device
+
+
+def _record(
+    config: Config, dataset: Dataset, ids: Mapping[str, Sequence[str]], device: str, notes: Sequence[str], data: Data
+) -> dict[str, Any]:
+    """What besides the state describes a run."""
+    manifest = runs.manifest(config.train.seed, fingerprint(dataset), device, notes)
+    return {
+        "config": to_toml(config),
+        "split": {name: list(members) for name, members in ids.items()},
+        "manifest": {**manifest, "processes": distributed.world_size(), "unreadable": dict(data.unreadable)},
+    }
+
+
+def _run(work: Work, progress: Progress) -> Outcome:
+    """Epochs until one of the reasons to end; the state is saved after each."""
+    parts, settings = work.parts, work.parts.config.train
+    epochs, began, before = settings.epochs, time.perf_counter(), progress.seconds
+    main, workers = distributed.is_main(), workers_of(settings, parts.device)
+    batches = loader(work.items, work.order, workers, pin=parts.device.type == "cuda")
+
+    def save() -> None:
+        progress.seconds = before + time.perf_counter() - began
+        states.save(work.run, work.record, progress, parts, work.schedule)
+        progress.saved = True
+
+    with (
+        closing(work.items),
+        Stop() as stop,
+        tracked(parts.accelerator, settings.tracker, work.run, work.record["config"]) as track,
+        terminal.progress("training", (epochs - progress.epoch + 1) * len(work.order) - progress.step) as bar,
+    ):
+        while progress.epoch <= epochs and not progress.ended:
+            try:
+                row = _train_epoch(work, progress, batches, bar, stop, save)
+            except (RuntimeError, SegkitError) as error:  # torch says wherever it stands that a reader has died
+                found = dead_worker(error, work.items)
+                if found is None:
+                    raise
+                raise found from error
+            if row is not None and work.cases:
+                parts.share_statistics()
+                row = distributed.broadcast_object(row | validate(parts, work.cases, progress.epoch))
+            if row is None or max(distributed.all_gather(stop.code)):
+                save()
+                break
+            improved = _keep_best(row, progress, parts)
+            if work.cases:
+                work.schedule.after(_monitored(row, settings))
+            progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, Sums(RunningCounts(parts.task))
+            ended = _reason_to_end(progress, settings, bool(work.cases), time.perf_counter() - began)
+            progress.ended = distributed.broadcast_object(ended)
+            save()
+            if main:
+                if improved or not work.cases:
+                    _write_weights(progress, work.run, parts.config, parts.task)
+                runs.write_history(work.run, progress.history)
+            track(row)
+            terminal.say(epoch_line(row, epochs, improved))
+    return _end(work, progress, max(distributed.all_gather(stop.code)))
+
+
+def _end(work: Work, progress: Progress, signal: int) -> Outcome:
+    """The last words and pictures of a training."""
+    parts, main = work.parts, distributed.is_main()
+    stopped = 0 if progress.ended or progress.epoch > parts.config.train.epochs else signal  # it may come when all is done
+    if progress.ended:
+        terminal.say(f"{progress.ended}: training ends.")
+    if progress.history and main:
+        draw_curves(progress.history, progress.best_epoch, work.run.path / "curves.png")
+    if stopped and not progress.best_epoch:
+        if main:
+            weights.save(work.run.weights, parts.tensors(), _header(parts.config, parts.task, {}))
+        terminal.notice("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
+    distributed.barrier()
+    best = progress.best or {}
+    return Outcome(work.run.path, len(progress.history), progress.best_epoch, best, stopped, progress.seconds, signal)
+
+
+def _train_epoch(
+    work: Work, progress: Progress, batches: Any, bar: terminal.Bar, stop: Stop, save: Callable[[], None]
+) -> dict[str, Any] | None:
+    """What is left of an epoch; returns its row of the history, or None where it was stopped."""
+    parts, order, sums = work.parts, work.order, progress.sums
+    settings, epoch = parts.config.train, progress.epoch
+    steps, started = len(order), time.perf_counter() - sums.seconds
+    order.epoch, order.start = epoch, progress.step
+    unread: list[Unread] = []
+    saved = time.perf_counter()
+    rate = parts.optimizer.param_groups[0]["lr"]
+    parts.model.train()
+    for batch in readable(batches, work) if progress.step < steps else ():
+        first = progress.step // settings.accumulate * settings.accumulate
+        together = min(settings.accumulate, steps - first)
+        whole = progress.step + 1 == first + together  # the optimiser's step comes after this batch
+        rate = work.schedule.before(epoch - 1, progress.step)
+        weight = order.weight(progress.step)  # each case counts the same, in all processes and batches of the step
+        part = order.cases(progress.step) / sum(order.cases(step) for step in range(first, first + together))
+        with step_errors(parts, batch.images.shape):
+            loss, logits, targets = _forward(parts, batch, epoch)
+            with nullcontext() if whole else parts.accelerator.no_sync(parts.model):
+                parts.accelerator.backward(loss * (weight * part))
+            if whole:
+                _step(parts, settings)
+        progress.step += 1
+        unread.append(Unread(loss.detach(), batch.ids if weight else ()))
+        if weight:
+            sums.counts.add(logits.detach(), targets)
+        drawn = bar.advance()
+        due = bool(settings.save_minutes) and time.perf_counter() - saved > 60 * settings.save_minutes
+        stopping, due = asked(work, progress.step, stop.code, due) if whole else (0, False)
+        look = len(unread) == CHECK or progress.step == steps or stopping or due
+        if look or (drawn and distributed.world_size() == 1):
+            read_losses(unread, progress)
+            sums.seconds = time.perf_counter() - started
+        if stopping:
+            return None
+        if due:
+            save()
+            saved = time.perf_counter()
+        if drawn:
+            bar.show(**figures(work, progress, rate))
+    total = sums.over_all()
+    train = {f"train_{name}": value for name, value in total.counts.figures().items()}
+    return {"epoch": epoch, "lr": rate, "train_loss": total.total / total.seen, **train, "train_seconds": total.seconds}
+
+
+def _forward(parts: Parts, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, logits and targets of a batch, augmented on the device."""
+    images = batch.images.to(parts.device, non_blocking=True)
+    masks = batch.masks.to(parts.device, non_blocking=True)
+    images, masks = augment(images, masks, parts.config.augment, parts.config.train.seed, epoch, batch.ids)
+    targets = masks if parts.task == parts.data else presence_in(masks, parts.data)
+    logits = parts.logits(images)
+    return parts.criterion(logits, targets), logits, targets
+
+
+def _step(parts: Parts, settings: Train) -> None:
+    if settings.clip:
+        parts.accelerator.clip_grad_norm_(parts.model.parameters(), settings.clip)
+    parts.optimizer.step()
+    parts.optimizer.zero_grad(set_to_none=True)
+    if parts.average is not None:
+        parts.average.update_parameters(parts.accelerator.unwrap_model(parts.model))  # type: ignore[operator]
+
+
+def _reason_to_end(progress: Progress, settings: Train, validated: bool, seconds: float) -> str:
+    if validated and settings.patience and progress.since_best() >= settings.patience:
+        return f"No improvement in {settings.patience} epochs (--patience)"
+    if settings.max_time and seconds > 60 * settings.max_time and progress.epoch <= settings.epochs:
+        return f"{settings.max_time:g} minutes are over (train.max_time)"
+    return ""
+
+
+def _monitored(row: Mapping[str, Any], settings: Train) -> float:
+    """The value whose minimum is best."""
+    value = row["val_loss"] if settings.monitor == "loss" else -row.get("val_dice", row.get("val_f1", math.nan))
+    return math.inf if math.isnan(value) else float(value)
+
+
+def _keep_best(row: dict[str, Any], progress: Progress, parts: Parts) -> bool:
+    """Add the row to the history; keep the weights where they are the best so far (or the last, without validation)."""
+    progress.history.append(row)
+    validated = "val_loss" in row
+    if not validated and not all(bool(tensor.isfinite().all()) for tensor in parts.tensors().values()):
+        error = SegkitError(f"The weights are not finite after epoch {row['epoch']}.", "Lower --lr, or set -o train.clip=1.")
+        raise distributed.collective_error(error)
+    value = _monitored(row, parts.config.train) if validated else -math.inf
+    if validated and progress.best is not None and value >= progress.best_value:
+        return False
+    names = [key for key in row if key.startswith("val_") and key != "val_seconds" and not math.isnan(row[key])]
+    if distributed.is_main():
+        progress.kept = {name: tensor.detach().to("cpu", copy=True) for name, tensor in parts.tensors().items()}
+    progress.best_value, progress.best_epoch, progress.best = value, row["epoch"], {key: row[key] for key in names}
+    return validated
+
+
+def _write_weights(progress: Progress, run: RunFolder, config: Config, task: Task) -> None:
+    assert progress.kept is not None and progress.best is not None
+    weights.save(run.weights, progress.kept, _header(config, task, progress.best))
+
+
+def _header(config: Config, task: Task, values: Mapping[str, float]) -> weights.Header:
+    return weights.header_of(config.model, config.dims, task, config.preprocess, values)

@@ -1,0 +1,84 @@
+"""Following a training: the history's figures, the progress line, trackers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
+
+from conftest import Command, history
+from segkit.task import Task
+from segkit.training.running_metrics import RunningCounts
+
+SMALL = (
+    "train --dataset phantom --model unet -o model.width=2 -o model.depth=1 -o dataset.cases=24 -o dataset.size=16 "
+    "-o preprocess.size=16"
+).split()
+THREE = Task(1, ("background", "edema", "core"), mode="multiclass")
+
+
+def test_the_figures_of_an_epoch_are_scikit_learns_over_all_its_pixels() -> None:
+    draw = torch.Generator().manual_seed(0)
+    counts, labels, truths = RunningCounts(THREE), [], []
+    for _ in range(3):
+        logits = torch.randn(2, 3, 8, 9, generator=draw)
+        masks = torch.randint(0, 3, (2, 8, 9), generator=draw, dtype=torch.int32)
+        counts.add(logits, masks)
+        labels.append(logits.argmax(dim=1).flatten())
+        truths.append(masks.flatten())
+    found, mine, true = counts.figures(), torch.cat(labels).numpy(), torch.cat(truths).numpy()
+    scores = {"dice": f1_score, "iou": jaccard_score, "precision": precision_score, "recall": recall_score}
+    for name, score in scores.items():
+        each = score(true, mine, labels=[1, 2], average=None)
+        assert [found[f"{name}/edema"], found[f"{name}/core"]] == pytest.approx(list(each))
+        assert found[name] == pytest.approx(each.mean())
+
+
+def test_pixels_that_are_to_be_ignored_are_not_counted() -> None:
+    """By hand: of four found pixels one is not to be judged and two are right."""
+    task = Task(1, ("background", "polyp"), mode="binary", ignore_index=255)
+    counts = RunningCounts(task)
+    counts.add(torch.tensor([[[[1.0, 1.0, 1.0, 1.0, -1.0]]]]), torch.tensor([[[1, 1, 0, 255, 1]]]))
+    found = counts.figures()
+    assert found["precision"] == pytest.approx(2 / 3) and found["recall"] == pytest.approx(2 / 3)
+    assert found["iou"] == pytest.approx(2 / 4) and found["dice"] == pytest.approx(4 / 6)
+
+
+def test_the_history_holds_what_the_papers_draw(segkit: Command, tmp_path: Path) -> None:
+    done = segkit(*SMALL, "--epochs", 2, "-o", "dataset.classes=2", "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    rows = history(tmp_path / "run")
+    for side in ("train", "val"):
+        assert f"{side}_loss" in rows[0] and f"{side}_seconds" in rows[0]
+        for name in ("dice", "iou", "precision", "recall"):
+            columns = [key for key in rows[0] if key.startswith(f"{side}_{name}/")]
+            assert {f"{side}_{name}/target-1", f"{side}_{name}/target-2"} <= {*columns} and f"{side}_{name}" in rows[0]
+    assert [row["epoch"] for row in rows] == ["1", "2"] and "lr" in rows[0]
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_tensorboard_gets_every_epoch_also_after_a_resume(segkit: Command, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = tmp_path / "run"
+    assert segkit(*SMALL, "--epochs", 2, "--tracker", "tensorboard", "--out", run).code == 0
+    assert segkit("train", "--resume", run, "--epochs", 3).code == 0
+    found: dict[int, float] = {}
+    for path in (run / "tensorboard").rglob("events.out.*"):
+        accumulator = events.EventAccumulator(str(path))
+        accumulator.Reload()
+        if "val/loss" in accumulator.Tags()["scalars"]:
+            found |= {event.step: event.value for event in accumulator.Scalars("val/loss")}
+    assert found == {int(row["epoch"]): pytest.approx(float(row["val_loss"])) for row in history(run)}
+    assert len(found) == 3
+
+
+def test_deterministic_kernels_and_a_limit_of_time_are_flags(segkit: Command, tmp_path: Path) -> None:
+    words = [*SMALL, "--deterministic", "--max-time", "0.0001", "--epochs", 50]
+    done = segkit(*words, "--out", tmp_path / "run")
+    assert done.code == 0 and "minutes are over" in done.err and len(history(tmp_path / "run")) == 1
+    assert (
+        not torch.are_deterministic_algorithms_enabled() or segkit(*SMALL, "--epochs", 1, "--out", tmp_path / "b").code == 0
+    )
+    assert "deterministic = true" in (tmp_path / "run" / "run.toml").read_text()

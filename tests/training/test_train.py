@@ -1,0 +1,207 @@
+"""Training leaves a run folder that repeats itself, and stops well when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from conftest import Command, history, same_weights
+from segkit.runs.weights import read_header
+
+SMALL = (
+    "train --dataset phantom --model resunet -o dataset.cases=12 -o dataset.size=24 -o preprocess.size=24 "
+    "-o model.width=2 -o model.depth=2 --batch-size 4"
+).split()
+
+
+def test_a_run_folder_holds_what_it_should(segkit: Command, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = segkit(*SMALL, "--epochs", "3", "--out", run, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["run"] == str(run)
+    rows = history(run)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert {
+        "lr",
+        "train_loss",
+        "train_dice",
+        "val_loss",
+        "val_dice",
+        "val_dice/target",
+        "val_iou/target",
+        "train_seconds",
+    } <= set(rows[0])
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert {"versions", "git", "hardware", "seed", "data", "notes", "command"} <= set(manifest)
+    split = json.loads((run / "split.json").read_text())
+    assert [len(split[name]) for name in ("train", "val", "test")] == [8, 2, 2]
+    assert sorted(id for ids in split.values() for id in ids) == [f"phantom-{n:04d}" for n in range(12)]
+    best = min(rows, key=lambda row: float(row["val_loss"]))
+    assert read_header(run / "model.safetensors").metrics["val_loss"] == pytest.approx(float(best["val_loss"]))
+    assert not [path for path in run.rglob("*") if path.name.startswith(".")]
+
+
+def test_run_toml_repeats_the_run_bit_for_bit(segkit: Command, tmp_path: Path) -> None:
+    first, again, other = tmp_path / "first", tmp_path / "again", tmp_path / "other"
+    assert segkit(*SMALL, "--epochs", "2", "--out", first).code == 0
+    assert segkit("train", "--config", first / "run.toml", "--out", again).code == 0
+    assert segkit("train", "--config", first, "--seed", "1", "--out", other).code == 0
+    assert same_weights(first, again)
+    assert tomllib.loads((first / "run.toml").read_text()) == tomllib.loads((again / "run.toml").read_text())
+    assert not same_weights(first, other)
+
+
+def test_the_number_of_workers_changes_nothing(segkit: Command, tmp_path: Path) -> None:
+    assert segkit(*SMALL, "--epochs", "2", "--workers", "0", "--out", tmp_path / "none").code == 0
+    assert segkit(*SMALL, "--epochs", "2", "--workers", "2", "--out", tmp_path / "two").code == 0
+    assert same_weights(tmp_path / "none", tmp_path / "two")
+
+
+def test_a_run_is_never_overwritten_and_an_unusable_command_leaves_no_folder(segkit: Command, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    told = segkit(*SMALL, "--out", tmp_path / "run")
+    assert told.code == 2 and "never overwritten" in told.err
+    for wrong in (["--device", "cuda:77"], ["--split", "official"], ["--precision", "fp16"]):
+        assert segkit(*SMALL, *wrong, "--out", tmp_path / "new").code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_failed_training_takes_away_its_own_files_alone(
+    segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segkit.training import train
+
+    def spoil(*_: object, **__: object) -> None:
+        (tmp_path / "run" / "notes.txt").write_text("mine")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train, "assemble", spoil)
+    told = segkit(*SMALL, "--out", tmp_path / "run")
+    assert told.code == 1 and "No space left on device" in told.err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_runs_without_a_name_are_numbered(segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert segkit(*SMALL, "--epochs", "1").code == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["phantom-resunet-1", "phantom-resunet-2"]
+
+
+def test_the_rate_falls_when_nothing_improves_and_patience_ends_it(segkit: Command, tmp_path: Path) -> None:
+    words = ["--lr", "1e-7", "-o", "train.plateau_patience=0", "-o", "train.plateau_factor=0.5", "-o", "train.min_lr=0"]
+    done = segkit(*SMALL, *words, "--epochs", "50", "--patience", "3", "--out", tmp_path / "run")
+    rows = history(tmp_path / "run")
+    assert done.code == 0 and "--patience" in done.err
+    assert len(rows) < 50
+    assert float(rows[-1]["lr"]) < float(rows[0]["lr"])
+
+
+def test_without_validation_the_last_weights_are_kept_and_it_is_said(segkit: Command, tmp_path: Path) -> None:
+    done = segkit(*SMALL, "--epochs", "2", "-o", "split.val=0", "--out", tmp_path / "run")
+    assert done.code == 0 and "no validation subset" in done.err
+    assert "val_loss" not in history(tmp_path / "run")[0]
+    assert "no validation subset" in json.loads((tmp_path / "run" / "manifest.json").read_text())["notes"][0]
+    assert "epoch 2" in done.err
+
+
+def test_a_leak_is_refused_and_where_it_is_meant_written_down(segkit: Command, tmp_path: Path) -> None:
+    assert segkit("data", "synth", "polyp", "--cases", "120", "--out", tmp_path / "data").code == 0
+    words = [
+        "train",
+        "--dataset",
+        "polyp",
+        "--data-dir",
+        tmp_path / "data",
+        "--model",
+        "unet",
+        "--split",
+        "case",
+        "--epochs",
+        "1",
+    ]
+    small = ["-o", "model.width=1", "-o", "model.depth=1", "-o", "preprocess.size=8", "--batch-size", "32"]
+    told = segkit(*words, *small, "--out", tmp_path / "run")
+    assert told.code == 2 and "sequence-" in told.err and "--allow-leak" in told.err
+    assert segkit(*words, *small, "--allow-leak", "--out", tmp_path / "run").code == 0
+    assert tomllib.loads((tmp_path / "run" / "run.toml").read_text())["split"]["allow_leak"] is True
+    assert "scores will look too good" in (tmp_path / "run" / "manifest.json").read_text()
+
+
+def test_multiclass_masks_train_too(segkit: Command, tmp_path: Path) -> None:
+    done = segkit(*SMALL, "-o", "dataset.classes=3", "--loss", "cross-entropy", "--epochs", "1", "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "val_dice/target-3" in history(tmp_path / "run")[0]
+
+
+def test_a_size_that_the_depth_does_not_divide_trains_and_scores(segkit: Command, tmp_path: Path) -> None:
+    assert segkit(*SMALL, "-o", "preprocess.size=23,17", "--epochs", "1", "--out", tmp_path / "run").code == 0
+    assert segkit("evaluate", tmp_path / "run").code == 0
+
+
+def test_bf16_trains(segkit: Command, tmp_path: Path) -> None:
+    assert segkit(*SMALL, "--precision", "bf16", "--epochs", "1", "--out", tmp_path / "run").code == 0
+
+
+def test_a_case_that_cannot_be_read_is_named(segkit: Command, tmp_path: Path) -> None:
+    assert segkit("data", "synth", "folder", "--cases", "6", "--out", tmp_path / "data").code == 0
+    broken = tmp_path / "data" / "images" / "phantom-0003.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    options = ["-o", "model.width=1", "-o", "split.val=0", "-o", "split.test=0", "-o", "dataset.channels=3"]
+    words = ["train", "--dataset", "folder", "--data-dir", tmp_path / "data", "--model", "unet", *options]
+    done = segkit(*words, "--out", tmp_path / "run")
+    assert done.code == 1 and "phantom-0003.png" in done.err and "Traceback" not in done.err
+
+
+def test_a_loss_that_is_not_finite_ends_with_the_cases_named(segkit: Command, tmp_path: Path) -> None:
+    done = segkit(*SMALL, "--lr", "1e30", "--epochs", "5", "-o", "split.val=0", "--out", tmp_path / "run")
+    assert done.code == 1
+    assert "The loss became" in done.err and "phantom-00" in done.err and "--lr" in done.err
+
+
+@pytest.mark.parametrize("moment", ["while training", "before the first epoch ends"])
+def test_ctrl_c_leaves_a_usable_run(segkit: Command, tmp_path: Path, moment: str) -> None:
+    late = moment == "while training"
+    run = tmp_path / "run"
+    size = ["-o", "dataset.cases=12"] if late else ["-o", "dataset.cases=400"]
+    command = [sys.executable, "-m", "segkit", *SMALL, *size, "--epochs", "100000", "--patience", "0", "--out", str(run)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    wanted = run / "history.csv" if late else run / "manifest.json"
+    deadline = time.monotonic() + 120
+    while not wanted.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3 if late else 1.0)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    # a shell shows both as 130; the second is CPython's own way where the signal met an exec() of some import
+    assert process.returncode in (130, -signal.SIGINT), error
+    assert "Traceback" not in error
+    if late:
+        assert f"segkit train --resume {run}" in error
+        assert segkit("evaluate", run).code == 0
+
+
+def test_weights_that_diverged_are_never_saved(segkit: Command, tmp_path: Path) -> None:
+    done = segkit(*SMALL, "--lr", "1e30", "--epochs", "3", "--out", tmp_path / "run")
+    assert done.code == 1 and "The loss became" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_too_small_for_batch_norm_is_told(segkit: Command, tmp_path: Path) -> None:
+    words = "-o preprocess.size=4 -o model.depth=2 --batch-size 1 --epochs 1".split()
+    done = segkit(*SMALL, *words, "--out", tmp_path / "run")
+    assert done.code == 1 and "failed on images of shape (1, 3, 4, 4)" in done.err and "--batch-size" in done.err
+
+
+def test_a_quiet_training_says_nothing(segkit: Command, tmp_path: Path) -> None:
+    done = segkit("-q", *SMALL, "--epochs", "1", "--out", tmp_path / "run")
+    assert (done.code, done.out, done.err) == (0, "", "")
