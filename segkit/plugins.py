@@ -65,7 +65,7 @@ class PluginStatus:
 
 
 @dataclass(frozen=True)
-class Found:
+class RegisteredSpec:
     """A spec (of its group's kind) with the plugin it comes from."""
 
     spec: Any
@@ -82,11 +82,16 @@ class Catalogue:
 
     plugins: tuple[PluginStatus, ...]
 
-    def all(self, group: str) -> list[Found]:
+    def all(self, group: str) -> list[RegisteredSpec]:
         """All specs of a group ("models", "datasets", "losses", "metrics", "recipes"), in the plugins' own order."""
-        return [Found(spec, plugin) for plugin in self.plugins for spec in plugin.specs if isinstance(spec, KINDS[group])]
+        return [
+            RegisteredSpec(spec, plugin)
+            for plugin in self.plugins
+            for spec in plugin.specs
+            if isinstance(spec, KINDS[group])
+        ]
 
-    def find(self, group: str, name: str) -> Found:
+    def find(self, group: str, name: str) -> RegisteredSpec:
         """The spec that a bare or full name means; built-ins win bare names over third parties.
 
         Raises:
@@ -105,12 +110,12 @@ class Catalogue:
             )
         return preferred[0]
 
-    def shadowed(self, group: str, found: Found) -> list[Found]:
+    def shadowed(self, group: str, found: RegisteredSpec) -> list[RegisteredSpec]:
         """Third-party specs that a built-in's bare name hides; they are still there under their full names."""
         same = [item for item in self.all(group) if item.spec.name == found.spec.name and item.spec.bare]
         return [item for item in same if item.full_name != found.full_name] if found.plugin.builtin else []
 
-    def _remedy(self, group: str, name: str, everything: list[Found]) -> str:
+    def _remedy(self, group: str, name: str, everything: list[RegisteredSpec]) -> str:
         names = {item.spec.name for item in everything if item.spec.bare} | {
             item.full_name for item in everything if "/" in name or not item.spec.bare
         }

@@ -135,7 +135,7 @@ class ModelSpec(Spec):
             )
         return steps
 
-    def least(self, options: Any) -> int:
+    def minimum_size(self, options: Any) -> int:
         """The smallest input size for these options."""
         return self.minimum(options) if callable(self.minimum) else self.minimum
 

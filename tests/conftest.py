@@ -98,15 +98,15 @@ def save_weights(path: Path, model: str, task: Any, preprocess: Any, **options: 
     from segkit.config.resolve import Choice
     from segkit.models.build import build_model
     from segkit.options import build
-    from segkit.runs import weights
+    from segkit.runs.weights import build_header, save_weights
 
     found = plugins.load().find("models", model)
     choice = Choice(found, build(found.spec.options, options, "model"))
     dims = max(dims for dims in found.spec.dims if dims <= task.dims)
     torch.manual_seed(0)
     learned = task.learned_by(found.spec.kind)
-    header = weights.header_of(choice, dims, learned, preprocess, {})
-    weights.save(path, build_model(choice, learned, dims).state_dict(), header)
+    header = build_header(choice, dims, learned, preprocess, {})
+    save_weights(path, build_model(choice, learned, dims).state_dict(), header)
     return path
 
 

@@ -11,7 +11,7 @@ from segkit.cli.output import print_json, print_table
 from segkit.config.resolve import Choice, gather
 from segkit.errors import UsageError
 from segkit.options import build, fields_of, in_words
-from segkit.plugins import Found
+from segkit.plugins import RegisteredSpec
 from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
 
 Name = Annotated[str | None, typer.Argument(help="Show this one's options.")]
@@ -47,7 +47,7 @@ def models(
     return _show(document, json)
 
 
-def description_of(found: Found, assignments: list[str]) -> str:
+def description_of(found: RegisteredSpec, assignments: list[str]) -> str:
     """What a model's own `describe` makes of its options. Raises UsageError if it has none."""
     spec = found.spec
     if spec.describe is None:
@@ -111,7 +111,7 @@ def _list(group: str, json: bool) -> None:
     print_table(("name", "plugin", "from", "summary"), rows)
 
 
-def _summary(item: Found) -> dict[str, Any]:
+def _summary(item: RegisteredSpec) -> dict[str, Any]:
     return {
         "name": item.spec.name,
         "full_name": item.full_name,
@@ -122,7 +122,7 @@ def _summary(item: Found) -> dict[str, Any]:
     }
 
 
-def _describe(item: Found) -> dict[str, Any]:
+def _describe(item: RegisteredSpec) -> dict[str, Any]:
     spec = item.spec
     facts: dict[str, Any] = {}
     if isinstance(spec, ModelSpec):

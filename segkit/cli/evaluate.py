@@ -41,12 +41,12 @@ def evaluate(
     from segkit.errors import UsageError, did_you_mean
     from segkit.evaluation.aggregate import AGGREGATIONS, usual_aggregation
     from segkit.evaluation.evaluate import evaluate_weights
-    from segkit.runs.folder import weights_of
+    from segkit.runs.folder import find_weights
 
     in_processes(context, devices)
     if aggregate is not None and aggregate not in AGGREGATIONS:
         raise UsageError(f"--aggregate {aggregate} is not allowed.", did_you_mean(aggregate, AGGREGATIONS))
-    path, catalogue = weights_of(what), plugins.load()
+    path, catalogue = find_weights(what), plugins.load()
     flags = {"dataset": dataset, "data_dir": data_dir, "metric": metric}
     with terminal.results_only():
         document, folder = evaluate_weights(path, catalogue, subset, flags, option or [], batch_size, device, out)

@@ -31,10 +31,10 @@ def export(
     from segkit.cli.output import print_json
     from segkit.config.resolve import gather
     from segkit.export import artefacts
-    from segkit.runs.folder import weights_of
+    from segkit.runs.folder import find_weights
     from segkit.runs.weights import read_header
 
-    path = weights_of(what)
+    path = find_weights(what)
     changes = gather({}, {}, option or [], ("model",)).get("model", {})
     header = artefacts.planned(read_header(path), format, size, half)
     files = artefacts.place(path, format, out, runner, overwrite)

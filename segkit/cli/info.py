@@ -15,11 +15,11 @@ def info(
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Show the header of a weights file: model, options, classes, preprocessing, validation results."""
-    from segkit.runs import weights
-    from segkit.runs.folder import weights_of
+    from segkit.runs.folder import find_weights
+    from segkit.runs.weights import read_header
 
-    path = weights_of(file)
-    document = {"file": str(path), "bytes": path.stat().st_size, **weights.read_header(path).to_dict()}
+    path = find_weights(file)
+    document = {"file": str(path), "bytes": path.stat().st_size, **read_header(path).to_dict()}
     if json:
         print_json(document)
         return

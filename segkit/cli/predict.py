@@ -73,32 +73,32 @@ def predict(
     from segkit.errors import UsageError
     from segkit.inference.load import load_networks, read_headers
     from segkit.prediction import predict as engine
-    from segkit.prediction.jobs import Wanted, plan
+    from segkit.prediction.jobs import OutputOptions, plan_jobs
     from segkit.prediction.postprocess import Postprocess, read_thresholds
     from segkit.prediction.record import digest_of
-    from segkit.runs.folder import split_models, weights_of
+    from segkit.runs.folder import find_weights, split_models
 
     models, typed = split_models(words)
     if devices not in (None, 1) and (null or "-" in typed):
         raise UsageError("--devices does not share a list on stdin.", "Write it into a file: LIST.txt in its place.")
     in_processes(context, devices)
-    paths = [weights_of(model) for model in models]
+    paths = [find_weights(model) for model in models]
     changes = gather({}, {}, option or [], ("model", "dataset"))
     header, *others = read_headers(paths)
     task, dims = header.task, max(one.dims for one in (header, *others))
     if task.kind == "classification" and (threshold or keep_largest or min_size):
         raise UsageError("--threshold, --keep-largest and --min-size are about masks; this model gives classes.")
-    wanted = Wanted(overlay, probabilities, palette, polygons, table)
+    outputs = OutputOptions(overlay, probabilities, palette, polygons, table)
     post = Postprocess(read_thresholds(threshold or [], task), keep_largest, min_size)
     inputs, opened = _inputs(typed, out, null, task, dataset, changes.get("dataset", {}))
-    jobs = plan(inputs, out, task, wanted)
+    jobs = plan_jobs(inputs, out, task, outputs)
     engine.check_inputs(inputs, task, dims, opened)
     with terminal.results_only():
         networks = load_networks(paths, device, batch_size, changes.get("model", {}))
     decisive = dict(changes.get("model", {}))
     if dataset is not None:
         decisive["dataset"] = {"name": dataset, **changes.get("dataset", {})}
-    how = engine.Plan(post, wanted, tta, opened, overwrite)
+    how = engine.PredictionOptions(post, outputs, tta, opened, overwrite)
     try:
         with terminal.results_only():
             result = engine.predict(networks, jobs, out, [digest_of([path]) for path in paths], decisive, how)
@@ -144,7 +144,7 @@ def _inputs(
     if null and not typed:
         typed = ["-"]
     if not typed:
-        raise UsageError("There is no input.", "Behind the model, type images, folders, a list, or -.")
+        raise UsageError("There is no input.", "BackgroundWriter the model, type images, folders, a list, or -.")
     stdin = sys.stdin.buffer.read() if "-" in typed else None
     names, listed = read_lists(typed, stdin, null)
     inputs, others = find_inputs(names, listed, out, RECORD, volumes=task.dims == 3)

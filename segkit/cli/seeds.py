@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from segkit.cli.training import changed, complete, refuse_changes, say_schedule, shown, starting_point
+from segkit.cli.training import changed, configure, refuse_changes, say_schedule, shown, starting_point
 from segkit.options import build
 from segkit.settings import Train
 
@@ -62,19 +62,19 @@ def start(
 ) -> None:
     """A new folder with a run for each seed."""
     from segkit import plugins, terminal
-    from segkit.config import resolve as configs
+    from segkit.config.resolve import gather
     from segkit.errors import UsageError
 
     wanted = parse(text)
-    if isinstance(wanted, tuple) and "seed" in configs.gather({}, flags, assignments).get("train", {}):
+    if isinstance(wanted, tuple) and "seed" in gather({}, flags, assignments).get("train", {}):
         raise UsageError(
             f"--seed and the list --seeds {text} exclude each other.", "--seed S --seeds 5 means S and the four after it."
         )
     catalogue = plugins.load()
-    values = configs.gather(starting_point(base, recipe, catalogue), flags, assignments)
+    values = gather(starting_point(base, recipe, catalogue), flags, assignments)
     seeds = _seeds(text, wanted, build(Train, values.get("train", {}), "train").seed)
     values.setdefault("train", {})["seed"] = seeds[0]
-    config, dataset = complete(values, catalogue)
+    config, dataset = configure(values, catalogue)
     terminal.say(f"seeds       {_listed(seeds)}")
     terminal.say(f"split       one for all (split.seed {config.split.seed}): scores differ by the training alone")
 
@@ -92,10 +92,10 @@ def go_on(folder: Path, flags: dict[str, Any], assignments: list[str], others: M
     refuse_changes(flags, assignments, others)
     from segkit.experiments import seeds as engine
 
-    plan = engine.read(folder)
+    plan = engine.read_seeds(folder)
     catalogue = plugins.load()
     values = changed(plan.record, flags, assignments, pretrained=not engine.all_begun(plan))
-    config, dataset = complete(values, catalogue)
+    config, dataset = configure(values, catalogue)
     say_schedule(plan.record, config)
     with terminal.results_only():
         document, stopped = engine.resume_seeds(config, dataset, catalogue, plan)

@@ -10,12 +10,12 @@ import typer
 
 from segkit.cli import seeds as many
 from segkit.cli.launch import Devices, in_processes
-from segkit.cli.training import changed, complete, refuse_changes, say_schedule, shown, starting_point
+from segkit.cli.training import changed, configure, refuse_changes, say_schedule, shown, starting_point
 from segkit.options import OptionField, fields_of, in_words
 from segkit.settings import SECTIONS
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
-NO_SETTINGS = ("context", "devices", "seeds", "out", "config", "recipe", "resume", "option", "json")
+NO_SETTINGS = ("devices", "seeds", "out", "config", "recipe", "resume", "option", "json")
 METAVARS = {"whole number": "N", "number": "X", "text": "TEXT"}
 
 
@@ -106,10 +106,9 @@ def train(
     -o sets anything else, for instance -o model.width=32 -o preprocess.size=256,192 -o train.weight_decay=0;
     'segkit settings', 'segkit models NAME', 'segkit losses NAME' and 'segkit datasets NAME' list what there is.
     """
-    typed = dict(locals())
     from segkit.runs.folder import find_seeds
 
-    flags = {key: value for key, value in typed.items() if key not in NO_SETTINGS}
+    flags = {key: value for key, value in context.params.items() if key not in NO_SETTINGS}
     in_processes(context, devices)
     assignments = option or []
     others = {"seeds": seeds, "out": out, "config": config, "recipe": recipe}
@@ -129,11 +128,11 @@ def start(
 ) -> None:
     """A new run."""
     from segkit import plugins
-    from segkit.config import resolve as configs
+    from segkit.config.resolve import gather
 
     catalogue = plugins.load()
-    values = configs.gather(starting_point(base, recipe, catalogue), flags, assignments)
-    config, dataset = complete(values, catalogue)
+    values = gather(starting_point(base, recipe, catalogue), flags, assignments)
+    config, dataset = configure(values, catalogue)
 
     from segkit.training.train import train as run_training
 
@@ -144,19 +143,19 @@ def go_on(run: Path, flags: dict[str, Any], assignments: list[str], others: dict
     """The rest of a run that was interrupted."""
     from segkit import plugins
     from segkit.errors import UsageError
-    from segkit.runs import folder as runs
+    from segkit.runs.folder import find_run
 
     refuse_changes(flags, assignments, others)
-    folder = runs.find(run)
+    folder = find_run(run)
     if folder is None:
         raise UsageError(f"{run} is no run folder.", "segkit train --resume RUN")
 
-    from segkit.training import checkpoint as states
+    from segkit.training import checkpoint
     from segkit.training.train import resume as resume_training
 
-    document = states.load(folder)
+    document = checkpoint.load(folder)
     before, catalogue = document["record"]["config"], plugins.load()
-    config, dataset = complete(changed(before, flags, assignments, pretrained=False), catalogue)
+    config, dataset = configure(changed(before, flags, assignments, pretrained=False), catalogue)
     say_schedule(before, config)
     _train(lambda: resume_training(config, dataset, folder, document), json)
 

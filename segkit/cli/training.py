@@ -30,25 +30,22 @@ def starting_point(config: Path | None, recipe: str | None, catalogue: Any) -> d
         raise SegkitError(f"The recipe {found.full_name} cannot be read: {error}") from error
 
 
-def complete(values: Any, catalogue: Any) -> tuple[Any, Any]:
+def configure(values: Any, catalogue: Any) -> tuple[Any, Any]:
     """The complete record and the opened dataset, said in words."""
     from segkit import terminal
-    from segkit.config import resolve as configs
+    from segkit.config.complete import complete_config, doubts_about, summarize
+    from segkit.config.resolve import resolve_config
 
-    config = configs.resolve(values, catalogue)
-    for choice in (config.dataset, config.model):
+    requested = resolve_config(values, catalogue)
+    for choice in (requested.dataset, requested.model):
         for hidden in catalogue.shadowed(choice.spec.group, choice.found):
             terminal.notice(f"{choice.name} is meant, not {hidden.full_name} ({hidden.plugin.distribution}).")
     from segkit.data.reading import open_dataset
 
-    dataset = open_dataset(config.dataset, config.root)
-    config = complete.complete(config, dataset, catalogue)
-
-    from segkit.config.complete import fill_statistics
-
-    config = fill_statistics(config, dataset.task.channels)
-    terminal.say(complete.summary(config))
-    for note in complete.notes(config):
+    dataset = open_dataset(requested.dataset, requested.root)
+    config = complete_config(requested, dataset, catalogue)
+    terminal.say(summarize(config))
+    for note in doubts_about(config):
         terminal.notice(note)
     return config, dataset
 
@@ -60,11 +57,11 @@ def refuse_changes(flags: Mapping[str, Any], assignments: Sequence[str], others:
         flags, assignments: settings, as typed.
         others: the command's other options, None where not typed.
     """
-    from segkit.config import resolve as configs
+    from segkit.config.resolve import gather
     from segkit.errors import UsageError
 
     wrong = [f"--{name}" for name, value in others.items() if value is not None]
-    typed = configs.gather({}, flags, assignments)
+    typed = gather({}, flags, assignments)
     wrong += [f"{section}.{key}" for section, own in typed.items() for key in own if (section, key) not in CHANGEABLE]
     if wrong:
         allowed = ", ".join(
@@ -81,10 +78,10 @@ def changed(before: Mapping[str, Any], flags: Mapping[str, Any], assignments: Se
         flags, assignments: as typed.
         pretrained: whether pretrained weights are needed still; a state holds all weights.
     """
-    from segkit.config import resolve as configs
+    from segkit.config.resolve import gather
 
     start = {} if pretrained else {"pretrained": "none"}
-    return configs.gather({**before, "train": {**before["train"], **start}}, flags, assignments)
+    return gather({**before, "train": {**before["train"], **start}}, flags, assignments)
 
 
 def say_schedule(before: Mapping[str, Any], config: Any) -> None:

@@ -1,70 +1,139 @@
-"""What a record says only once the data is known: dimensions, preprocessing, loss, metrics; and whether all go together."""
+"""What will be done: the request, completed with what only the data can tell, and checked as a whole."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from segkit.config.resolve import Choice, Config
+from segkit.config.resolve import Choice, RequestedConfig
 from segkit.errors import UsageError
 from segkit.options import in_words, plain
 from segkit.plugins import Catalogue
-from segkit.settings import AUGMENT_POLICIES, AUGMENT_STRENGTHS, Augment, Preprocess, Train
+from segkit.settings import AUGMENT_POLICIES, AUGMENT_STRENGTHS, SECTIONS, Augment, Preprocess, Split, Train
 from segkit.specs import ModelSpec
 from segkit.task import Dataset, Task
 
 PREPROCESS_DEFAULTS: Mapping[str, Any] = {"fit": "stretch", "size": 256, "intensity": "scale255"}
 
 
-def complete(config: Config, dataset: Dataset, catalogue: Catalogue) -> Config:
+@dataclass(frozen=True)
+class Config:
+    """Everything that a training is made of; nothing is left open but `train.batch_size`, which a trial may decide.
+
+    Args:
+        dims: the network's spatial dimensions; a 2D network on volumes sees slices.
+    """
+
+    dataset: Choice
+    root: Path | None
+    model: Choice
+    loss: Choice
+    metrics: tuple[Choice, ...]
+    preprocess: Preprocess
+    augment: Augment
+    split: Split
+    train: Train
+    dims: int
+
+    @property
+    def data_origin(self) -> tuple[Any, ...]:
+        """What tells this data from other data: plugin, folder and options, as JSON knows values."""
+        plugin = self.dataset.found.plugin
+        return (self.dataset.name, plugin.distribution, plugin.version, str(self.root), plain(self.dataset.options))
+
+
+def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Catalogue) -> Config:
     """Fill in what depends on the data, and check that everything goes together.
 
     Raises:
         UsageError: a model, loss or metric that cannot take this task.
     """
-    dims = _check_model(config.model, config.dataset.spec.name, dataset.task)
-    check_features(config.model.spec, config.train)
-    _check_tracker(config.train)
-    task = dataset.task.learned_by(config.model.spec.kind)
-    preprocess = _complete_preprocess(config, dims, task.dims)
+    dims = _check_model(requested.model, requested.dataset.spec.name, dataset.task)
+    check_features(requested.model.spec, requested.train)
+    _check_tracker(requested.train)
+    task = dataset.task.learned_by(requested.model.spec.kind)
+    preprocess = _complete_preprocess(requested, dims, dataset.task)
     if task.kind == "classification" and preprocess.fit == "patch":
         raise UsageError("preprocess.fit=patch: a classification model sees whole images or slices.", "Take stretch or pad.")
-    options = config.model.options
+    options = requested.model.options
     if getattr(options, "size", 0) is None:
         options = dataclasses.replace(options, size=preprocess.size)
-    policy = AUGMENT_POLICIES[config.augment.policy]
-    augment = dataclasses.replace(config.augment, **_unset(config.augment, policy))
-    seed = config.train.seed if config.split.seed is None else config.split.seed
-    return dataclasses.replace(
-        config,
-        dataset=Choice(config.dataset.found, dataset.options or config.dataset.options),
-        model=Choice(config.model.found, options),
-        loss=_complete_loss(config, task, catalogue),
-        metrics=complete_metrics(config.metrics, task, catalogue),
+    policy = AUGMENT_POLICIES[requested.augment.policy]
+    seed = requested.train.seed if requested.split.seed is None else requested.split.seed
+    return Config(
+        dataset=Choice(requested.dataset.found, dataset.options or requested.dataset.options),
+        root=requested.root,
+        model=Choice(requested.model.found, options),
+        loss=_complete_loss(requested.loss, task, catalogue),
+        metrics=complete_metrics(requested.metrics, task, catalogue),
         preprocess=preprocess,
-        augment=augment,
-        split=dataclasses.replace(config.split, seed=seed),
+        augment=dataclasses.replace(requested.augment, **_unset(requested.augment, policy)),
+        split=dataclasses.replace(requested.split, seed=seed),
+        train=requested.train,
         dims=dims,
     )
+
+
+def to_toml(config: Config) -> dict[str, Any]:
+    """The record as run.toml holds it; `gather` with it as base and nothing typed gives the same record again."""
+    root = {"root": str(config.root)} if config.root else {}
+    return {
+        "dataset": {"name": config.dataset.name, **root, **plain(config.dataset.options)},
+        "model": {"name": config.model.name, **plain(config.model.options)},
+        "loss": {"name": config.loss.name, **plain(config.loss.options)},
+        "metrics": {metric.name: plain(metric.options) for metric in config.metrics},
+        **{section: plain(getattr(config, section)) for section in SECTIONS},
+    }
 
 
 def _unset(settings: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in defaults.items() if getattr(settings, key) is None}
 
 
-def _complete_preprocess(config: Config, dims: int, axes: int) -> Preprocess:
-    defaults = {**PREPROCESS_DEFAULTS, **config.dataset.spec.preprocess}
-    preprocess = dataclasses.replace(config.preprocess, **_unset(config.preprocess, defaults))
-    if isinstance(preprocess.spacing, tuple) and len(preprocess.spacing) != axes:
-        raise UsageError(f"preprocess.spacing has {len(preprocess.spacing)} numbers, the data {axes} axes.", "One fits all.")
+def _complete_preprocess(requested: RequestedConfig, dims: int, task: Task) -> Preprocess:
+    defaults = {**PREPROCESS_DEFAULTS, **requested.dataset.spec.preprocess}
+    preprocess = dataclasses.replace(requested.preprocess, **_unset(requested.preprocess, defaults))
+    if isinstance(preprocess.spacing, tuple) and len(preprocess.spacing) != task.dims:
+        numbers = len(preprocess.spacing)
+        raise UsageError(f"preprocess.spacing has {numbers} numbers, the data {task.dims} axes.", "One number fits all.")
+    if preprocess.intensity == "encoder" and preprocess.mean is None:
+        mean, std = _encoder_statistics(requested.model, task.channels)
+        preprocess = dataclasses.replace(preprocess, mean=mean, std=std)
     if preprocess.fit == "native":
         return dataclasses.replace(preprocess, size=None)
     size = (preprocess.size,) * dims if isinstance(preprocess.size, int) else tuple(preprocess.size or ())
     if len(size) != dims:
         raise UsageError(f"preprocess.size has {len(size)} numbers, the network {dims} axes.", "One number fits all.")
     return dataclasses.replace(preprocess, size=size)
+
+
+def _encoder_statistics(model: Choice, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the intensities that a model's encoder was trained with, asked of timm.
+
+    Images of other than three channels are no colours: each channel gets the mean over the encoder's.
+
+    Raises:
+        UsageError: the model has no option `encoder`, or timm does not know the encoder.
+    """
+    encoder = getattr(model.options, "encoder", None)
+    if encoder is None:
+        raise UsageError(
+            f"preprocess.intensity=encoder: the model {model.name} has no option 'encoder'.",
+            "Type -o preprocess.intensity=imagenet or another.",
+        )
+    from timm.models import get_pretrained_cfg
+
+    known = get_pretrained_cfg(str(encoder))
+    if known is None:
+        raise UsageError(f"timm knows no pretrained encoder {encoder!r}.", "-o preprocess.intensity=imagenet")
+    mean, std = (tuple(float(value) for value in values) for values in (known.mean, known.std))
+    if channels != len(mean):
+        mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
+    return mean, std
 
 
 def _check_model(model: Choice, dataset: str, task: Task) -> int:
@@ -104,18 +173,18 @@ def _check_tracker(train: Train) -> None:
         )
 
 
-def _complete_loss(config: Config, task: Task, catalogue: Catalogue) -> Choice:
+def _complete_loss(named: Choice | None, task: Task, catalogue: Catalogue) -> Choice:
     offered = [item for item in catalogue.all("losses") if item.spec.suits(task)]
-    if config.loss is None:
+    if named is None:
         defaults = [item for item in offered if item.spec.default and item.plugin.builtin]
         if not defaults:
             raise UsageError("No loss was chosen.", "Type --loss NAME; 'segkit losses' lists them.")
         return Choice(defaults[0], defaults[0].spec.options())
-    if not config.loss.spec.suits(task):
+    if not named.spec.suits(task):
         names = ", ".join(item.spec.name for item in offered)
         what = "classes" if task.kind == "classification" else f"{task.mode} masks"
-        raise UsageError(f"The loss {config.loss.spec.name!r} does not take {what}.", f"These do: {names}.")
-    return config.loss
+        raise UsageError(f"The loss {named.spec.name!r} does not take {what}.", f"These do: {names}.")
+    return named
 
 
 def complete_metrics(named: tuple[Choice, ...], task: Task, catalogue: Catalogue) -> tuple[Choice, ...]:
@@ -138,9 +207,8 @@ def complete_metrics(named: tuple[Choice, ...], task: Task, catalogue: Catalogue
     return chosen
 
 
-def summary(config: Config) -> str:
+def summarize(config: Config) -> str:
     """What was chosen, for the user, before the training begins."""
-    assert config.loss is not None, "complete() comes first"
 
     def words(choice: Choice) -> str:
         options = ", ".join(f"{key} {in_words(value)}" for key, value in plain(choice.options).items())
@@ -173,7 +241,7 @@ def _augment_words(augment: Augment) -> str:
     return f"{augment.policy}: {words}" if words else augment.policy
 
 
-def notes(config: Config) -> list[str]:
+def doubts_about(config: Config) -> list[str]:
     """What was chosen and is hardly what the user wants."""
     found, options, train = [], config.model.options, config.train
     normed = config.preprocess.intensity in ("encoder", "imagenet")
@@ -182,30 +250,3 @@ def notes(config: Config) -> list[str]:
     if getattr(options, "freeze", False) and train.pretrained == "none":
         found.append("the encoder is frozen and its weights are random: --pretrained imagenet or FILE gives it better ones.")
     return found
-
-
-def fill_statistics(config: Config, channels: int) -> Config:
-    """For intensity=encoder: put the mean and std of the model's encoder into the preprocessing record.
-
-    Images of other than three channels are no colours: each channel gets the mean over the encoder's.
-
-    Raises:
-        UsageError: the model has no option `encoder`, or timm does not know the encoder.
-    """
-    if config.preprocess.intensity != "encoder" or config.preprocess.mean is not None:
-        return config
-    encoder = getattr(config.model.options, "encoder", None)
-    if encoder is None:
-        raise UsageError(
-            f"preprocess.intensity=encoder: the model {config.model.name} has no option 'encoder'.",
-            "Type -o preprocess.intensity=imagenet or another.",
-        )
-    from timm.models import get_pretrained_cfg
-
-    known = get_pretrained_cfg(str(encoder))
-    if known is None:
-        raise UsageError(f"timm knows no pretrained encoder {encoder!r}.", "-o preprocess.intensity=imagenet")
-    mean, std = (tuple(float(value) for value in values) for values in (known.mean, known.std))
-    if channels != len(mean):
-        mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
-    return dataclasses.replace(config, preprocess=dataclasses.replace(config.preprocess, mean=mean, std=std))

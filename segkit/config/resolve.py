@@ -1,9 +1,9 @@
-"""One record of a training: gathered from a starting point and the command line, checked here without torch.
+"""What was asked for: gathered from a starting point and the command line, and checked without torch or data.
 
-values = gather(base, flags, assignments)     raw values, by section
-config = resolve(values, catalogue)           names found, options checked
-config = complete(config, dataset, catalogue) what depends on the data filled in (completion.py)
-to_toml(config)                               what run.toml holds: every value resolved
+values = gather(base, flags, assignments)               raw values, by section
+requested = resolve_config(values, catalogue)           names found, options checked
+config = complete_config(requested, dataset, catalogue) what depends on the data filled in (complete.py)
+to_toml(config)                                         what run.toml holds: every value resolved
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from segkit.errors import SegkitError, UsageError, did_you_mean
-from segkit.options import build, fields_of, plain
-from segkit.plugins import Catalogue, Found
+from segkit.options import build, fields_of
+from segkit.plugins import Catalogue, RegisteredSpec
 from segkit.settings import SECTIONS, Augment, Preprocess, Split, Train
 from segkit.specs import DatasetSpec
 
@@ -41,7 +41,7 @@ FLAG_KEYS = {
 class Choice:
     """A spec that was chosen, with its options."""
 
-    found: Found
+    found: RegisteredSpec
     options: Any
 
     @property
@@ -72,10 +72,12 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Config:
-    """The whole record. Until `complete`, `loss` may be None and `metrics` holds only those that were named.
+class RequestedConfig:
+    """What the user asked for, before the data is known.
 
-    `dims` are the network's: a 2D network on volumes sees slices. It follows from the model and the data.
+    Args:
+        loss: None: the default one for the task.
+        metrics: those that were named, beside the task's default ones.
     """
 
     dataset: Choice
@@ -87,7 +89,6 @@ class Config:
     augment: Augment
     split: Split
     train: Train
-    dims: int = 2
 
 
 def gather(
@@ -122,10 +123,10 @@ def gather(
     return _merge(base, typed)
 
 
-def resolve(values: Values, catalogue: Catalogue) -> Config:
+def resolve_config(values: Values, catalogue: Catalogue) -> RequestedConfig:
     """Find every name and check every option. Raises UsageError naming the first thing that is wrong."""
     dataset, root, metrics = resolve_data(values, catalogue)
-    return Config(
+    return RequestedConfig(
         dataset=dataset,
         root=root,
         model=_choose("model", values.get("model", {}), catalogue),
@@ -149,19 +150,6 @@ def resolve_data(values: Values, catalogue: Catalogue) -> tuple[Choice, Path | N
         _choose("metrics", {**options, "name": name}, catalogue) for name, options in values.get("metrics", {}).items()
     )
     return dataset, _existing_root(dataset, root), metrics
-
-
-def to_toml(config: Config) -> dict[str, Any]:
-    """The record as run.toml holds it; `gather` with it as base and nothing typed gives the same record again."""
-    root = {"root": str(config.root)} if config.root else {}
-    assert config.loss is not None, "complete() comes first"
-    return {
-        "dataset": {"name": config.dataset.name, **root, **plain(config.dataset.options)},
-        "model": {"name": config.model.name, **plain(config.model.options)},
-        "loss": {"name": config.loss.name, **plain(config.loss.options)},
-        "metrics": {metric.name: plain(metric.options) for metric in config.metrics},
-        **{section: plain(getattr(config, section)) for section in SECTIONS},
-    }
 
 
 def _assign(typed: Values, assignment: str, sections: Sequence[str]) -> None:

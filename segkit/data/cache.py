@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit import terminal
-from segkit.config.resolve import Config
 from segkit.data.preprocess import Geometry, forward_image, forward_mask, geometry_of, to_slices
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
 from segkit.files import cache_folder, replacing, write_json
 from segkit.options import plain
+from segkit.settings import Preprocess
 from segkit.task import Case, Dataset, Task
 
 SAMPLE = 4096  # bytes of a file that the fingerprint looks at, three times
@@ -57,10 +57,29 @@ class Cached:
         return np.load(self.image, mmap_mode="r"), np.load(self.mask, mmap_mode="r")
 
 
-def fill(dataset: Dataset, cases: Sequence[Case], config: Config, unreadable: dict[str, str] | None = None) -> list[Cached]:
-    """The cached form of labelled cases, making what is not there yet.
+@dataclass(frozen=True)
+class CacheRecipe:
+    """Everything but the case itself that a cached array depends on.
 
     Args:
+        dataset: opened.
+        origin: what tells this dataset from others: its name, plugin, folder and options, as JSON knows values.
+        preprocess: complete.
+        dims: the network's spatial dimensions.
+    """
+
+    dataset: Dataset
+    origin: Sequence[Any]
+    preprocess: Preprocess
+    dims: int
+
+
+def fill_cache(recipe: CacheRecipe, cases: Sequence[Case], unreadable: dict[str, str] | None = None) -> list[Cached]:
+    """The cached form of labelled cases; what is not there yet is made.
+
+    Args:
+        recipe: how the cases are made.
+        cases: of its dataset.
         unreadable: takes the ids of cases that cannot be used, with the reasons, instead of an error; those that are in it
             already are left out.
 
@@ -74,7 +93,7 @@ def fill(dataset: Dataset, cases: Sequence[Case], config: Config, unreadable: di
             if unreadable is not None and case.id in unreadable:
                 continue
             try:
-                made.append(_cached(dataset, case, config))
+                made.append(_cached(recipe, case))
             except SegkitError as error:
                 if unreadable is None:
                     raise
@@ -82,13 +101,13 @@ def fill(dataset: Dataset, cases: Sequence[Case], config: Config, unreadable: di
     return made
 
 
-def _cached(dataset: Dataset, case: Case, config: Config) -> Cached:
-    key = _key(case, config, dataset.task)
+def _cached(recipe: CacheRecipe, case: Case) -> Cached:
+    key = _key(recipe, case)
     stem = cache_folder() / key[:2] / key
     image, mask, places = (stem.with_name(f"{key}.{part}.npy") for part in ("image", "mask", "places"))
     geometry = stem.with_name(f"{key}.json")
     if not _is_whole((image, mask, places), geometry):
-        _make(dataset, case, config, (image, mask, places), geometry)
+        _make(recipe, case, (image, mask, places), geometry)
     return Cached(case, image, mask, places, _read_geometry(geometry))
 
 
@@ -103,18 +122,18 @@ def fingerprint(dataset: Dataset) -> dict[str, Any]:
     return {"cases": len(dataset.cases), "sha256": digest.hexdigest(), "of": "ids, groups, file names, sizes and samples"}
 
 
-def _make(dataset: Dataset, case: Case, config: Config, files: Sequence[Path], geometry_file: Path) -> None:
+def _make(recipe: CacheRecipe, case: Case, files: Sequence[Path], geometry_file: Path) -> None:
     image_file, mask_file, places_file = files
-    sample = read_case(dataset, case)
+    sample = read_case(recipe.dataset, case)
     assert sample.mask is not None, "read_case saw to it"
-    geometry = geometry_of(sample.image.shape[1:], config.preprocess, config.dims, sample.spacing)
-    image = forward_image(sample.image, config.preprocess, geometry)
+    geometry = geometry_of(sample.image.shape[1:], recipe.preprocess, recipe.dims, sample.spacing)
+    image = forward_image(sample.image, recipe.preprocess, geometry)
     mask = forward_mask(sample.mask.astype(np.int32), geometry)
     if geometry.slice_axis is not None:
         image = to_slices(image, geometry.slice_axis, lead=1)
         mask = to_slices(mask, geometry.slice_axis, lead=mask.ndim - 3)
     sliced = geometry.slice_axis is not None
-    _save(places_file, _places(mask if sliced else mask[None], dataset.task, PLACES[sliced]))
+    _save(places_file, _places(mask if sliced else mask[None], recipe.dataset.task, PLACES[sliced]))
     _save(mask_file, np.ascontiguousarray(mask))
     _save(image_file, np.ascontiguousarray(image))
     write_json(geometry_file, asdict(geometry))
@@ -154,22 +173,10 @@ def _save(path: Path, array: NDArray[Any]) -> None:
         np.save(temporary, array, allow_pickle=False)
 
 
-def _key(case: Case, config: Config, task: Task) -> str:
+def _key(recipe: CacheRecipe, case: Case) -> str:
     files: Mapping[str, Any] = {role: [str(path), *_stat(path)] for role, path in sorted(case.files.items())}
-    record = [
-        LAYOUT,
-        config.dataset.name,
-        config.dataset.found.plugin.distribution,
-        config.dataset.found.plugin.version,
-        str(config.root),
-        plain(config.dataset.options),
-        case.id,
-        files,
-        plain(config.preprocess),
-        config.dims,
-        task.to_dict(),
-    ]
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    own = [case.id, files, plain(recipe.preprocess), recipe.dims, recipe.dataset.task.to_dict()]
+    return hashlib.sha256(json.dumps([LAYOUT, *recipe.origin, *own], sort_keys=True).encode()).hexdigest()
 
 
 def _sample_of(path: Path) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +16,8 @@ from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
 from segkit.evaluation.aggregate import AGGREGATIONS, CaseScore, Figure, add, aggregate, build_metrics, score_case
-from segkit.evaluation.subset import SECTIONS, check_task, open_holdout, select
-from segkit.files import write_json, write_text
+from segkit.evaluation.subset import SECTIONS, check_task, open_evaluation_data, select
+from segkit.files import write_csv, write_json
 from segkit.inference.load import load_networks
 from segkit.inference.network import Network
 from segkit.inference.predictor import predict_images
@@ -102,7 +100,7 @@ def evaluate_weights(
     """
     header = read_header(weights)
     changes = gather({}, {}, assignments, SECTIONS).get("model", {})
-    holdout = open_holdout(weights, flags or {}, assignments, catalogue)
+    holdout = open_evaluation_data(weights, flags or {}, assignments, catalogue)
     task = holdout.opened.task.learned_by(header.task.kind)
     check_task(header.task, task)
     chosen = complete_metrics(holdout.metrics, task, catalogue)
@@ -119,14 +117,9 @@ def evaluate_weights(
 def write_evaluation(evaluation: Evaluation, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
     """Write cases.csv and metrics.json; returns the document of the latter."""
     columns = dict.fromkeys(key for score in evaluation.scores for key in score.values)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["case", "group", *columns, "error"], restval="")
-    writer.writeheader()
-    for score in evaluation.scores:
-        writer.writerow({"case": score.id, "group": score.group, **score.values})
-    for case, reason in evaluation.failed.items():
-        writer.writerow({"case": case, "error": reason})
-    write_text(folder / "cases.csv", text.getvalue())
+    rows: list[dict[str, Any]] = [{"case": one.id, "group": one.group, **one.values} for one in evaluation.scores]
+    rows += [{"case": case, "error": reason} for case, reason in evaluation.failed.items()]
+    write_csv(folder / "cases.csv", ["case", "group", *columns, "error"], rows)
     document = document_of(evaluation, about)
     write_json(folder / "metrics.json", document)
     return document

@@ -15,7 +15,7 @@ from segkit.data.reading import open_dataset
 from segkit.errors import SegkitError, UsageError, did_you_mean
 from segkit.options import plain
 from segkit.plugins import Catalogue
-from segkit.runs.folder import RunFolder, find, read_split, read_toml
+from segkit.runs.folder import RunFolder, find_run, read_split, read_toml
 from segkit.task import Case, Dataset, Task
 
 SUBSETS = ("train", "val", "test", "all")
@@ -23,7 +23,7 @@ SECTIONS = ("dataset", "metrics", "model")  # what may be typed; model: options 
 
 
 @dataclass(frozen=True)
-class Holdout:
+class EvaluationData:
     """What to score on.
 
     Args:
@@ -45,7 +45,9 @@ class Holdout:
     metrics: tuple[Choice, ...]
 
 
-def open_holdout(weights: Path, flags: Mapping[str, Any], assignments: Sequence[str], catalogue: Catalogue) -> Holdout:
+def open_evaluation_data(
+    weights: Path, flags: Mapping[str, Any], assignments: Sequence[str], catalogue: Catalogue
+) -> EvaluationData:
     """The run's own dataset and metrics, changed by what was typed.
 
     Other data than the run was trained on is opened with what was typed alone: what was inferred or chosen for the run's
@@ -54,7 +56,7 @@ def open_holdout(weights: Path, flags: Mapping[str, Any], assignments: Sequence[
     Raises:
         UsageError: the weights stand alone and no dataset was named.
     """
-    folder = find(weights)
+    folder = find_run(weights)
     record = read_toml(folder.config) if folder else {}
     base: dict[str, Any] = {section: record[section] for section in ("dataset", "metrics") if section in record}
     if not base and not flags.get("dataset"):
@@ -71,13 +73,13 @@ def open_holdout(weights: Path, flags: Mapping[str, Any], assignments: Sequence[
             terminal.notice(
                 "the data has changed since the training (its fingerprint differs); the split is taken by case id."
             )
-        return Holdout(folder, same_name, dataset, root, opened, data, metrics)
+        return EvaluationData(folder, same_name, dataset, root, opened, data, metrics)
     terminal.notice("this is not the data of the run: the run's split does not apply, and nothing inferred from it.")
     if root is not None:
         typed = {"dataset": recorded["name"], **{key: value for key, value in flags.items() if value is not None}}
         dataset, root, metrics = _resolve({"metrics": base.get("metrics", {})}, typed, assignments, catalogue)
     opened = open_dataset(dataset, root)
-    return Holdout(folder, False, dataset, root, opened, fingerprint(opened), metrics)
+    return EvaluationData(folder, False, dataset, root, opened, fingerprint(opened), metrics)
 
 
 def _open(dataset: Choice, root: Path | None, must: bool) -> Dataset | None:
@@ -122,7 +124,7 @@ def check_task(trained: Task, opened: Task) -> None:
         terminal.notice(f"classes are matched by position: {trained.classes} are scored as {opened.classes}.")
 
 
-def select(holdout: Holdout, subset: str) -> tuple[list[Case], dict[str, Any]]:
+def select(holdout: EvaluationData, subset: str) -> tuple[list[Case], dict[str, Any]]:
     """The cases of a subset, and what metrics.json says about them.
 
     Raises:

@@ -8,8 +8,6 @@ Names: epochs, best_epoch, seconds; val_... as in history.csv, of the kept weigh
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import statistics
@@ -20,7 +18,7 @@ from typing import Any
 
 from segkit.errors import SegkitError
 from segkit.evaluation.aggregate import is_detail, usual_aggregation
-from segkit.files import write_json, write_text
+from segkit.files import write_csv, write_json
 
 NAMES = ("summary.json", "summary.csv")
 
@@ -121,16 +119,13 @@ def write_summary(folder: Path, results: Sequence[SeedResult], about: Mapping[st
     """Write summary.json and summary.csv; returns the document of the former."""
     document = summary_of(results, about)
     figures = figures_of(results)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["seed", *figures, "error"], restval="")
-    writer.writeheader()
+    rows: list[dict[str, Any]] = []
     for result in results:
         known = {name: value for name, value in result.values.items() if not math.isnan(value)}
-        writer.writerow({"seed": result.seed, **known, "error": result.error})
+        rows.append({"seed": result.seed, **known, "error": result.error})
     for part in ("mean", "std", "n"):
-        row = {name: getattr(figure, part) for name, figure in figures.items() if figure.n}
-        writer.writerow({"seed": part, **row})
-    write_text(folder / "summary.csv", text.getvalue())
+        rows.append({"seed": part, **{name: getattr(figure, part) for name, figure in figures.items() if figure.n}})
+    write_csv(folder / "summary.csv", ["seed", *figures, "error"], rows)
     write_json(folder / "summary.json", document)
     return document
 

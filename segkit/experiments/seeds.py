@@ -14,30 +14,40 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from segkit import distributed, terminal
-from segkit.config.resolve import Config, to_toml
+from segkit.config.complete import Config, to_toml
 from segkit.errors import SegkitError, UsageError, first_line
 from segkit.evaluation.evaluate import evaluate_weights
 from segkit.experiments.seed_summary import NAMES, SeedResult, summary_of, trained_values, with_test, write_summary
 from segkit.files import write_json
 from segkit.models.device import choose_device
 from segkit.plugins import Catalogue
-from segkit.runs import folder as runs
-from segkit.runs.folder import RunFolder
+from segkit.runs.folder import SEEDS, RunFolder, create_run, discard_run, read_split, read_toml
 from segkit.settings import Train
 from segkit.task import Dataset
-from segkit.training import checkpoint as states
+from segkit.training import checkpoint
+from segkit.training.early_stopping import is_over
 from segkit.training.signals import Terminated, terminable
 from segkit.training.train import rebuild, resume, train
 
 
+class Remaining(Enum):
+    """What is left to do for one seed."""
+
+    TRAINING = "all of it"
+    REST = "the rest of its training"
+    TEST = "its test"
+    NOTHING = "nothing"
+
+
 @dataclass(frozen=True)
-class Plan:
+class SeedRuns:
     """What is to be trained.
 
     Args:
@@ -55,10 +65,10 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Shared:
+class SeedTraining:
     """The plan, and what all seeds are trained with."""
 
-    plan: Plan
+    plan: SeedRuns
     config: Config
     dataset: Dataset
     catalogue: Catalogue
@@ -75,38 +85,38 @@ def train_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, seeds: S
     """
     distributed.init_process_group(cpu=choose_device(config.train.device).type == "cpu")
     main, names = distributed.is_main(), (config.dataset.spec.name, config.model.spec.name)
-    folder = distributed.broadcast_object(runs.create(out, *names).path if main else Path())
-    plan = Plan(folder, tuple(seeds), to_toml(config))
+    folder = distributed.broadcast_object(create_run(out, *names).path if main else Path())
+    plan = SeedRuns(folder, tuple(seeds), to_toml(config))
     _write(plan)
     try:
-        return _run(Shared(plan, config, dataset, catalogue))
+        return _run(SeedTraining(plan, config, dataset, catalogue))
     except BaseException:
         if main and not _begun(plan):
-            (folder / runs.SEEDS).unlink()
-            runs.discard(RunFolder(folder))
+            (folder / SEEDS).unlink()
+            discard_run(RunFolder(folder))
         raise
 
 
-def read(folder: Path) -> Plan:
+def read_seeds(folder: Path) -> SeedRuns:
     """The plan of a folder.
 
     Raises:
         SegkitError: seeds.json is damaged.
     """
-    path = folder / runs.SEEDS
+    path = folder / SEEDS
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return Plan(folder, tuple(int(seed) for seed in document["seeds"]), dict(document["record"]))
+        return SeedRuns(folder, tuple(int(seed) for seed in document["seeds"]), dict(document["record"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SegkitError(f"{path} cannot be read: {error}", "The file is damaged; the runs beside it are not.") from error
 
 
-def all_begun(plan: Plan) -> bool:
+def all_begun(plan: SeedRuns) -> bool:
     """Whether every seed has a state, so that none needs pretrained weights."""
     return all(plan.run(seed).state.is_file() for seed in plan.seeds)
 
 
-def resume_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, plan: Plan) -> Ended:
+def resume_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, plan: SeedRuns) -> Ended:
     """Do what is not done yet of a plan.
 
     Args:
@@ -125,19 +135,19 @@ def resume_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, plan: P
     if record != plan.record:
         plan = dataclasses.replace(plan, record=record)
         _write(plan)
-    return _run(Shared(plan, config, dataset, catalogue))
+    return _run(SeedTraining(plan, config, dataset, catalogue))
 
 
-def _write(plan: Plan) -> None:
+def _write(plan: SeedRuns) -> None:
     if distributed.is_main():
-        write_json(plan.folder / runs.SEEDS, {"seeds": plan.seeds, "record": plan.record})
+        write_json(plan.folder / SEEDS, {"seeds": plan.seeds, "record": plan.record})
 
 
-def _begun(plan: Plan) -> bool:
+def _begun(plan: SeedRuns) -> bool:
     return any(plan.run(seed).path.exists() for seed in plan.seeds)
 
 
-def _check_epochs(plan: Plan, epochs: int) -> None:
+def _check_epochs(plan: SeedRuns, epochs: int) -> None:
     for seed in plan.seeds:
         done = _epochs_done(plan.run(seed))
         if done > epochs:
@@ -147,12 +157,12 @@ def _check_epochs(plan: Plan, epochs: int) -> None:
 
 def _epochs_done(run: RunFolder) -> int:
     try:
-        return len(states.load(run)["progress"]["history"])
+        return len(checkpoint.load(run)["progress"]["history"])
     except SegkitError:  # none yet, or damaged, which is said when its turn comes
         return 0
 
 
-def _run(work: Shared) -> Ended:
+def _run(work: SeedTraining) -> Ended:
     """Train and test what is not done yet, then sum up. A seed that fails is named, and the others are trained."""
     plan, results, stopped = work.plan, list[SeedResult](), 0
     for name in NAMES if distributed.is_main() else ():  # of an earlier call, and not true any more
@@ -176,7 +186,7 @@ def _run(work: Shared) -> Ended:
     return (write_summary(plan.folder, results, about) if whole else summary_of(results, about)), stopped
 
 
-def _run_seed(work: Shared, seed: int) -> tuple[SeedResult, int]:
+def _run_seed(work: SeedTraining, seed: int) -> tuple[SeedResult, int]:
     """Whatever is left to do for one seed; and the exit code that a signal calls for."""
     run = work.plan.run(seed)
     result = SeedResult(seed, run.path.name, {})
@@ -184,7 +194,7 @@ def _run_seed(work: Shared, seed: int) -> tuple[SeedResult, int]:
         stopped = _train(work, seed, run)
         if stopped:
             return result, stopped
-        result = dataclasses.replace(result, values=trained_values(states.load(run)["progress"]))
+        result = dataclasses.replace(result, values=trained_values(checkpoint.load(run)["progress"]))
         return _test(work, run, result), 0
     except UsageError:  # it holds for every seed
         raise
@@ -196,42 +206,41 @@ def _run_seed(work: Shared, seed: int) -> tuple[SeedResult, int]:
         return dataclasses.replace(result, error=reason), 0
 
 
-def _train(work: Shared, seed: int, run: RunFolder) -> int:
+def _train(work: SeedTraining, seed: int, run: RunFolder) -> int:
     """Begin, go on, or leave a training that is over as it is; returns the exit code that a signal calls for."""
     settings = dataclasses.replace(work.config.train, seed=seed, batch_size=_batch_size(work))
     config = dataclasses.replace(work.config, train=settings)
     if settings.compile:
         torch.compiler.reset()  # it gives up on code that it has compiled for several models
-    left = distributed.broadcast_object(_left(run, settings) if distributed.is_main() else "")
-    if left == "all":
+    left = distributed.broadcast_object(_remaining(run, settings) if distributed.is_main() else Remaining.NOTHING)
+    if left is Remaining.TRAINING:
         return train(config, work.dataset, run.path).signal
-    document = states.load(run)
-    if left == "rest":
+    document = checkpoint.load(run)
+    if left is Remaining.REST:
         batch = document["record"]["config"]["train"]["batch_size"]
         held = dataclasses.replace(settings, pretrained="none", batch_size=batch)  # the state holds all weights
         return resume(dataclasses.replace(config, train=held), work.dataset, run, document).signal
-    terminal.say("done already" if left == "nothing" else "trained already")
-    if left == "test":
+    terminal.say("done already" if left is Remaining.NOTHING else "trained already")
+    if left is Remaining.TEST:
         rebuild(config, work.dataset, run, document)
     return 0
 
 
-def _batch_size(work: Shared) -> int | None:
+def _batch_size(work: SeedTraining) -> int | None:
     """That of all seeds: where it is to be found, what the first one found."""
     begun = [run.config for run in map(work.plan.run, work.plan.seeds) if run.config.is_file()]
     if work.config.train.batch_size is not None or not begun:
         return work.config.train.batch_size
-    return int(runs.read_toml(begun[0])["train"]["batch_size"])
+    return int(read_toml(begun[0])["train"]["batch_size"])
 
 
-def _left(run: RunFolder, settings: Train) -> str:
-    """What is left to do of a seed: "all", the "rest" of its training, the "test" or "nothing"."""
+def _remaining(run: RunFolder, settings: Train) -> Remaining:
     if not run.state.is_file():
         _clear(run)
-        return "all"
-    if not states.is_over(states.load(run), settings):
-        return "rest"
-    return "nothing" if _is_tested(run) else "test"
+        return Remaining.TRAINING
+    if not is_over(checkpoint.load(run), settings):
+        return Remaining.REST
+    return Remaining.NOTHING if _is_tested(run) else Remaining.TEST
 
 
 def _clear(run: RunFolder) -> None:
@@ -241,7 +250,7 @@ def _clear(run: RunFolder) -> None:
         SegkitError: there is more than that.
     """
     if run.path.exists() and not run.weights.exists():
-        runs.discard(run)
+        discard_run(run)
     if run.path.exists():
         raise SegkitError(
             f"{run.path} holds files, and no resume/state.pt to go on from.",
@@ -249,9 +258,9 @@ def _clear(run: RunFolder) -> None:
         )
 
 
-def _test(work: Shared, run: RunFolder, result: SeedResult) -> SeedResult:
+def _test(work: SeedTraining, run: RunFolder, result: SeedResult) -> SeedResult:
     """The result with the figures of its test subset, if there is one."""
-    if not runs.read_split(run)["test"]:
+    if not read_split(run)["test"]:
         return result
     if not distributed.broadcast_object(_is_tested(run)):
         evaluate_weights(run.weights, work.catalogue, device=work.config.train.device)
@@ -273,7 +282,7 @@ def _metrics(run: RunFolder) -> Path:
     return run.path / "test" / "metrics.json"
 
 
-def _about(work: Shared) -> dict[str, Any]:
+def _about(work: SeedTraining) -> dict[str, Any]:
     config = work.config
     return {
         "dataset": config.dataset.spec.name,

@@ -15,7 +15,7 @@ from segkit.errors import SegkitError, UsageError
 from segkit.export.model_card import card
 from segkit.export.parity import Floats, as_seen, made_up, size_of
 from segkit.files import write_text
-from segkit.runs.folder import RunFolder, find, read_cases, read_split, read_toml
+from segkit.runs.folder import RunFolder, find_run, read_cases, read_split, read_toml
 from segkit.runs.weights import Header
 from segkit.specs import FORMATS
 
@@ -65,7 +65,7 @@ def place(weights: Path, format: str, out: Path | None, runner: bool, overwrite:
     missing = [name for name in NEEDED.get(format, ()) if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"--format {format} needs {', '.join(missing)}, not installed.", "pip install segkit[export]")
-    folder = find(weights)
+    folder = find_run(weights)
     ending = FORMATS[format]
     target = out or Path(f"{folder.path.name if folder else weights.stem}{ending}")
     if target.suffix != ending:
@@ -81,7 +81,7 @@ def place(weights: Path, format: str, out: Path | None, runner: bool, overwrite:
 
 def cases_of(weights: Path, header: Header) -> tuple[list[Floats], str]:
     """What to compare on: held-out cases of the run where they are at hand, else made-up ones; and which it was."""
-    folder = find(weights)
+    folder = find_run(weights)
     try:
         if folder is not None:
             found = _real_cases(folder, header)
@@ -100,7 +100,7 @@ def write_runner(path: Path) -> None:
 
 def write_card(path: Path, weights: Path, artefact: Path, header: Header) -> None:
     """The model card: facts of the header and, where the weights lie in a run, of its data, split and evaluation."""
-    folder = find(weights)
+    folder = find_run(weights)
     record: dict[str, Any] = {"config": {}, "manifest": {}, "split": {}, "scores": []}
     if folder is not None:
         record = {

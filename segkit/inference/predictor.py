@@ -54,7 +54,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedImage:
     """An image, read and made ready for each network.
 
     Args:
@@ -72,7 +72,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Found:
+class ImageProbabilities:
     """Probabilities of one image: (K, *S) on its own grid, or of a classification (K,), or (K, slices).
 
     Args:
@@ -101,7 +101,7 @@ def rows(axis: int, start: int, stop: int) -> tuple[slice, ...]:
     return (slice(None),) * (axis + 1) + (slice(start, stop),)
 
 
-def prepare(networks: Sequence[Network], image: NDArray[Any], spacing: Spacing) -> Prepared:
+def prepare_image(networks: Sequence[Network], image: NDArray[Any], spacing: Spacing) -> PreparedImage:
     """Make an image ready; what is seen in parts is left in stored units.
 
     Args:
@@ -113,7 +113,7 @@ def prepare(networks: Sequence[Network], image: NDArray[Any], spacing: Spacing) 
         SegkitError: its preprocessing needs a spacing, or other channels.
     """
     views = tuple(_view(network, image, spacing) for network in networks)
-    return Prepared(image if any(view.grid is None for view in views) else None, views)
+    return PreparedImage(image if any(view.grid is None for view in views) else None, views)
 
 
 def _view(network: Network, image: NDArray[Any], spacing: Spacing) -> View:
@@ -132,14 +132,16 @@ def predict_images(
     networks: Sequence[Network], images: Iterable[tuple[Item, NDArray[Any], Spacing]]
 ) -> Iterator[tuple[Item, Floats]]:
     """Probabilities of images, each as a whole; the items (anything) come back beside them, in order."""
-    prepared = ((item, prepare(networks, image, spacing)) for item, image, spacing in images)
+    prepared = ((item, prepare_image(networks, image, spacing)) for item, image, spacing in images)
     for item, found in predict_prepared(networks, prepared):
         yield item, found.gather()
 
 
-def predict_prepared(networks: Sequence[Network], items: Iterable[tuple[Item, Prepared]]) -> Iterator[tuple[Item, Found]]:
+def predict_prepared(
+    networks: Sequence[Network], items: Iterable[tuple[Item, PreparedImage]]
+) -> Iterator[tuple[Item, ImageProbabilities]]:
     """Probabilities of images on their own grids, in order; small ones go through the networks together."""
-    group: list[tuple[Item, Prepared]] = []
+    group: list[tuple[Item, PreparedImage]] = []
     size, held = max(network.batch_size or BATCH for network in networks), 0
     for pair in items:
         group.append(pair)
@@ -150,7 +152,9 @@ def predict_prepared(networks: Sequence[Network], items: Iterable[tuple[Item, Pr
     yield from _together(networks, group)
 
 
-def _together(networks: Sequence[Network], group: Sequence[tuple[Item, Prepared]]) -> Iterator[tuple[Item, Found]]:
+def _together(
+    networks: Sequence[Network], group: Sequence[tuple[Item, PreparedImage]]
+) -> Iterator[tuple[Item, ImageProbabilities]]:
     task = networks[0].task
     wholes = [_wholes(network, [prepared.views[own] for _, prepared in group]) for own, network in enumerate(networks)]
     for index, (item, prepared) in enumerate(group):
@@ -162,9 +166,9 @@ def _together(networks: Sequence[Network], group: Sequence[tuple[Item, Prepared]
         ]
         if task.kind == "classification":
             slices = () if geometries[0].slice_axis is None else (geometries[0].source[axis],)
-            yield item, Found((task.outputs, *slices), 0, _mean(members, 0))
+            yield item, ImageProbabilities((task.outputs, *slices), 0, _mean(members, 0))
         else:
-            yield item, Found((task.outputs, *geometries[0].source), axis, _mean(members, axis))
+            yield item, ImageProbabilities((task.outputs, *geometries[0].source), axis, _mean(members, axis))
 
 
 def _wholes(network: Network, views: Sequence[View]) -> dict[int, Floats]:

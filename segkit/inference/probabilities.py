@@ -41,7 +41,7 @@ def labels_of(
         factors, free = probabilities / limits, np.where(np.isinf(limits), probabilities, -1)
         return np.asarray(np.where(factors.max(axis=0) > 1, factors.argmax(axis=0), free.argmax(axis=0)), dtype)
     each = [THRESHOLD if value is None else value for value in (thresholds or [None] * (task.outputs + 1))[1:]]
-    above: NDArray[np.uint8] = np.stack([own > least for own, least in zip(probabilities, each, strict=True)]).astype(
+    above: NDArray[np.uint8] = np.stack([own > limit for own, limit in zip(probabilities, each, strict=True)]).astype(
         np.uint8
     )
     return above[0] if task.mode == "binary" else above

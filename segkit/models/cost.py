@@ -22,11 +22,11 @@ from segkit.models.activation_checkpointing import blocks_of, checkpoint_blocks
 from segkit.models.build import build_model, plugin_errors
 from segkit.models.input_size import padded_size
 from segkit.options import build, plain
-from segkit.plugins import Found
+from segkit.plugins import RegisteredSpec
 from segkit.task import Task
 
 
-def choose(found: Found, assignments: Sequence[str]) -> Choice:
+def choose(found: RegisteredSpec, assignments: Sequence[str]) -> Choice:
     """A model with the options that `model.KEY=VALUE` texts set."""
     values = gather({}, {}, assignments, ("model",)).get("model", {})
     return Choice(found, build(found.spec.options, values, "model"))
@@ -115,7 +115,7 @@ def size_seen(choice: Choice, dims: int, size: Sequence[int]) -> tuple[int, ...]
         raise UsageError(
             f"--size has {len(sides)} numbers; the model {choice.spec.name!r} takes {dims} axes.", "One number fits all."
         )
-    return padded_size(sides, choice.spec.strides(choice.options, dims), choice.spec.least(choice.options))
+    return padded_size(sides, choice.spec.strides(choice.options, dims), choice.spec.minimum_size(choice.options))
 
 
 class LiveTensors(TorchDispatchMode):

@@ -28,7 +28,7 @@ ENDS = ("", ".overlay", ".probability", ".probabilities")  # what follows the na
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputOptions:
     """What is written besides masks, and how.
 
     Args:
@@ -60,28 +60,28 @@ class Job:
         return list(self.files.values())
 
 
-def plan(inputs: Sequence[Input], out: Path, task: Task, wanted: Wanted) -> list[Job]:
+def plan_jobs(inputs: Sequence[Input], out: Path, task: Task, outputs: OutputOptions) -> list[Job]:
     """All inputs with their outputs; no two share one, and none lies on an input.
 
     Args:
         inputs: from `find_inputs`.
         out: the output folder.
         task: of the model.
-        wanted: what is written.
+        outputs: what is written.
 
     Raises:
         UsageError: something that cannot be written for this task, or an output that would fall on an input.
     """
-    asked = [name for name in ("overlay", "probabilities", "palette", "polygons", "table") if getattr(wanted, name)]
-    if task.kind == "classification" and asked:
-        raise UsageError(f"--{asked[0]} is about masks; this model gives classes.")
-    if wanted.polygons and task.dims == 3:
+    typed = [name for name in ("overlay", "probabilities", "palette", "polygons", "table") if getattr(outputs, name)]
+    if task.kind == "classification" and typed:
+        raise UsageError(f"--{typed[0]} is about masks; this model gives classes.")
+    if outputs.polygons and task.dims == 3:
         raise UsageError("--polygons draws outlines of images; this model gives volumes.")
     if task.mode == "multilabel":
         raise UsageError("Masks of overlapping classes (mode multilabel) cannot be written as label images.")
     names = _output_names([entry.key for entry in inputs])
     jobs = [
-        Job(entry, _files(entry, name, task, wanted) if task.kind == "segmentation" else {})
+        Job(entry, _files(entry, name, task, outputs) if task.kind == "segmentation" else {})
         for entry, name in zip(inputs, names, strict=True)
     ]
     taken = {path.resolve() for entry in inputs for path in entry.files}
@@ -94,15 +94,15 @@ def plan(inputs: Sequence[Input], out: Path, task: Task, wanted: Wanted) -> list
     return jobs
 
 
-def _files(entry: Input, name: str, task: Task, wanted: Wanted) -> dict[str, str]:
+def _files(entry: Input, name: str, task: Task, outputs: OutputOptions) -> dict[str, str]:
     volume = entry.form in ("volume", "series")
     ending = "nii.gz" if volume else "tif" if entry.form == "tiff" else "png"
     files = {"mask": f"{name}.{ending}"}
-    if wanted.overlay:
+    if outputs.overlay:
         files["overlay"] = f"{name}.overlay.png"
-    if wanted.probabilities and not volume and task.outputs == 1:
+    if outputs.probabilities and not volume and task.outputs == 1:
         files["probabilities"] = f"{name}.probability.{ending}"
-    elif wanted.probabilities:
+    elif outputs.probabilities:
         files["probabilities"] = f"{name}.probabilities." + ("nii.gz" if volume else "npz")
     return files
 

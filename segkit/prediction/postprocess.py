@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.errors import UsageError, did_you_mean
-from segkit.inference.predictor import Found, rows
+from segkit.inference.predictor import ImageProbabilities, rows
 from segkit.inference.probabilities import labels_of
 from segkit.task import Task
 
@@ -74,16 +74,16 @@ def read_thresholds(texts: Sequence[str], task: Task) -> tuple[float | None, ...
 
 
 def segment(
-    found: Found,
+    found: ImageProbabilities,
     task: Task,
     post: Postprocess,
     confidence: bool,
     probabilities: bool,
-    told: Callable[[float], Any] = lambda share: None,
+    on_progress: Callable[[float], Any] = lambda share: None,
 ) -> Segmented:
     """Labels of an image by its thresholds, band by band, so that its probabilities need never be there as a whole.
 
-    `told` is called with the share of the image that a band is.
+    `on_progress` is called with the share of the image that a band is.
     """
     shape = found.shape[1:]
     labels = np.empty(shape, np.uint8 if len(task.classes) <= 256 else np.uint16)
@@ -96,7 +96,7 @@ def segment(
             sure[whole[1:]] = _of_labels(part, own, task)
         if kept is not None:
             kept[whole] = np.round(part * LEVELS)
-        told((stop - start) / shape[found.axis])
+        on_progress((stop - start) / shape[found.axis])
     return Segmented(labels, sure, kept)
 
 

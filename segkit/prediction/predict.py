@@ -21,13 +21,13 @@ import numpy as np
 from segkit import distributed, terminal
 from segkit.errors import SegkitError, UsageError
 from segkit.inference.network import Network, flipped
-from segkit.inference.predictor import Found, Prepared, predict_prepared, prepare
+from segkit.inference.predictor import ImageProbabilities, PreparedImage, predict_prepared, prepare_image
 from segkit.options import plain
 from segkit.prediction.inputs import Input, Picture, read_input
-from segkit.prediction.jobs import MEASURES, POLYGONS, RECORD, TABLE, Job, Wanted
+from segkit.prediction.jobs import MEASURES, POLYGONS, RECORD, TABLE, Job, OutputOptions
 from segkit.prediction.postprocess import Postprocess, clean_up, options_of, segment
-from segkit.prediction.prefetch import Behind, ahead
-from segkit.prediction.record import Record, digest_of
+from segkit.prediction.prefetch import BackgroundWriter, prefetch
+from segkit.prediction.record import PredictionRecord, digest_of
 from segkit.prediction.tables import write_classes, write_measures, write_polygons
 from segkit.prediction.writers import of_classes, write_outputs
 from segkit.task import Dataset, Task
@@ -37,19 +37,19 @@ FIXED = ("scale255", "imagenet", "encoder")  # intensities that go by what 255, 
 
 
 @dataclass(frozen=True)
-class Plan:
+class PredictionOptions:
     """How to predict.
 
     Args:
         post: thresholds and clean-up.
-        wanted: what is written.
+        outputs: what is written.
         flips: test-time augmentation.
         dataset: that the inputs are cases of.
         overwrite: do again what is done, and replace what is not ours.
     """
 
     post: Postprocess = field(default_factory=Postprocess)
-    wanted: Wanted = field(default_factory=Wanted)
+    outputs: OutputOptions = field(default_factory=OutputOptions)
     flips: bool = False
     dataset: Dataset | None = None
     overwrite: bool = False
@@ -65,8 +65,31 @@ class Prediction:
     failed: int
 
 
-Read = tuple[Job, Picture, str]  # the last is a hash of the input
-Outcome = tuple[Job, str, dict[str, Any] | SegkitError]
+@dataclass(frozen=True)
+class ReadJob:
+    """A job whose input was read; `digest` is a hash of the input's files."""
+
+    job: Job
+    picture: Picture
+    digest: str
+
+
+@dataclass(frozen=True)
+class UnreadableJob:
+    """A job whose input cannot be read or preprocessed."""
+
+    job: Job
+    error: SegkitError
+
+
+@dataclass(frozen=True)
+class FinishedJob:
+    """A job whose outputs are written, with what the record says about them; or, with an error, could not be."""
+
+    job: Job
+    digest: str
+    entry: dict[str, Any]
+    error: SegkitError | None = None
 
 
 def check_inputs(inputs: Sequence[Input], task: Task, dims: int, dataset: Dataset | None) -> None:
@@ -91,7 +114,12 @@ def check_inputs(inputs: Sequence[Input], task: Task, dims: int, dataset: Datase
 
 
 def predict(
-    networks: Sequence[Network], jobs: Sequence[Job], out: Path, models: Sequence[str], changes: Mapping[str, Any], how: Plan
+    networks: Sequence[Network],
+    jobs: Sequence[Job],
+    out: Path,
+    models: Sequence[str],
+    changes: Mapping[str, Any],
+    how: PredictionOptions,
 ) -> Prediction:
     """Do the jobs that are not done yet.
 
@@ -107,7 +135,7 @@ def predict(
         UsageError: an output exists that is not one of ours, and `overwrite` is not set.
     """
     task = networks[0].task
-    shared = {TABLE: task.kind == "classification", MEASURES: how.wanted.table, POLYGONS: how.wanted.polygons}
+    shared = {TABLE: task.kind == "classification", MEASURES: how.outputs.table, POLYGONS: how.outputs.polygons}
     known = (out / RECORD).exists()
     for name, written in shared.items():
         if written and (out / name).exists() and not known and not how.overwrite:
@@ -115,7 +143,7 @@ def predict(
                 f"{out / name} exists and was not written by segkit.", "Choose another --out, or type --overwrite."
             )
         shared[name] = written or (known and (out / name).exists())  # what an earlier call wrote follows its masks
-    record = Record(out, _decisive(networks, models, changes, how), "measures" if how.wanted.table else None)
+    record = PredictionRecord(out, _decisive(networks, models, changes, how), "measures" if how.outputs.table else None)
     todo = record.remaining(jobs, how.overwrite)
     skipped = len(jobs) - len(todo)
     distributed.barrier()  # before any of them writes what another would take for done
@@ -145,7 +173,7 @@ def predict(
     return Prediction(record.entries, sum(done for done, _ in found), skipped, sum(failed for _, failed in found))
 
 
-def _write_shared(shared: Mapping[str, bool], out: Path, record: Record, task: Task) -> None:
+def _write_shared(shared: Mapping[str, bool], out: Path, record: PredictionRecord, task: Task) -> None:
     """What is written once for all inputs, by the main process."""
     if not distributed.is_main():
         return
@@ -159,10 +187,12 @@ def _write_shared(shared: Mapping[str, bool], out: Path, record: Record, task: T
             terminal.notice(f"{left_out} stacks or volumes have no outlines in {out / POLYGONS}.")
 
 
-def _decisive(networks: Sequence[Network], models: Sequence[str], changes: Mapping[str, Any], how: Plan) -> dict[str, Any]:
+def _decisive(
+    networks: Sequence[Network], models: Sequence[str], changes: Mapping[str, Any], how: PredictionOptions
+) -> dict[str, Any]:
     """What besides its input decides a result."""
     options = {**changes, **options_of(how.post)}
-    options |= {name: True for name, typed in (("flips", how.flips), ("palette", how.wanted.palette)) if typed}
+    options |= {name: True for name, typed in (("flips", how.flips), ("palette", how.outputs.palette)) if typed}
     return {
         "model": models[0] if len(models) == 1 else list(models),
         "preprocess": plain(networks[0].preprocess) if len(networks) == 1 else [plain(one.preprocess) for one in networks],
@@ -170,79 +200,90 @@ def _decisive(networks: Sequence[Network], models: Sequence[str], changes: Mappi
     }
 
 
-def _run(networks: Sequence[Network], jobs: Sequence[Job], out: Path, record: Record, bar: terminal.Bar, how: Plan) -> None:
+def _run(
+    networks: Sequence[Network],
+    jobs: Sequence[Job],
+    out: Path,
+    record: PredictionRecord,
+    bar: terminal.Bar,
+    how: PredictionOptions,
+) -> None:
     """Predict and write; a file that cannot be read or written is named in the record. Raises what the network raises."""
     task, dims = networks[0].task, max(network.dims for network in networks)
-    told: list[str] = []
+    doubted: list[str] = []
 
-    def read() -> Iterator[tuple[Read | tuple[Job, SegkitError], Prepared | None]]:
+    def read() -> Iterator[tuple[ReadJob, PreparedImage] | UnreadableJob]:
         for job in jobs:
             try:
                 yield made_ready(job)
             except SegkitError as error:
-                yield (job, error), None
+                yield UnreadableJob(job, error)
 
-    def made_ready(job: Job) -> tuple[Read, Prepared]:
+    def made_ready(job: Job) -> tuple[ReadJob, PreparedImage]:
         picture = read_input(job.input, task, dims, how.dataset)
-        if networks[0].preprocess.intensity in FIXED and not told and picture.image.dtype not in (np.uint8, np.uint16):
-            told.append(job.key)
+        if networks[0].preprocess.intensity in FIXED and not doubted and picture.image.dtype not in (np.uint8, np.uint16):
+            doubted.append(job.key)
             words = f"intensity={networks[0].preprocess.intensity} is for images of 8 and 16 bit"
             terminal.notice(
                 f"{job.key} holds {picture.image.dtype} values; {words}: its mask, and others like it, may be wrong."
             )
-        prepared = prepare(networks, picture.image, picture.spacing)
+        prepared = prepare_image(networks, picture.image, picture.spacing)
         if "overlay" not in job.files:  # the gray values are not needed any more
             picture = replace(picture, image=np.empty(0))
-        return (job, picture, digest_of(job.input.files)), prepared
+        return ReadJob(job, picture, digest_of(job.input.files)), prepared
 
-    def readable() -> Iterator[tuple[Read, Prepared]]:
-        for found, prepared in made:
-            if prepared is None:
-                job, error = found[0], found[1]
-                assert isinstance(error, SegkitError)
-                record.failed(job, error.message)
+    def readable() -> Iterator[tuple[ReadJob, PreparedImage]]:
+        for item in made:
+            if isinstance(item, UnreadableJob):
+                record.failed(item.job, item.error.message)
                 bar.advance()
             else:
-                assert len(found) == 3
-                yield found, prepared
+                yield item
 
-    def finish(outcomes: Sequence[Outcome]) -> None:
-        for job, digest, found in outcomes:
-            if isinstance(found, SegkitError):
-                record.failed(job, found.message, begun=True)
+    def note(finished: Sequence[FinishedJob]) -> None:
+        for one in finished:
+            if one.error is not None:
+                record.failed(one.job, one.error.message, begun=True)
             else:
-                record.done(job, digest, found)
+                record.done(one.job, one.digest, one.entry)
         record.save_if_due()
 
-    writer, made = Behind[Outcome](), ahead(read(), lambda item: item[1].bytes if item[1] else 0)
+    writer, made = (
+        BackgroundWriter[FinishedJob](),
+        prefetch(read(), lambda item: 0 if isinstance(item, UnreadableJob) else item[1].bytes),
+    )
     try:
         for read_job, found in predict_prepared(networks, readable()):
-            finish(writer.hand_over(_finishing(read_job, found, out, networks[0], how, bar)))
-        finish(writer.rest())
+            note(writer.submit(_finishing(read_job, found, out, networks[0], how, bar)))
+        note(writer.rest())
     finally:
         made.close()
         writer.close()
 
 
-def _finishing(read: Read, found: Found, out: Path, network: Network, how: Plan, bar: terminal.Bar) -> Callable[[], Outcome]:
+def _finishing(
+    read: ReadJob, found: ImageProbabilities, out: Path, network: Network, how: PredictionOptions, bar: terminal.Bar
+) -> Callable[[], FinishedJob]:
     """Run the network to the end of one input; what is left to do with the result is returned."""
-    job, picture, digest = read
-    task, wanted = network.task, how.wanted
+    job, picture, digest = read.job, read.picture, read.digest
+    task, outputs = network.task, how.outputs
     if task.kind == "classification":
         probabilities = found.gather()
         bar.advance()
-        return lambda: (job, digest, of_classes(probabilities, task))
-    segmented = segment(found, task, how.post, wanted.table, wanted.probabilities, bar.advance)
+        return lambda: FinishedJob(job, digest, of_classes(probabilities, task))
+    segmented = segment(found, task, how.post, outputs.table, outputs.probabilities, bar.advance)
 
-    def write() -> Outcome:
+    def write() -> FinishedJob:
         try:
             cleaned = replace(segmented, labels=clean_up(segmented.labels, how.post))
-            return job, digest, write_outputs(job, out, picture, cleaned, task, network.preprocess, wanted)
+            entry = write_outputs(job, out, picture, cleaned, task, network.preprocess, outputs)
+            return FinishedJob(job, digest, entry)
         except SegkitError as error:
-            return job, digest, error
+            return FinishedJob(job, digest, {}, error)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise
-            return job, digest, SegkitError(f"The mask of {job.input.source} cannot be written: {error.strerror}.")
+            failure = SegkitError(f"The mask of {job.input.source} cannot be written: {error.strerror}.")
+            return FinishedJob(job, digest, {}, failure)
 
     return write

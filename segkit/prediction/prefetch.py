@@ -16,7 +16,7 @@ ITEMS = 32  # and how many items
 UNWRITTEN = 4  # results that may wait to be written
 
 
-def ahead(items: Iterable[Item], weight: Callable[[Item], int], limit: int = WAITING) -> Generator[Item]:
+def prefetch(items: Iterable[Item], weight: Callable[[Item], int], limit: int = WAITING) -> Generator[Item]:
     """The same items, in order, made in a thread while earlier ones are used.
 
     Args:
@@ -74,14 +74,14 @@ def ahead(items: Iterable[Item], weight: Callable[[Item], int], limit: int = WAI
         thread.join()
 
 
-class Behind(Generic[Result]):
+class BackgroundWriter(Generic[Result]):
     """A thread that finishes things in the order in which they are handed over."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1)
         self._pending: deque[Future[Result]] = deque()
 
-    def hand_over(self, work: Callable[[], Result]) -> list[Result]:
+    def submit(self, work: Callable[[], Result]) -> list[Result]:
         """Returns what is finished by now; waits where too much is not."""
         self._pending.append(self._pool.submit(work))
         finished = []

@@ -19,12 +19,12 @@ from segkit.prediction.jobs import RECORD, Job
 SHARE = 20  # between two writings pass at least so many times what one takes
 
 
-class Record:
+class PredictionRecord:
     """predictions.json: what was done with which weights, by input."""
 
-    def __init__(self, out: Path, wanted: dict[str, Any], needs: str | None = None) -> None:
+    def __init__(self, out: Path, decisive: dict[str, Any], needs: str | None = None) -> None:
         """Args: the output folder, what besides the input decides a result, and what an entry must have to be done."""
-        self.out, self.wanted, self.needs = out, wanted, needs
+        self.out, self.decisive, self.needs = out, decisive, needs
         self.entries = _read_record(out)
         self.ours: dict[str, None] = {}  # in order
         self.earlier: dict[str, dict[str, Any]] = {}  # what the record said of ours before
@@ -61,7 +61,7 @@ class Record:
         return bool(self.entries[job.key]["status"] == "pending")
 
     def done(self, job: Job, digest: str, found: dict[str, Any]) -> None:
-        self.entries[job.key] |= {"status": "done", **self.wanted, "input_sha256": digest, **found}
+        self.entries[job.key] |= {"status": "done", **self.decisive, "input_sha256": digest, **found}
         self._remove(self._abandoned(job, job.outputs))
 
     def failed(self, job: Job, reason: str, begun: bool = False) -> None:
@@ -106,7 +106,7 @@ class Record:
 
     def _is_done(self, job: Job) -> bool:
         entry = self.entries.get(job.key, {})
-        expected = {"status": "done", **self.wanted}
+        expected = {"status": "done", **self.decisive}
         if any(entry.get(key) != value for key, value in expected.items()):
             return False
         if not set(job.outputs) <= set(entry.get("outputs", [])) or (self.needs is not None and self.needs not in entry):

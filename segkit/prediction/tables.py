@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from segkit.data.images import read_mask
 from segkit.data.pairing import natural_order
 from segkit.errors import SegkitError
-from segkit.files import write_json, write_text
+from segkit.files import write_csv, write_json
 from segkit.prediction.coco import coco
 from segkit.prediction.jobs import MEASURES, POLYGONS, TABLE
 from segkit.task import Task
@@ -25,33 +23,33 @@ MEASURED = ("file", "class", "count", "unit", "size", "size_unit", "components",
 
 def write_classes(out: Path, entries: Entries, task: Task) -> None:
     """predictions.csv: a row per image, or per slice of a volume."""
-    header = ["file", "slice", "class", *(f"probability_{name}" for name in task.classes), "error"]
-    rows: list[Sequence[Any]] = []
+    columns = ["file", "slice", "class", *(f"probability_{name}" for name in task.classes), "error"]
+    rows: list[dict[str, Any]] = []
     for key, entry in _in_order(entries):
         if entry["status"] == "failed":
-            rows.append([key, "", "", *("" for _ in task.classes), entry["reason"]])
+            rows.append({"file": key, "error": entry["reason"]})
         if entry["status"] != "done" or set(entry.get("probabilities", ())) != set(task.classes):
             continue
         values = np.array([entry["probabilities"][name] for name in task.classes])
         for number, row in enumerate(values.reshape(len(values), -1).T):
-            best = task.classes[int(row.argmax())]
-            rows.append([key, number if values.ndim > 1 else "", best, *row.tolist(), ""])
-    _write_csv(out / TABLE, header, rows)
+            found = {"file": key, "class": task.classes[int(row.argmax())]} | ({"slice": number} if values.ndim > 1 else {})
+            rows.append(found | {f"probability_{name}": own for name, own in zip(task.classes, row.tolist(), strict=True)})
+    write_csv(out / TABLE, columns, rows)
 
 
 def write_measures(out: Path, entries: Entries) -> None:
     """measures.csv: a row per input and class; size in mm2 or mm3 where the spacing is known, x, y, z as `measure` says."""
-    rows: list[Sequence[Any]] = []
+    rows: list[dict[str, Any]] = []
     for key, entry in _in_order(entries):
         if entry["status"] == "failed":
-            rows.append([key, *[""] * 10, entry["reason"]])
+            rows.append({"file": key, "error": entry["reason"]})
         for name, own in entry.get("measures", {}).items() if entry["status"] == "done" else ():
             unit = "voxels" if "voxels" in entry else "pixels"
             size_unit = "" if own["size"] is None else "mm3" if unit == "voxels" else "mm2"
-            place = [*(own["centroid"] or ()), "", "", ""][:3]
-            values = [own["count"], unit, own["size"], size_unit, own["components"], *place, own["confidence"], ""]
-            rows.append([key, name, *("" if value is None else value for value in values)])
-    _write_csv(out / MEASURES, MEASURED, rows)
+            place = dict(zip("xyz", own["centroid"] or (), strict=False))
+            measured = {column: own[column] for column in ("count", "size", "components", "confidence")}
+            rows.append({"file": key, "class": name, "unit": unit, "size_unit": size_unit, **measured, **place})
+    write_csv(out / MEASURES, MEASURED, rows)
 
 
 def write_polygons(out: Path, entries: Entries, task: Task) -> int:
@@ -73,11 +71,3 @@ def write_polygons(out: Path, entries: Entries, task: Task) -> int:
 
 def _in_order(entries: Entries) -> list[tuple[str, Mapping[str, Any]]]:
     return [(key, entries[key]) for key in sorted(entries, key=natural_order)]
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

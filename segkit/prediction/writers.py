@@ -15,7 +15,7 @@ from segkit.data.volumes import write_pages, write_volume
 from segkit.errors import SegkitError
 from segkit.files import replacing
 from segkit.prediction.inputs import Picture
-from segkit.prediction.jobs import Job, Wanted
+from segkit.prediction.jobs import Job, OutputOptions
 from segkit.prediction.postprocess import LEVELS, Segmented, measure
 from segkit.reports.overlay import mosaic, overlay, palette
 from segkit.settings import Preprocess
@@ -23,15 +23,15 @@ from segkit.task import Task
 
 
 def write_outputs(
-    job: Job, out: Path, picture: Picture, segmented: Segmented, task: Task, preprocess: Preprocess, wanted: Wanted
+    job: Job, out: Path, picture: Picture, segmented: Segmented, task: Task, preprocess: Preprocess, outputs: OutputOptions
 ) -> dict[str, Any]:
     """Write mask, overlay and probabilities of an input.
 
     Returns:
-        What the record says: counts of pixels (voxels) by class, and measures where a table is wanted.
+        What the record says: counts of pixels (voxels) by class, and measures where a table is outputs.
     """
     labels = segmented.labels
-    _write_mask(out / job.files["mask"], labels, picture, task, wanted.palette)
+    _write_mask(out / job.files["mask"], labels, picture, task, outputs.palette)
     if "overlay" in job.files:
         drawn = _draw(picture, labels, task, preprocess)
         write_image(out / job.files["overlay"], drawn)
@@ -39,7 +39,7 @@ def write_outputs(
         _write_probabilities(out / job.files["probabilities"], segmented.probabilities, picture)
     unit = "voxels" if labels.ndim == 3 else "pixels"
     found: dict[str, Any] = {unit: {name: int(np.count_nonzero(labels == value)) for value, name in enumerate(task.classes)}}
-    if wanted.table:
+    if outputs.table:
         found["measures"] = measure(segmented, task, picture.spacing, picture.affine)
     return found
 

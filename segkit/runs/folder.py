@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import itertools
 import json
 import tomllib
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.errors import SegkitError, UsageError
-from segkit.files import TEMPORARY, write_json, write_text
+from segkit.files import TEMPORARY, write_csv, write_json, write_text
 
 SEEDS = "seeds.json"
 
@@ -61,7 +60,7 @@ class RunFolder:
         return self.path / "model.safetensors"
 
 
-def create(out: Path | None, dataset: str, model: str) -> RunFolder:
+def create_run(out: Path | None, dataset: str, model: str) -> RunFolder:
     """A new, empty run folder: `out`, or runs/DATASET-MODEL-N.
 
     Raises:
@@ -85,7 +84,7 @@ def _numbered(folder: Path, name: str) -> RunFolder:
     raise AssertionError("unreachable")
 
 
-def discard(run: RunFolder) -> None:
+def discard_run(run: RunFolder) -> None:
     """Take away a run of which nothing of use came, so that its name is free again; other people's files stay."""
     unfinished = [*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")]
     for path in (run.config, run.manifest, run.split, run.history, run.state, *unfinished):
@@ -96,7 +95,7 @@ def discard(run: RunFolder) -> None:
         run.path.rmdir()
 
 
-def find(path: Path) -> RunFolder | None:
+def find_run(path: Path) -> RunFolder | None:
     """The run that a folder, or a weights file inside one, belongs to; None for weights that stand alone."""
     folder = path if path.is_dir() else path.parent
     return RunFolder(folder.absolute()) if (folder / "run.toml").is_file() else None
@@ -132,7 +131,7 @@ def _is_model(path: Path) -> bool:
     return path.suffix in (".safetensors", ".onnx", ".pt2")
 
 
-def weights_of(path: Path) -> Path:
+def find_weights(path: Path) -> Path:
     """The weights file that a run folder or a file path means.
 
     Raises:
@@ -148,7 +147,7 @@ def weights_of(path: Path) -> Path:
     if not weights.is_file():
         if find_seeds(path):
             raise UsageError(f"{path} holds a run for each of several seeds.", f"Give one of them: {path}/seed-...")
-        known = "It is a run folder, but its training wrote no weights." if find(path) else "It is no run folder."
+        known = "It is a run folder, but its training wrote no weights." if find_run(path) else "It is no run folder."
         raise UsageError(f"There is no model.safetensors in {path}. {known}", "'segkit train' makes run folders.")
     return weights
 
@@ -186,11 +185,7 @@ def read_split(run: RunFolder) -> dict[str, list[str]]:
 
 def write_history(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
     """The whole history at once, so that a reader never sees half a row."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [])
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(run.history, text.getvalue())
+    write_csv(run.history, list(rows[0]) if rows else [], rows)
 
 
 def read_cases(run: RunFolder, subset: str) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ from segkit import __version__
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python", "accelerate", "safetensors", "nibabel")
 
 
-def manifest(seed: int, fingerprint: Mapping[str, Any], device: str, notes: Sequence[str]) -> dict[str, Any]:
+def build_manifest(seed: int, fingerprint: Mapping[str, Any], device: str, notes: Sequence[str]) -> dict[str, Any]:
     """What a stranger needs in order to judge and repeat a run."""
     return {
         "segkit": __version__,

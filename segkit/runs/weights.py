@@ -79,7 +79,7 @@ class Header:
         }
 
 
-def header_of(model: Choice, dims: int, task: Task, preprocess: Preprocess, metrics: Mapping[str, float]) -> Header:
+def build_header(model: Choice, dims: int, task: Task, preprocess: Preprocess, metrics: Mapping[str, float]) -> Header:
     """The header for weights of a chosen model; `dims` are the network's."""
     plugin = model.found.plugin
     return Header(
@@ -91,11 +91,11 @@ def header_of(model: Choice, dims: int, task: Task, preprocess: Preprocess, metr
         preprocess,
         metrics,
         stride=model.spec.strides(model.options, dims),
-        minimum=model.spec.least(model.options),
+        minimum=model.spec.minimum_size(model.options),
     )
 
 
-def save(path: Path, tensors: Mapping[str, Any], header: Header) -> None:
+def save_weights(path: Path, tensors: Mapping[str, Any], header: Header) -> None:
     """Write weights (name -> torch tensor) and header, atomically."""
     from safetensors.torch import save_file
 
@@ -122,16 +122,16 @@ def read_header(path: Path) -> Header:
         raise SegkitError(f"{path} is a safetensors file, but not one that segkit wrote.", "Give a model.safetensors.")
     try:
         document = json.loads(metadata[KEY])
-        if document["format"] > FORMAT:
-            raise SegkitError(
-                f"{path} was written by segkit {document['segkit']}, which is newer than this one ({__version__}).",
-                "pip install --upgrade segkit",
-            )
-        return _parse(document)
+        newer = document["format"] > FORMAT
+        header = None if newer else _parse(document)
     except (KeyError, TypeError, ValueError, AttributeError, SegkitError) as error:
-        if isinstance(error, SegkitError) and "newer" in error.message:
-            raise
         raise SegkitError(f"The header of {path} is damaged: {type(error).__name__}: {error}", "Train again.") from None
+    if header is None:
+        raise SegkitError(
+            f"{path} was written by segkit {document.get('segkit')}, which is newer than this one ({__version__}).",
+            "Update segkit.",
+        )
+    return header
 
 
 def load_tensors(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from segkit.models.activation_checkpointing import checkpoint_blocks
 from segkit.models.build import build_model, load_model, padded
 from segkit.models.device import layout, to_device
 from segkit.options import build, fields_of
-from segkit.runs import weights
+from segkit.runs.weights import build_header, save_weights
 from segkit.settings import Preprocess, Train
 from segkit.specs import FEATURES, FORMATS
 from segkit.task import Task
@@ -79,7 +79,7 @@ class ModelContract:
 
     def run(self, choice: Choice, model: nn.Module, images: Tensor) -> Tensor:
         """As the engine runs it."""
-        return padded(model, images, self.strides(choice, images.ndim - 2), choice.spec.least(choice.options))
+        return padded(model, images, self.strides(choice, images.ndim - 2), choice.spec.minimum_size(choice.options))
 
     def expected_shape(self, task: Task, images: Tensor) -> tuple[int, ...]:
         return (len(images), task.outputs, *(images.shape[2:] if task.kind == "segmentation" else ()))
@@ -149,8 +149,8 @@ class ModelContract:
         task = self.task(choice)
         model, images = build_model(choice, task, task.dims), self.images(task)
         self.run(choice, model, images)  # in training mode: running statistics leave their initial values
-        header = weights.header_of(choice, task.dims, task, Preprocess("stretch", (self.size,) * task.dims), {})
-        weights.save(tmp_path / "model.safetensors", model.state_dict(), header)
+        header = build_header(choice, task.dims, task, Preprocess("stretch", (self.size,) * task.dims), {})
+        save_weights(tmp_path / "model.safetensors", model.state_dict(), header)
         monkeypatch.setattr(socket.socket, "connect", _no_network)
         loaded_header, _, loaded = load_model(tmp_path / "model.safetensors")
         assert loaded_header == header

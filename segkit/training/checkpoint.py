@@ -9,7 +9,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,8 @@ from segkit import distributed
 from segkit.errors import SegkitError, UsageError
 from segkit.files import replacing
 from segkit.runs.folder import RunFolder
-from segkit.settings import Train
 from segkit.task import Task
-from segkit.training.components import Parts
+from segkit.training.components import TrainingComponents
 from segkit.training.optim import Schedule
 from segkit.training.running_metrics import RunningCounts
 
@@ -73,7 +72,7 @@ class Progress:
         ended: why the training is over; empty while it is not.
     """
 
-    sums: Sums
+    sums: Sums = field(metadata={"apart": True})
     epoch: int = 1
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -83,33 +82,32 @@ class Progress:
     kept: dict[str, Tensor] | None = None
     seconds: float = 0.0
     ended: str = ""
-    saved: bool = False  # since it began or went on here
+    saved: bool = field(default=False, metadata={"apart": True})  # since it began or went on here
 
-    def since_best(self) -> int:
-        return len(self.history) - self.best_epoch
-
-
-DECIDES = ("epochs", "patience", "max_time")  # settings that may change and say when a training is over
-PLAIN = ("epoch", "step", "history", "best_epoch", "best_value", "best", "kept", "seconds", "ended")
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs of it, beside the sums, which each process has of its own."""
+        return {own.name: getattr(self, own.name) for own in fields(self) if not own.metadata.get("apart")}
 
 
-def save(run: RunFolder, record: Mapping[str, Any], progress: Progress, parts: Parts, schedule: Schedule) -> None:
+def save(
+    run: RunFolder, record: Mapping[str, Any], progress: Progress, components: TrainingComponents, schedule: Schedule
+) -> None:
     """Replace the state of a run; all processes come here, the main one writes.
 
     Raises:
         SegkitError: the disk is full, say; then the state before stays.
     """
-    own = distributed.all_gather({"sums": progress.sums.state(), "random": _random_states(parts.device)})
+    own = distributed.all_gather({"sums": progress.sums.state(), "random": _random_states(components.device)})
     if not distributed.is_main():
         return
-    scaler = parts.accelerator.scaler
+    scaler = components.accelerator.scaler
     document = {
         "format": FORMAT,
         "record": json.dumps(record),
-        "progress": {name: getattr(progress, name) for name in PLAIN},
-        "model": parts.accelerator.unwrap_model(parts.model).state_dict(),
-        "average": parts.average.state_dict() if parts.average is not None else None,
-        "optimizer": parts.optimizer.state_dict(),
+        "progress": progress.state(),
+        "model": components.accelerator.unwrap_model(components.model).state_dict(),
+        "average": components.average.state_dict() if components.average is not None else None,
+        "optimizer": components.optimizer.state_dict(),
         "schedule": schedule.state(),
         "scaler": scaler.state_dict() if scaler is not None else None,
         "processes": own,
@@ -148,42 +146,27 @@ def load(run: RunFolder) -> dict[str, Any]:
         raise SegkitError(f"{path} cannot be read: {type(error).__name__}.", "The file is damaged; train again.") from error
 
 
-def is_over(document: Mapping[str, Any], settings: Train) -> bool:
-    """Whether a training would do nothing more under these settings.
-
-    What ended it holds until a setting that decides that is changed: time that was over is not given again unasked.
-    """
-    progress, before = document["progress"], document["record"]["config"]["train"]
-    done = len(progress["history"])
-    if done >= settings.epochs:
-        return True
-    if all(getattr(settings, key) == before[key] for key in DECIDES):
-        return bool(progress["ended"])
-    validated = done > 0 and "val_loss" in progress["history"][-1]
-    return validated and 0 < settings.patience <= done - progress["best_epoch"]
-
-
-def restore(document: Mapping[str, Any], parts: Parts, schedule: Schedule) -> Progress:
+def restore(document: Mapping[str, Any], components: TrainingComponents, schedule: Schedule) -> Progress:
     """Put everything back where it was; random states last."""
-    parts.accelerator.unwrap_model(parts.model).load_state_dict(document["model"])
-    if parts.average is not None:
-        parts.average.load_state_dict(document["average"])
-    parts.optimizer.load_state_dict(document["optimizer"])
+    components.accelerator.unwrap_model(components.model).load_state_dict(document["model"])
+    if components.average is not None:
+        components.average.load_state_dict(document["average"])
+    components.optimizer.load_state_dict(document["optimizer"])
     schedule.load(document["schedule"])
-    if parts.accelerator.scaler is not None and document["scaler"] is not None:
-        parts.accelerator.scaler.load_state_dict(document["scaler"])
+    if components.accelerator.scaler is not None and document["scaler"] is not None:
+        components.accelerator.scaler.load_state_dict(document["scaler"])
     states = document["processes"]
     if len(states) == distributed.world_size():
-        sums = _add([states[distributed.rank()]["sums"]], parts.task)
-        _restore_random(states[distributed.rank()]["random"], parts.device)
+        sums = _add([states[distributed.rank()]["sums"]], components.task)
+        _restore_random(states[distributed.rank()]["random"], components.device)
     else:  # as many processes as before are needed for the same random numbers
         sums = (
-            _add([state["sums"] for state in states], parts.task)
+            _add([state["sums"] for state in states], components.task)
             if distributed.is_main()
-            else Sums(RunningCounts(parts.task))
+            else Sums(RunningCounts(components.task))
         )
     if sums.counts.counts is not None:
-        sums.counts.counts = sums.counts.counts.to(parts.device)
+        sums.counts.counts = sums.counts.counts.to(components.device)
     return Progress(sums, **document["progress"])
 
 

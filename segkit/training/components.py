@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from segkit import distributed
-from segkit.config.resolve import Config
+from segkit.config.complete import Config
 from segkit.errors import UsageError
 from segkit.evaluation.aggregate import build_metrics
 from segkit.inference.network import Network
@@ -28,7 +28,7 @@ from segkit.training.optim import build_optimizer
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainingComponents:
     """The pieces of a training.
 
     Args:
@@ -50,7 +50,7 @@ class Parts:
     optimizer: torch.optim.Optimizer
 
     @property
-    def judged(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """What is validated and kept; never wrapped for several processes, which may look at fewer or more cases."""
         model: nn.Module = self.accelerator.unwrap_model(self.model)
         return model if self.average is None else self.average
@@ -59,8 +59,8 @@ class Parts:
         """(B, C, *S) of any size -> (B, K, *S) in float32."""
         spec, options = self.config.model.spec, self.config.model.options
         with plugin_errors(self.config.model.name, images):
-            strides, least = spec.strides(options, self.config.dims), spec.least(options)
-            logits = padded(model or self.model, layout(images, spec), strides, least)
+            strides, minimum = spec.strides(options, self.config.dims), spec.minimum_size(options)
+            logits = padded(model or self.model, layout(images, spec), strides, minimum)
             return check_logits(logits, images, self.task).float()
 
     def network(self) -> Network:
@@ -68,7 +68,7 @@ class Parts:
 
         def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
             with torch.inference_mode(), self.accelerator.autocast():
-                return self.logits(torch.from_numpy(batch).to(self.device), self.judged).cpu().numpy()
+                return self.logits(torch.from_numpy(batch).to(self.device), self.eval_model).cpu().numpy()
 
         batch = -(-(self.config.train.batch_size or 1) // distributed.world_size())
         return Network(forward, self.config.dims, self.task, self.config.preprocess, batch)
@@ -76,7 +76,7 @@ class Parts:
     def share_statistics(self) -> None:
         """Give all processes the main one's running statistics (of batch norm), so that they validate the same model."""
         if distributed.world_size() > 1:
-            for buffer in self.judged.buffers():
+            for buffer in self.eval_model.buffers():
                 torch.distributed.broadcast(buffer, 0)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -86,7 +86,7 @@ class Parts:
         return dict(self.accelerator.unwrap_model(self.model).state_dict())
 
 
-def assemble(config: Config, data: Task, device: torch.device, alone: bool = False) -> Parts:
+def assemble(config: Config, data: Task, device: torch.device, alone: bool = False) -> TrainingComponents:
     """Make and connect everything; the weights are drawn from torch's random state.
 
     Args:
@@ -98,7 +98,6 @@ def assemble(config: Config, data: Task, device: torch.device, alone: bool = Fal
     Raises:
         UsageError: a precision that the device does not have.
     """
-    assert config.loss is not None, "config.complete() comes first"
     task, spec, settings = data.learned_by(config.model.spec.kind), config.model.spec, config.train
     # what an earlier training left refuses another precision
     AcceleratorState._reset_state(reset_partial_state=distributed.world_size() == 1)
@@ -121,7 +120,7 @@ def assemble(config: Config, data: Task, device: torch.device, alone: bool = Fal
         model.compile()
     if distributed.world_size() > 1:  # the same weights, but random numbers of its own for each process
         torch.manual_seed(settings.seed + distributed.rank())
-    return Parts(config, task, data, device, accelerator, model, average, criterion, metrics, optimizer)
+    return TrainingComponents(config, task, data, device, accelerator, model, average, criterion, metrics, optimizer)
 
 
 def _precision(settings: Train, device: torch.device, spec: ModelSpec) -> str:

@@ -15,7 +15,7 @@ from segkit.errors import SegkitError, first_line
 from segkit.models.build import OutOfMemoryError
 from segkit.models.cost import count_activations, size_seen
 from segkit.training.augmentation.augment import augment
-from segkit.training.components import Parts
+from segkit.training.components import TrainingComponents
 from segkit.training.loader import TrainingItems
 from segkit.training.validation import presence_in
 
@@ -36,10 +36,10 @@ def free(device: torch.device) -> int:
     return int(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available)
 
 
-def estimate(parts: Parts, size: Sequence[int], batch: int) -> int | None:
+def estimate(components: TrainingComponents, size: Sequence[int], batch: int) -> int | None:
     """Bytes of a training step in float32: weights, gradients, optimiser, activations; None where nothing counts them."""
-    config, weights = parts.config, sum(one.numel() * one.element_size() for one in parts.judged.parameters())
-    task = replace(parts.task, dims=config.dims)
+    config, weights = components.config, sum(one.numel() * one.element_size() for one in components.eval_model.parameters())
+    task = replace(components.task, dims=config.dims)
     try:
         seen = size_seen(config.model, config.dims, size)
         checkpointed = config.train.checkpointing
@@ -50,7 +50,7 @@ def estimate(parts: Parts, size: Sequence[int], batch: int) -> int | None:
 
 
 @contextmanager
-def step_errors(parts: Parts, shape: Sequence[int]) -> Iterator[None]:
+def step_errors(components: TrainingComponents, shape: Sequence[int]) -> Iterator[None]:
     """Memory that ends in a step becomes an error with the estimate and what helps; so does a kernel that is missing."""
     try:
         yield
@@ -59,8 +59,8 @@ def step_errors(parts: Parts, shape: Sequence[int]) -> Iterator[None]:
             raise SegkitError(f"--deterministic: {first_line(error)}", "Leave it out, or take another model.") from error
         if not isinstance(error, (OutOfMemoryError, torch.OutOfMemoryError)) and WORDS not in str(error):
             raise
-        batch, device = shape[0], parts.device
-        needed = estimate(parts, shape[2:], batch)
+        batch, device = shape[0], components.device
+        needed = estimate(components, shape[2:], batch)
         about = f" It needs about {needed / 1e9:.1f} GB in float32;" if needed else ""
         raise OutOfMemoryError(
             f"The memory of {device} is too small for a batch of {batch} of shape {tuple(shape[1:])}."
@@ -70,7 +70,7 @@ def step_errors(parts: Parts, shape: Sequence[int]) -> Iterator[None]:
         ) from error
 
 
-def largest_batch(parts: Parts, items: TrainingItems) -> int:
+def largest_batch(components: TrainingComponents, items: TrainingItems) -> int:
     """The batch size, over all processes, with which two training steps fit; the parts are spent on it.
 
     The size is halved until they do (accelerate's helper). On a CPU, where a system that runs out of memory kills instead
@@ -85,23 +85,25 @@ def largest_batch(parts: Parts, items: TrainingItems) -> int:
     if read is None:
         raise SegkitError(failures[-1][1], "'segkit data check' looks at all cases.")
     image, mask = torch.from_numpy(read[0].copy())[None], torch.from_numpy(read[1].copy())[None]
-    size = min(LARGEST.get(parts.device.type, 16), 2 ** (max(1, len(items) // distributed.world_size()).bit_length() - 1))
-    if parts.device.type == "cpu":
-        share = MARGIN * free(parts.device) / distributed.local_world_size()
-        while size > 1 and (estimate(parts, image.shape[2:], size) or 0) > share:
+    size = min(
+        LARGEST.get(components.device.type, 16), 2 ** (max(1, len(items) // distributed.world_size()).bit_length() - 1)
+    )
+    if components.device.type == "cpu":
+        share = MARGIN * free(components.device) / distributed.local_world_size()
+        while size > 1 and (estimate(components, image.shape[2:], size) or 0) > share:
             size //= 2
 
     def halved() -> int:
         nonlocal size
         size //= 2
         if not size:
-            with step_errors(parts, image.shape):
+            with step_errors(components, image.shape):
                 raise torch.OutOfMemoryError(WORDS)
         return int(size)
 
     @find_executable_batch_size(starting_batch_size=size, reduce_batch_size_fn=halved)  # type: ignore[untyped-decorator]
     def attempt(batch: int) -> int:
-        _two_steps(parts, image.expand(batch, *image.shape[1:]), mask.expand(batch, *mask.shape[1:]))
+        _two_steps(components, image.expand(batch, *image.shape[1:]), mask.expand(batch, *mask.shape[1:]))
         return batch
 
     fitting: int = min(distributed.all_gather(attempt())) * distributed.world_size()
@@ -109,18 +111,20 @@ def largest_batch(parts: Parts, items: TrainingItems) -> int:
     return fitting
 
 
-def _two_steps(parts: Parts, images: torch.Tensor, masks: torch.Tensor) -> None:
+def _two_steps(components: TrainingComponents, images: torch.Tensor, masks: torch.Tensor) -> None:
     """Forward, backward and optimiser; the second step has the optimiser's own memory beside it."""
-    model = parts.accelerator.unwrap_model(parts.model).train()  # alone: processes may try different sizes
+    model = components.accelerator.unwrap_model(components.model).train()  # alone: processes may try different sizes
     ids = [str(number) for number in range(len(images))]
     for epoch in range(2):
         try:
-            inputs, truth = augment(images.to(parts.device), masks.to(parts.device), parts.config.augment, 0, epoch, ids)
-            targets = truth if parts.task == parts.data else presence_in(truth, parts.data)
-            loss = parts.criterion(parts.logits(inputs, model), targets)
-            parts.accelerator.backward(loss)
-            parts.optimizer.step()
+            inputs, truth = augment(
+                images.to(components.device), masks.to(components.device), components.config.augment, 0, epoch, ids
+            )
+            targets = truth if components.task == components.data else presence_in(truth, components.data)
+            loss = components.criterion(components.logits(inputs, model), targets)
+            components.accelerator.backward(loss)
+            components.optimizer.step()
         except OutOfMemoryError as error:  # what the helper knows is its cause
             raise error.__cause__ or error from None
         finally:
-            parts.optimizer.zero_grad(set_to_none=True)
+            components.optimizer.zero_grad(set_to_none=True)

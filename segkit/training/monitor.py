@@ -16,41 +16,41 @@ from segkit import distributed, terminal
 from segkit.errors import SegkitError
 from segkit.training.checkpoint import Progress
 from segkit.training.loader import Batch, unreadable
-from segkit.training.setup import Work
+from segkit.training.setup import TrainingSession
 
 CHECK = 10  # steps between two looks at the loss: each one waits for the device
 
 
-class Unread(NamedTuple):
+class PendingLoss(NamedTuple):
     """The loss of a batch, still on its device, and the cases that count in it."""
 
     loss: Tensor
     ids: tuple[str, ...]
 
 
-def readable(batches: Any, work: Work) -> Iterator[Batch]:
+def readable(batches: Any, session: TrainingSession) -> Iterator[Batch]:
     """The batches; what cannot be read ends the training, or is named and left out."""
     for batch in batches:
         if not batch.ids:
             raise unreadable(batch)
         for case, reason, _ in batch.unreadable:
-            if case not in work.items.named:
-                work.items.named.add(case)
+            if case not in session.items.named:
+                session.items.named.add(case)
                 terminal.problem(f"case {case!r}: {reason}")
         yield batch
 
 
-def asked(work: Work, step: int, code: int, due: bool) -> tuple[int, bool]:
+def sync_stop_and_save(session: TrainingSession, step: int, code: int, due: bool) -> tuple[int, bool]:
     """Whether to stop, or to save: what any of the processes was told. GPUs, which are not to wait, ask now and then."""
     if distributed.world_size() == 1:
         return code, due
-    if work.parts.device.type != "cpu" and step % CHECK and step < len(work.order):
+    if session.components.device.type != "cpu" and step % CHECK and step < len(session.order):
         return 0, False
     found = distributed.all_gather((code, due))
     return max(code for code, _ in found), found[0][1]
 
 
-def read_losses(unread: list[Unread], progress: Progress) -> None:
+def read_losses(unread: list[PendingLoss], progress: Progress) -> None:
     """Add up the losses of the last steps; the first that is not finite, in any of the processes, ends the training."""
     sums, strange = progress.sums, None
     values = torch.stack([one.loss for one in unread]).tolist() if unread else []

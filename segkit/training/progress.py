@@ -10,31 +10,31 @@ from segkit import distributed
 from segkit.training.checkpoint import Progress
 from segkit.training.memory import in_use
 from segkit.training.running_metrics import score_name
-from segkit.training.setup import Work
+from segkit.training.setup import TrainingSession
 
 
-def figures(work: Work, progress: Progress, rate: float) -> dict[str, str]:
+def figures(session: TrainingSession, progress: Progress, rate: float) -> dict[str, str]:
     """What the progress line shows while an epoch runs."""
-    parts, sums = work.parts, progress.sums
+    components, sums = session.components, progress.sums
     seen = sums.seen * distributed.world_size()
     speed = seen / max(sums.seconds, 1e-9)
-    left = max(0.0, (work.order.count - seen) / max(speed, 1e-9))
+    left = max(0.0, (session.order.count - seen) / max(speed, 1e-9))
     return {
-        "epoch": f"{progress.epoch}/{parts.config.train.epochs} ({left:.0f} s left)",
+        "epoch": f"{progress.epoch}/{components.config.train.epochs} ({left:.0f} s left)",
         "loss": f"{sums.total / max(sums.seen, 1):.4f}",
-        score_name(parts.task): f"{sums.counts.value():.3f}",
+        score_name(components.task): f"{sums.counts.value():.3f}",
         "lr": f"{rate:.1e}",
         "images/s": f"{speed:.1f}",
-        "memory": f"{in_use(parts.device) / 1e9:.1f} GB",
+        "memory": f"{in_use(components.device) / 1e9:.1f} GB",
     }
 
 
 def epoch_line(row: Mapping[str, Any], epochs: int, improved: bool) -> str:
     """What is said of an epoch that is done."""
-    parts = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"loss {row['train_loss']:.4f}"]
+    words = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"loss {row['train_loss']:.4f}"]
     name = "dice" if "train_dice" in row else "f1"
-    parts += [f"{name} {row[f'train_{name}']:.3f}"]
+    words += [f"{name} {row[f'train_{name}']:.3f}"]
     if "val_loss" in row:
-        parts += [f"val loss {row['val_loss']:.4f}", f"val {name} {row.get(f'val_{name}', math.nan):.3f}"]
-    parts += [f"lr {row['lr']:.1e}", f"{row['train_seconds'] + row.get('val_seconds', 0):.1f} s"]
-    return "  ".join(parts) + ("  best" if improved else "")
+        words += [f"val loss {row['val_loss']:.4f}", f"val {name} {row.get(f'val_{name}', math.nan):.3f}"]
+    words += [f"lr {row['lr']:.1e}", f"{row['train_seconds'] + row.get('val_seconds', 0):.1f} s"]
+    return "  ".join(words) + ("  best" if improved else "")

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from segkit import distributed, terminal
-from segkit.config.resolve import Config
-from segkit.data.cache import Cached, fill, fingerprint
+from segkit.config.complete import Config
+from segkit.data.cache import Cached, CacheRecipe, fill_cache, fingerprint
 from segkit.data.split import find_leaks
 from segkit.errors import SegkitError
 from segkit.inference.probabilities import presence_of
 from segkit.runs.folder import RunFolder
 from segkit.settings import Train
 from segkit.task import Case, Dataset, Task
-from segkit.training.components import Parts
+from segkit.training.components import TrainingComponents
 from segkit.training.loader import Order, TrainingItems
 from segkit.training.optim import Schedule
 
@@ -27,17 +27,17 @@ PATCHES_AROUND = 1 / 3  # of patches, where nothing else is said (nnU-Net's shar
 
 
 @dataclass(frozen=True)
-class Work:
+class TrainingSession:
     """A training under way.
 
     Args:
-        parts, schedule: what is trained, and its learning rate.
+        components, schedule: what is trained, and its learning rate.
         run, record: its folder, and what besides the state describes it (config, split, manifest).
         items, order: what is trained on, and in which order.
         cases: validation cases.
     """
 
-    parts: Parts
+    components: TrainingComponents
     schedule: Schedule
     run: RunFolder
     record: Mapping[str, Any]
@@ -47,7 +47,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """What is trained on, what is validated on, and which cases were left out because they cannot be read."""
 
     items: TrainingItems
@@ -55,7 +55,7 @@ class Data:
     unreadable: Mapping[str, str]
 
 
-def prepare_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Config, known: Mapping[str, str]) -> Data:
+def build_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Config, known: Mapping[str, str]) -> TrainingData:
     """Fill the cache with the cases of a split, each process with its share of them.
 
     Args:
@@ -69,7 +69,8 @@ def prepare_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Con
     terminal.say("cases       " + ", ".join(f"{name} {len(ids[name])} ({groups[name]} groups)" for name in ids))
     settings = config.train
     unreadable = dict(known) if settings.skip_bad or known else None
-    found = {name: _cached(dataset, [by_id[id] for id in ids[name]], config, unreadable) for name in ("train", "val")}
+    recipe = cache_recipe(config, dataset)
+    found = {name: _cached(recipe, [by_id[id] for id in ids[name]], unreadable) for name in ("train", "val")}
     new = {id: reason for id, reason in (unreadable or {}).items() if id not in known}
     if new and not settings.skip_bad:
         raise SegkitError(next(iter(new.values())), "Mend it, or go on without such cases: --skip-bad.")
@@ -82,25 +83,32 @@ def prepare_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Con
     patch = config.preprocess.size if config.preprocess.fit == "patch" else None
     share = settings.foreground if settings.foreground is not None else PATCHES_AROUND if patch else 0.0
     items = TrainingItems(found["train"], patch, settings.seed, share, settings.skip_bad)  # type: ignore[arg-type]
-    return Data(items, found["val"] if settings.validate else [], unreadable or {})
+    return TrainingData(items, found["val"] if settings.validate else [], unreadable or {})
 
 
-def _cached(dataset: Dataset, cases: Sequence[Case], config: Config, unreadable: dict[str, str] | None) -> list[Cached]:
+def cache_recipe(config: Config, dataset: Dataset) -> CacheRecipe:
+    """How the cases of an opened dataset are preprocessed and cached."""
+    return CacheRecipe(dataset, config.data_origin, config.preprocess, config.dims)
+
+
+def _cached(recipe: CacheRecipe, cases: Sequence[Case], unreadable: dict[str, str] | None) -> list[Cached]:
     if distributed.world_size() > 1:
-        fill(dataset, distributed.shard(cases), config, unreadable)
+        fill_cache(recipe, distributed.shard(cases), unreadable)
         for other in distributed.all_gather(unreadable):
             (unreadable or {}).update(other or {})
-    return fill(dataset, cases, config, unreadable)
+    return fill_cache(recipe, cases, unreadable)
 
 
-def prepare(parts: Parts, data: Data, run: RunFolder, record: Mapping[str, Any]) -> Work:
+def build_session(
+    components: TrainingComponents, data: TrainingData, run: RunFolder, record: Mapping[str, Any]
+) -> TrainingSession:
     """Order and schedule."""
-    settings = parts.config.train
+    settings = components.config.train
     assert settings.batch_size is not None, "chosen by now"
     terminal.say(f"run folder  {run.path}")
-    if parts.task != parts.data:
-        say_presence([cached for cached, number in data.items.items if not number], parts.data)
-    pools = _pools(data.items, settings, parts.task, parts.data)
+    if components.task != components.data:
+        say_presence([cached for cached, number in data.items.items if not number], components.data)
+    pools = _pools(data.items, settings, components.task, components.data)
     order = Order(
         len(data.items),
         settings.batch_size,
@@ -110,8 +118,8 @@ def prepare(parts: Parts, data: Data, run: RunFolder, record: Mapping[str, Any])
         distributed.rank(),
         distributed.world_size(),
     )
-    schedule = Schedule(parts.optimizer, settings, len(order), validated=bool(data.cases))
-    return Work(parts, schedule, run, record, data.items, order, data.cases)
+    schedule = Schedule(components.optimizer, settings, len(order), validated=bool(data.cases))
+    return TrainingSession(components, schedule, run, record, data.items, order, data.cases)
 
 
 def _pools(items: TrainingItems, settings: Train, task: Task, data: Task) -> list[list[int]]:

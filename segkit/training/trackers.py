@@ -44,15 +44,15 @@ def tracked(accelerator: Accelerator, tracker: str, run: RunFolder, config: Mapp
             f"--tracker {tracker} cannot begin: {first_line(error)}", "Set it up as its own manual says, or leave it out."
         ) from error
 
-    told: list[str] = []
+    refusals: list[str] = []
 
     def log(row: Mapping[str, Any]) -> None:
         try:
             accelerator.log({_tracked_name(key): value for key, value in row.items()}, step=row["epoch"])
         except Exception as error:  # a server that is gone ends no training
-            if not told:
-                told.append(first_line(error))
-                terminal.notice(f"--tracker {tracker} takes no figures: {told[0]}. They are in {run.history}.")
+            if not refusals:
+                refusals.append(first_line(error))
+                terminal.notice(f"--tracker {tracker} takes no figures: {refusals[0]}. They are in {run.history}.")
 
     try:
         yield log

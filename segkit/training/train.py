@@ -25,35 +25,36 @@ from accelerate.utils import set_seed
 from torch import Tensor
 
 from segkit import distributed, terminal
-from segkit.config.resolve import Config, to_toml
+from segkit.config.complete import Config, to_toml
 from segkit.data.cache import fingerprint
 from segkit.data.split import split_cases
 from segkit.errors import SegkitError, UsageError
 from segkit.files import TEMPORARY
 from segkit.models.device import choose_device
 from segkit.reports.curves import draw_curves
-from segkit.runs import folder as runs
-from segkit.runs import weights
-from segkit.runs.folder import RunFolder
+from segkit.runs.folder import RunFolder, create_run, discard_run, write_history, write_record
+from segkit.runs.manifest import build_manifest
+from segkit.runs.weights import Header, build_header, save_weights
 from segkit.settings import Train
 from segkit.task import Dataset, Task
-from segkit.training import checkpoint as states
+from segkit.training import checkpoint
 from segkit.training.augmentation.augment import augment
 from segkit.training.checkpoint import Progress, Sums
-from segkit.training.components import Parts, assemble
+from segkit.training.components import TrainingComponents, assemble
+from segkit.training.early_stopping import stopping_reason
 from segkit.training.loader import Batch, dead_worker, loader
 from segkit.training.memory import largest_batch, step_errors
-from segkit.training.monitor import CHECK, Unread, asked, read_losses, readable
+from segkit.training.monitor import CHECK, PendingLoss, read_losses, readable, sync_stop_and_save
 from segkit.training.progress import epoch_line, figures
 from segkit.training.running_metrics import RunningCounts
-from segkit.training.setup import Data, Work, check_data, notes_of, prepare, prepare_data, workers_of
+from segkit.training.setup import TrainingData, TrainingSession, build_data, build_session, check_data, notes_of, workers_of
 from segkit.training.signals import Stop
 from segkit.training.trackers import tracked
 from segkit.training.validation import presence_in, validate
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """How a training ended.
 
     Args:
@@ -74,7 +75,7 @@ class Outcome:
     signal: int = 0
 
 
-def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
+def train(config: Config, dataset: Dataset, out: Path | None) -> TrainingResult:
     """Train as the complete record says and leave everything in a new run folder.
 
     Raises:
@@ -85,35 +86,35 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Outcome:
     ids = split_cases(dataset.cases, config.split)
     main = distributed.is_main()
     run = distributed.broadcast_object(
-        runs.create(out, config.dataset.spec.name, config.model.spec.name) if main else RunFolder(Path())
+        create_run(out, config.dataset.spec.name, config.model.spec.name) if main else RunFolder(Path())
     )
     progress: Progress | None = None
     try:
-        parts = assemble(config, dataset.task, device, alone=config.train.batch_size is None)
+        components = assemble(config, dataset.task, device, alone=config.train.batch_size is None)
         notes = notes_of(dataset, ids)
-        data = prepare_data(dataset, ids, config, {})
+        data = build_data(dataset, ids, config, {})
         if config.train.batch_size is None:
-            config = replace(config, train=replace(config.train, batch_size=largest_batch(parts, data.items)))
+            config = replace(config, train=replace(config.train, batch_size=largest_batch(components, data.items)))
             set_seed(config.train.seed)
-            parts = assemble(config, dataset.task, device)
+            components = assemble(config, dataset.task, device)
         record = distributed.broadcast_object(_record(config, dataset, ids, str(device), notes, data) if main else {})
         if main:
-            runs.write_record(run, record)
-        work = prepare(parts, data, run, record)
-        progress = Progress(Sums(RunningCounts(parts.task)))
-        states.save(run, record, progress, parts, work.schedule)
-        return _run(work, progress)
+            write_record(run, record)
+        session = build_session(components, data, run, record)
+        progress = Progress(Sums(RunningCounts(components.task)))
+        checkpoint.save(run, record, progress, components, session.schedule)
+        return _run(session, progress)
     except BaseException:
         if run.weights.exists():
             terminal.notice(f"the best weights so far are kept in {run.path}")
         elif progress is not None and progress.saved:
             terminal.notice(f"what was trained so far is kept: segkit train --resume {run.path}")
         elif main:
-            runs.discard(run)
+            discard_run(run)
         raise
 
 
-def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[str, Any]) -> Outcome:
+def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[str, Any]) -> TrainingResult:
     """Go on with a training as its state says; other files of the run are written anew from it.
 
     Args:
@@ -131,17 +132,17 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     record["config"]["train"]["pretrained"] = document["record"]["config"]["train"]["pretrained"]
     device = _begin(config)
     check_data(dataset, record)
-    parts = assemble(config, dataset.task, device)
+    components = assemble(config, dataset.task, device)
     before = record["manifest"]["processes"]
     if before != distributed.world_size():
         terminal.notice(f"{distributed.world_size()} processes go on with what {before} began: dropout draws other numbers.")
-    data = prepare_data(dataset, record["split"], config, record["manifest"]["unreadable"])
+    data = build_data(dataset, record["split"], config, record["manifest"]["unreadable"])
     now = {"processes": distributed.world_size(), "unreadable": dict(data.unreadable)}
     record["manifest"] = {**record["manifest"], **now}
-    work = prepare(parts, data, run, record)
-    progress = states.restore(document, parts, work.schedule)
+    session = build_session(components, data, run, record)
+    progress = checkpoint.restore(document, components, session.schedule)
     done, wanted = len(progress.history), config.train.epochs
-    progress.ended = _reason_to_end(progress, config.train, bool(work.cases), 0.0)
+    progress.ended = stopping_reason(config.train, done, progress.best_epoch, bool(session.cases), seconds=0.0)
     if wanted < done or (wanted == done and not progress.step) or progress.ended:
         rebuild(config, dataset, run, document)
         distributed.barrier()
@@ -150,9 +151,9 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     if distributed.is_main():
         for leftover in (*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")):
             leftover.unlink()  # of a save in which it was killed
-        _write_files(run, record, progress, config, parts.task)
-    terminal.say(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(work.order)}")
-    return _run(work, progress)
+        _write_files(run, record, progress, config, components.task)
+    terminal.say(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(session.order)}")
+    return _run(session, progress)
 
 
 def rebuild(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[str, Any]) -> None:
@@ -167,8 +168,8 @@ def rebuild(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[
 
 
 def _write_files(run: RunFolder, record: Mapping[str, Any], progress: Progress, config: Config, task: Task) -> None:
-    runs.write_record(run, record)
-    runs.write_history(run, progress.history)
+    write_record(run, record)
+    write_history(run, progress.history)
     if progress.kept is not None:
         _write_weights(progress, run, config, task)
 
@@ -180,13 +181,10 @@ def _begin(config: Config) -> torch.device:
     distributed.init_process_group(cpu=device.type == "cpu")
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # accelerate trains on the current one
-    if settings.batch_size is not None and settings.batch_size < distributed.world_size():
-        raise distributed.collective_error(
-            UsageError(
-                f"--batch-size {settings.batch_size} is less than one case for each of {distributed.world_size()} processes.",
-                f"Fewer --devices, or --batch-size {distributed.world_size()}.",
-            )
-        )
+    world_size = distributed.world_size()
+    if settings.batch_size is not None and settings.batch_size < world_size:
+        words = f"--batch-size {settings.batch_size} is less than one case for each of {world_size} processes."
+        raise distributed.collective_error(UsageError(words, f"Fewer --devices, or --batch-size {world_size}."))
     if settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(settings.deterministic)
@@ -196,10 +194,10 @@ def _begin(config: Config) -> torch.device:
 
 
 def _record(
-    config: Config, dataset: Dataset, ids: Mapping[str, Sequence[str]], device: str, notes: Sequence[str], data: Data
+    config: Config, dataset: Dataset, ids: Mapping[str, Sequence[str]], device: str, notes: Sequence[str], data: TrainingData
 ) -> dict[str, Any]:
     """What besides the state describes a run."""
-    manifest = runs.manifest(config.train.seed, fingerprint(dataset), device, notes)
+    manifest = build_manifest(config.train.seed, fingerprint(dataset), device, notes)
     return {
         "config": to_toml(config),
         "split": {name: list(members) for name, members in ids.items()},
@@ -207,103 +205,107 @@ def _record(
     }
 
 
-def _run(work: Work, progress: Progress) -> Outcome:
+def _run(session: TrainingSession, progress: Progress) -> TrainingResult:
     """Epochs until one of the reasons to end; the state is saved after each."""
-    parts, settings = work.parts, work.parts.config.train
+    components, settings = session.components, session.components.config.train
     epochs, began, before = settings.epochs, time.perf_counter(), progress.seconds
-    main, workers = distributed.is_main(), workers_of(settings, parts.device)
-    batches = loader(work.items, work.order, workers, pin=parts.device.type == "cuda")
+    main, workers = distributed.is_main(), workers_of(settings, components.device)
+    batches = loader(session.items, session.order, workers, pin=components.device.type == "cuda")
 
     def save() -> None:
         progress.seconds = before + time.perf_counter() - began
-        states.save(work.run, work.record, progress, parts, work.schedule)
+        checkpoint.save(session.run, session.record, progress, components, session.schedule)
         progress.saved = True
 
     with (
-        closing(work.items),
+        closing(session.items),
         Stop() as stop,
-        tracked(parts.accelerator, settings.tracker, work.run, work.record["config"]) as track,
-        terminal.progress("training", (epochs - progress.epoch + 1) * len(work.order) - progress.step) as bar,
+        tracked(components.accelerator, settings.tracker, session.run, session.record["config"]) as track,
+        terminal.progress("training", (epochs - progress.epoch + 1) * len(session.order) - progress.step) as bar,
     ):
         while progress.epoch <= epochs and not progress.ended:
             try:
-                row = _train_epoch(work, progress, batches, bar, stop, save)
+                row = _train_epoch(session, progress, batches, bar, stop, save)
             except (RuntimeError, SegkitError) as error:  # torch says wherever it stands that a reader has died
-                found = dead_worker(error, work.items)
+                found = dead_worker(error, session.items)
                 if found is None:
                     raise
                 raise found from error
-            if row is not None and work.cases:
-                parts.share_statistics()
-                row = distributed.broadcast_object(row | validate(parts, work.cases, progress.epoch))
+            if row is not None and session.cases:
+                components.share_statistics()
+                row = distributed.broadcast_object(row | validate(components, session.cases, progress.epoch))
             if row is None or max(distributed.all_gather(stop.code)):
                 save()
                 break
-            improved = _keep_best(row, progress, parts)
-            if work.cases:
-                work.schedule.after(_monitored(row, settings))
-            progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, Sums(RunningCounts(parts.task))
-            ended = _reason_to_end(progress, settings, bool(work.cases), time.perf_counter() - began)
+            improved = _keep_best(row, progress, components)
+            if session.cases:
+                session.schedule.after(_monitored(row, settings))
+            progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, Sums(RunningCounts(components.task))
+            done, seconds = len(progress.history), time.perf_counter() - began
+            ended = stopping_reason(settings, done, progress.best_epoch, bool(session.cases), seconds)
             progress.ended = distributed.broadcast_object(ended)
             save()
             if main:
-                if improved or not work.cases:
-                    _write_weights(progress, work.run, parts.config, parts.task)
-                runs.write_history(work.run, progress.history)
+                if improved or not session.cases:
+                    _write_weights(progress, session.run, components.config, components.task)
+                write_history(session.run, progress.history)
             track(row)
             terminal.say(epoch_line(row, epochs, improved))
-    return _end(work, progress, max(distributed.all_gather(stop.code)))
+    return _end(session, progress, max(distributed.all_gather(stop.code)))
 
 
-def _end(work: Work, progress: Progress, signal: int) -> Outcome:
+def _end(session: TrainingSession, progress: Progress, signal: int) -> TrainingResult:
     """The last words and pictures of a training."""
-    parts, main = work.parts, distributed.is_main()
-    stopped = 0 if progress.ended or progress.epoch > parts.config.train.epochs else signal  # it may come when all is done
+    components, main = session.components, distributed.is_main()
+    done = bool(progress.ended) or progress.epoch > components.config.train.epochs
+    stopped = 0 if done else signal  # it may come when all is done
     if progress.ended:
         terminal.say(f"{progress.ended}: training ends.")
     if progress.history and main:
-        draw_curves(progress.history, progress.best_epoch, work.run.path / "curves.png")
+        draw_curves(progress.history, progress.best_epoch, session.run.path / "curves.png")
     if stopped and not progress.best_epoch:
         if main:
-            weights.save(work.run.weights, parts.tensors(), _header(parts.config, parts.task, {}))
+            save_weights(session.run.weights, components.tensors(), _header(components.config, components.task, {}))
         terminal.notice("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
     distributed.barrier()
     best = progress.best or {}
-    return Outcome(work.run.path, len(progress.history), progress.best_epoch, best, stopped, progress.seconds, signal)
+    return TrainingResult(
+        session.run.path, len(progress.history), progress.best_epoch, best, stopped, progress.seconds, signal
+    )
 
 
 def _train_epoch(
-    work: Work, progress: Progress, batches: Any, bar: terminal.Bar, stop: Stop, save: Callable[[], None]
+    session: TrainingSession, progress: Progress, batches: Any, bar: terminal.Bar, stop: Stop, save: Callable[[], None]
 ) -> dict[str, Any] | None:
     """What is left of an epoch; returns its row of the history, or None where it was stopped."""
-    parts, order, sums = work.parts, work.order, progress.sums
-    settings, epoch = parts.config.train, progress.epoch
+    components, order, sums = session.components, session.order, progress.sums
+    settings, epoch = components.config.train, progress.epoch
     steps, started = len(order), time.perf_counter() - sums.seconds
     order.epoch, order.start = epoch, progress.step
-    unread: list[Unread] = []
+    unread: list[PendingLoss] = []
     saved = time.perf_counter()
-    rate = parts.optimizer.param_groups[0]["lr"]
-    parts.model.train()
-    for batch in readable(batches, work) if progress.step < steps else ():
+    rate = components.optimizer.param_groups[0]["lr"]
+    components.model.train()
+    for batch in readable(batches, session) if progress.step < steps else ():
         first = progress.step // settings.accumulate * settings.accumulate
         together = min(settings.accumulate, steps - first)
         whole = progress.step + 1 == first + together  # the optimiser's step comes after this batch
-        rate = work.schedule.before(epoch - 1, progress.step)
+        rate = session.schedule.before(epoch - 1, progress.step)
         weight = order.weight(progress.step)  # each case counts the same, in all processes and batches of the step
         part = order.cases(progress.step) / sum(order.cases(step) for step in range(first, first + together))
-        with step_errors(parts, batch.images.shape):
-            loss, logits, targets = _forward(parts, batch, epoch)
-            with nullcontext() if whole else parts.accelerator.no_sync(parts.model):
-                parts.accelerator.backward(loss * (weight * part))
+        with step_errors(components, batch.images.shape):
+            loss, logits, targets = _forward(components, batch, epoch)
+            with nullcontext() if whole else components.accelerator.no_sync(components.model):
+                components.accelerator.backward(loss * (weight * part))
             if whole:
-                _step(parts, settings)
+                _step(components, settings)
         progress.step += 1
-        unread.append(Unread(loss.detach(), batch.ids if weight else ()))
+        unread.append(PendingLoss(loss.detach(), batch.ids if weight else ()))
         if weight:
             sums.counts.add(logits.detach(), targets)
         drawn = bar.advance()
         due = bool(settings.save_minutes) and time.perf_counter() - saved > 60 * settings.save_minutes
-        stopping, due = asked(work, progress.step, stop.code, due) if whole else (0, False)
+        stopping, due = sync_stop_and_save(session, progress.step, stop.code, due) if whole else (0, False)
         look = len(unread) == CHECK or progress.step == steps or stopping or due
         if look or (drawn and distributed.world_size() == 1):
             read_losses(unread, progress)
@@ -314,37 +316,29 @@ def _train_epoch(
             save()
             saved = time.perf_counter()
         if drawn:
-            bar.show(**figures(work, progress, rate))
+            bar.show(**figures(session, progress, rate))
     total = sums.over_all()
     train = {f"train_{name}": value for name, value in total.counts.figures().items()}
     return {"epoch": epoch, "lr": rate, "train_loss": total.total / total.seen, **train, "train_seconds": total.seconds}
 
 
-def _forward(parts: Parts, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+def _forward(components: TrainingComponents, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
     """Loss, logits and targets of a batch, augmented on the device."""
-    images = batch.images.to(parts.device, non_blocking=True)
-    masks = batch.masks.to(parts.device, non_blocking=True)
-    images, masks = augment(images, masks, parts.config.augment, parts.config.train.seed, epoch, batch.ids)
-    targets = masks if parts.task == parts.data else presence_in(masks, parts.data)
-    logits = parts.logits(images)
-    return parts.criterion(logits, targets), logits, targets
+    images = batch.images.to(components.device, non_blocking=True)
+    masks = batch.masks.to(components.device, non_blocking=True)
+    images, masks = augment(images, masks, components.config.augment, components.config.train.seed, epoch, batch.ids)
+    targets = masks if components.task == components.data else presence_in(masks, components.data)
+    logits = components.logits(images)
+    return components.criterion(logits, targets), logits, targets
 
 
-def _step(parts: Parts, settings: Train) -> None:
+def _step(components: TrainingComponents, settings: Train) -> None:
     if settings.clip:
-        parts.accelerator.clip_grad_norm_(parts.model.parameters(), settings.clip)
-    parts.optimizer.step()
-    parts.optimizer.zero_grad(set_to_none=True)
-    if parts.average is not None:
-        parts.average.update_parameters(parts.accelerator.unwrap_model(parts.model))  # type: ignore[operator]
-
-
-def _reason_to_end(progress: Progress, settings: Train, validated: bool, seconds: float) -> str:
-    if validated and settings.patience and progress.since_best() >= settings.patience:
-        return f"No improvement in {settings.patience} epochs (--patience)"
-    if settings.max_time and seconds > 60 * settings.max_time and progress.epoch <= settings.epochs:
-        return f"{settings.max_time:g} minutes are over (train.max_time)"
-    return ""
+        components.accelerator.clip_grad_norm_(components.model.parameters(), settings.clip)
+    components.optimizer.step()
+    components.optimizer.zero_grad(set_to_none=True)
+    if components.average is not None:
+        components.average.update_parameters(components.accelerator.unwrap_model(components.model))  # type: ignore[operator]
 
 
 def _monitored(row: Mapping[str, Any], settings: Train) -> float:
@@ -353,27 +347,27 @@ def _monitored(row: Mapping[str, Any], settings: Train) -> float:
     return math.inf if math.isnan(value) else float(value)
 
 
-def _keep_best(row: dict[str, Any], progress: Progress, parts: Parts) -> bool:
+def _keep_best(row: dict[str, Any], progress: Progress, components: TrainingComponents) -> bool:
     """Add the row to the history; keep the weights where they are the best so far (or the last, without validation)."""
     progress.history.append(row)
     validated = "val_loss" in row
-    if not validated and not all(bool(tensor.isfinite().all()) for tensor in parts.tensors().values()):
+    if not validated and not all(bool(tensor.isfinite().all()) for tensor in components.tensors().values()):
         error = SegkitError(f"The weights are not finite after epoch {row['epoch']}.", "Lower --lr, or set -o train.clip=1.")
         raise distributed.collective_error(error)
-    value = _monitored(row, parts.config.train) if validated else -math.inf
+    value = _monitored(row, components.config.train) if validated else -math.inf
     if validated and progress.best is not None and value >= progress.best_value:
         return False
     names = [key for key in row if key.startswith("val_") and key != "val_seconds" and not math.isnan(row[key])]
     if distributed.is_main():
-        progress.kept = {name: tensor.detach().to("cpu", copy=True) for name, tensor in parts.tensors().items()}
+        progress.kept = {name: tensor.detach().to("cpu", copy=True) for name, tensor in components.tensors().items()}
     progress.best_value, progress.best_epoch, progress.best = value, row["epoch"], {key: row[key] for key in names}
     return validated
 
 
 def _write_weights(progress: Progress, run: RunFolder, config: Config, task: Task) -> None:
     assert progress.kept is not None and progress.best is not None
-    weights.save(run.weights, progress.kept, _header(config, task, progress.best))
+    save_weights(run.weights, progress.kept, _header(config, task, progress.best))
 
 
-def _header(config: Config, task: Task, values: Mapping[str, float]) -> weights.Header:
-    return weights.header_of(config.model, config.dims, task, config.preprocess, values)
+def _header(config: Config, task: Task, values: Mapping[str, float]) -> Header:
+    return build_header(config.model, config.dims, task, config.preprocess, values)

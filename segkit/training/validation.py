@@ -21,7 +21,7 @@ from segkit.inference.network import NotFiniteError
 from segkit.inference.predictor import logits_of
 from segkit.inference.probabilities import labels_of, presence_of, probabilities_of
 from segkit.task import Case, CaseResult, Task
-from segkit.training.components import Parts
+from segkit.training.components import TrainingComponents
 
 
 def presence_in(masks: Tensor, data: Task) -> Tensor:
@@ -30,7 +30,7 @@ def presence_in(masks: Tensor, data: Task) -> Tensor:
     return found.flatten(1).any(dim=1).long()
 
 
-def validate(parts: Parts, cases: Sequence[Cached], epoch: int) -> dict[str, float]:
+def validate(components: TrainingComponents, cases: Sequence[Cached], epoch: int) -> dict[str, float]:
     """Loss and figures, case by case, on the network's grid (evaluate scores on the data's own).
 
     Each process looks at its share of the cases; all of them get the same figures.
@@ -43,13 +43,13 @@ def validate(parts: Parts, cases: Sequence[Cached], epoch: int) -> dict[str, flo
             axis = cached.geometry.slice_axis
             if axis is not None:
                 image, mask = from_slices(image, axis, lead=1), from_slices(mask, axis, lead=mask.ndim - 3)
-            truth = np.asarray(mask) if parts.task == parts.data else presence_of(mask, parts.data, axis)
+            truth = np.asarray(mask) if components.task == components.data else presence_of(mask, components.data, axis)
             yield (cached.case, truth), image, cached.geometry
 
-    parts.judged.eval()
+    components.eval_model.eval()
     try:
-        for (case, truth), logits in logits_of(parts.network(), images()):
-            own.append(_judge(parts, case, logits, truth))
+        for (case, truth), logits in logits_of(components.network(), images()):
+            own.append(_judge(components, case, logits, truth))
     except NotFiniteError as error:
         raise SegkitError(
             f"The network gave values that are not finite in the validation of epoch {epoch}.",
@@ -65,16 +65,20 @@ def validate(parts: Parts, cases: Sequence[Cached], epoch: int) -> dict[str, flo
             "Lower --lr, or look at this case.",
         )
         raise distributed.collective_error(failure)
-    how = "per_case" if parts.task.kind == "segmentation" else "pooled"
-    figures = aggregate(parts.metrics, scores, how, parts.task)
+    how = "per_case" if components.task.kind == "segmentation" else "pooled"
+    figures = aggregate(components.metrics, scores, how, components.task)
     means = {f"val_{key}": figure.mean for key, figure in figures.items() if not is_detail(key)}
     return {"val_loss": math.fsum(losses) / len(losses), **means, "val_seconds": time.perf_counter() - started}
 
 
-def _judge(parts: Parts, case: Case, logits: NDArray[np.float32], truth: NDArray[Any]) -> tuple[float, CaseScore]:
+def _judge(
+    components: TrainingComponents, case: Case, logits: NDArray[np.float32], truth: NDArray[Any]
+) -> tuple[float, CaseScore]:
     """Loss and score of a case."""
     with torch.inference_mode():
-        loss = parts.criterion(torch.from_numpy(logits)[None].to(parts.device), torch.tensor(truth)[None].to(parts.device))
-    probabilities = probabilities_of(logits, parts.task)
-    result = CaseResult(probabilities, labels_of(probabilities, parts.task), truth, parts.task)
-    return float(loss), score_case(parts.metrics, case.id, case.group, result)
+        loss = components.criterion(
+            torch.from_numpy(logits)[None].to(components.device), torch.tensor(truth)[None].to(components.device)
+        )
+    probabilities = probabilities_of(logits, components.task)
+    result = CaseResult(probabilities, labels_of(probabilities, components.task), truth, components.task)
+    return float(loss), score_case(components.metrics, case.id, case.group, result)

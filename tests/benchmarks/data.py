@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from segkit.training.setup import cache_recipe
+
 INDEX = """
 import resource, sys, time
 from pathlib import Path
@@ -47,9 +49,9 @@ def index(pairs: int, folder: Path) -> None:
 def cache(name: str, root: Path | None, folder: Path) -> None:
     """Seconds to make a dataset's cases ready (first epoch) against reading them from the cache (second)."""
     from segkit import plugins
-    from segkit.config.complete import complete
-    from segkit.config.resolve import gather, resolve
-    from segkit.data.cache import fill
+    from segkit.config.complete import complete_config
+    from segkit.config.resolve import gather, resolve_config
+    from segkit.data.cache import fill_cache
     from segkit.data.reading import open_dataset
 
     catalogue = plugins.load()
@@ -59,13 +61,13 @@ def cache(name: str, root: Path | None, folder: Path) -> None:
         spec.load(spec.synthesize)(root, 40, 0)
     os.environ["SEGKIT_CACHE"] = str(folder / f"cache-{name}")
     values = gather({}, {"dataset": name, "data_dir": str(root), "model": "unet"}, [])
-    config = resolve(values, catalogue)
+    config = resolve_config(values, catalogue)
     dataset = open_dataset(config.dataset, config.root)
-    config = complete(config, dataset, catalogue)
+    config = complete_config(config, dataset, catalogue)
     seconds = []
     for _ in range(6):
         started = time.perf_counter()
-        for cached in fill(dataset, dataset.cases, config):
+        for cached in fill_cache(cache_recipe(config, dataset), dataset.cases):
             image, mask = cached.load()
             image.sum(), mask.sum()  # every value is read
         seconds.append(time.perf_counter() - started)

@@ -26,8 +26,9 @@ import torch
 from phantoms import Setup, numbers, parser, setup_of
 from torch.utils.data import DataLoader, TensorDataset
 
-from segkit.data.cache import Cached, fill
+from segkit.data.cache import Cached, fill_cache
 from segkit.training.loader import Order, TrainingItems, loader
+from segkit.training.setup import cache_recipe
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def throughput(
 ) -> Iterator[Speed]:
     """Each batch size with each number of workers, over the same cached phantoms."""
     config, dataset = setup.record()
-    cases = fill(dataset, dataset.cases, config)
+    cases = fill_cache(cache_recipe(config, dataset), dataset.cases)
     for batch_size in batch_sizes:
         for number in workers:
             yield measure(cases, batch_size, number, epochs, pin)

@@ -28,9 +28,10 @@ from clock import synchronise
 from phantoms import Setup, parser, setup_of
 
 from segkit.cli.app import run
-from segkit.data.cache import fill
+from segkit.data.cache import fill_cache
 from segkit.models.build import build_model
 from segkit.models.device import choose_device, layout, to_device
+from segkit.training.setup import cache_recipe
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 ARMS = {"segkit train": "plain", "segkit train, augmented and validated": "full"}
@@ -40,7 +41,7 @@ def bare_loop(setup: Setup, epochs: int) -> float:
     """Images per second of a plain training loop."""
     config, dataset = setup.record()
     device, dtype, spec = choose_device(setup.device), AUTOCAST[setup.precision], config.model.spec
-    arrays = [cached.load() for cached in fill(dataset, dataset.cases, config)]
+    arrays = [cached.load() for cached in fill_cache(cache_recipe(config, dataset), dataset.cases)]
     images = layout(torch.from_numpy(np.stack([image for image, _ in arrays])).to(device), spec)
     masks = torch.from_numpy(np.stack([mask for _, mask in arrays])).to(device)
     torch.manual_seed(0)

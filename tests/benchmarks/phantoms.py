@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from segkit import plugins
-from segkit.config.complete import complete
-from segkit.config.resolve import Config, gather, resolve
+from segkit.config.complete import Config, complete_config
+from segkit.config.resolve import gather, resolve_config
 from segkit.data.reading import open_dataset
 from segkit.task import Dataset
 
@@ -53,9 +53,9 @@ class Setup:
     def record(self, *assignments: str) -> tuple[Config, Dataset]:
         """What the command makes of these words: the complete record, and the opened dataset."""
         catalogue = plugins.load()
-        config = resolve(gather({}, self.flags(), [*self.assignments(), *assignments]), catalogue)
+        config = resolve_config(gather({}, self.flags(), [*self.assignments(), *assignments]), catalogue)
         dataset = open_dataset(config.dataset, config.root)
-        return complete(config, dataset, catalogue), dataset
+        return complete_config(config, dataset, catalogue), dataset
 
 
 def parser(about: str | None, **defaults: Any) -> argparse.ArgumentParser:

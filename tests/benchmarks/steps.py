@@ -18,13 +18,13 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
-from segkit.data.cache import fill
+from segkit.data.cache import fill_cache
 from segkit.models.device import choose_device
 from segkit.training.augmentation.augment import augment
-from segkit.training.components import Parts, assemble
+from segkit.training.components import TrainingComponents, assemble
 from segkit.training.loader import Batch, Order, TrainingItems, loader
 from segkit.training.running_metrics import RunningCounts
-from segkit.training.setup import workers_of
+from segkit.training.setup import cache_recipe, workers_of
 
 NETWORK = ("forward", "backward")
 NO_KERNELS = ("Memcpy", "Memset", "Optimizer.", "ProfilerStep")  # what else a profile of the device holds
@@ -61,9 +61,9 @@ class Training:
 
     def __init__(self, setup: Setup) -> None:
         config, dataset = setup.record()
-        self.parts: Parts = assemble(config, dataset.task, choose_device(setup.device))
+        self.parts: TrainingComponents = assemble(config, dataset.task, choose_device(setup.device))
         self.parts.model.train()
-        items = TrainingItems(fill(dataset, dataset.cases, config), patch=None, seed=0)
+        items = TrainingItems(fill_cache(cache_recipe(config, dataset), dataset.cases), patch=None, seed=0)
         self.order = Order(len(items), setup.batch_size, seed=0)
         pin = self.parts.device.type == "cuda"
         self.batches: DataLoader[Batch] = loader(items, self.order, workers_of(config.train, self.parts.device), pin)
@@ -85,7 +85,7 @@ class Training:
         return Batch(batch.images.to(device), batch.masks.to(device), batch.ids)
 
 
-def take_step(parts: Parts, batch: Batch, epoch: int, counts: RunningCounts, timed: Timed) -> None:
+def take_step(parts: TrainingComponents, batch: Batch, epoch: int, counts: RunningCounts, timed: Timed) -> None:
     """One step of `engine.train`, part by part."""
     settings = parts.config
     with timed("transfer"):
@@ -128,7 +128,7 @@ def measure(setup: Setup, window: float) -> Measured:
     return Measured(speed, training.batches.num_workers, alone, split, busy, nvml)
 
 
-def _alone(parts: Parts, batch: Batch) -> Callable[[], int]:
+def _alone(parts: TrainingComponents, batch: Batch) -> Callable[[], int]:
     def step() -> int:
         parts.accelerator.backward(parts.criterion(parts.logits(batch.images), batch.masks))
         parts.optimizer.step()

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segkit import plugins
-from segkit.config.complete import complete, summary
-from segkit.config.resolve import Config, gather, resolve, to_toml
+from segkit.config.complete import Config, complete_config, summarize, to_toml
+from segkit.config.resolve import gather, resolve_config
 from segkit.errors import UsageError
 from segkit.task import Dataset, Task
 
@@ -21,9 +21,9 @@ def record(*assignments: str, base: dict | None = None, **flags: object) -> Conf
     """The complete record of a command line."""
     catalogue = plugins.load()
     flags = {"dataset": "phantom", "model": "unet", **flags} if base is None else flags
-    config = resolve(gather(base or {}, flags, assignments), catalogue)
+    config = resolve_config(gather(base or {}, flags, assignments), catalogue)
     dataset = config.dataset.spec.load()(config.root, config.dataset.options)
-    return complete(config, dataset, catalogue)
+    return complete_config(config, dataset, catalogue)
 
 
 def test_flags_are_short_for_keys() -> None:
@@ -54,7 +54,7 @@ def test_what_is_not_typed_is_filled_in_from_the_data() -> None:
     ],
 )
 def test_the_summary_names_the_augmentation_that_is_on(words: str, line: str) -> None:
-    assert f"augment     {line}" in summary(record(*words.split())).splitlines()
+    assert f"augment     {line}" in summarize(record(*words.split())).splitlines()
 
 
 def test_a_record_from_before_an_option_of_augment_existed_takes_its_policys() -> None:
@@ -186,9 +186,9 @@ def test_a_dataset_without_its_folder_says_what_is_expected() -> None:
 
 def test_multiclass_masks_get_a_loss_that_takes_them() -> None:
     catalogue = plugins.load()
-    config = resolve(gather({}, {"dataset": "phantom", "model": "unet"}, []), catalogue)
+    config = resolve_config(gather({}, {"dataset": "phantom", "model": "unet"}, []), catalogue)
     dataset = Dataset(Task(3, ("background", "a", "b"), mode="multiclass"), (), read=lambda case: None)  # type: ignore[arg-type, return-value]
-    loss = complete(config, dataset, catalogue).loss
+    loss = complete_config(config, dataset, catalogue).loss
     assert loss is not None and "multiclass" in loss.spec.modes
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from segkit import plugins
-from segkit.config.complete import complete
-from segkit.config.resolve import Config, gather, resolve
-from segkit.data.cache import fill, fingerprint
+from segkit.config.complete import Config, complete_config
+from segkit.config.resolve import gather, resolve_config
+from segkit.data.cache import fill_cache, fingerprint
 from segkit.data.images import write_image
 from segkit.errors import SegkitError
 from segkit.files import cache_folder
 from segkit.task import Case, Dataset, Sample, Task
+from segkit.training.setup import cache_recipe
 
 
 @pytest.fixture
@@ -33,9 +34,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def record(folder: Path, *assignments: str) -> tuple[Config, Dataset]:
     catalogue = plugins.load()
     values = gather({}, {"dataset": "folder", "data_dir": str(folder), "model": "unet"}, assignments)
-    config = resolve(values, catalogue)
+    config = resolve_config(values, catalogue)
     dataset = config.dataset.make(config.root)
-    return complete(config, dataset, catalogue), dataset
+    return complete_config(config, dataset, catalogue), dataset
 
 
 def files() -> dict[str, int]:
@@ -44,9 +45,9 @@ def files() -> dict[str, int]:
 
 def test_a_second_fill_makes_nothing_and_gives_the_same_arrays(folder: Path) -> None:
     config, dataset = record(folder, "preprocess.size=4")
-    first = fill(dataset, dataset.cases, config)
+    first = fill_cache(cache_recipe(config, dataset), dataset.cases)
     made = files()
-    second = fill(dataset, dataset.cases, config)
+    second = fill_cache(cache_recipe(config, dataset), dataset.cases)
     assert len(made) == 6 and files() == made
     for one, other in zip(first, second, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one.load(), other.load(), strict=True))
@@ -57,11 +58,11 @@ def test_a_second_fill_makes_nothing_and_gives_the_same_arrays(folder: Path) -> 
 
 def test_another_preprocessing_or_a_changed_file_is_made_anew(folder: Path) -> None:
     config, dataset = record(folder, "preprocess.size=4")
-    fill(dataset, dataset.cases, config)
-    fill(dataset, dataset.cases, record(folder, "preprocess.size=6")[0])
+    fill_cache(cache_recipe(config, dataset), dataset.cases)
+    fill_cache(cache_recipe(record(folder, "preprocess.size=6")[0], dataset), dataset.cases)
     assert len(files()) == 12
     write_image(folder / "images" / "a.png", np.full((8, 8, 3), 200, np.uint8))
-    again = fill(dataset, dataset.cases, config)
+    again = fill_cache(cache_recipe(config, dataset), dataset.cases)
     assert again[0].load()[0].max() == pytest.approx(200 / 255)
 
 
@@ -73,9 +74,9 @@ def test_a_half_written_file_is_never_seen(folder: Path, monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(np, "save", killed)
-        fill(dataset, dataset.cases, config)
+        fill_cache(cache_recipe(config, dataset), dataset.cases)
     assert [path for path in cache_folder().rglob("*") if path.is_file()] == []
-    assert len(fill(dataset, dataset.cases, config)) == 2
+    assert len(fill_cache(cache_recipe(config, dataset), dataset.cases)) == 2
 
 
 def test_the_fingerprint_knows_the_copy_and_not_the_machine(folder: Path, tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ OK = np.zeros((3, 8, 8), np.uint8)
 def test_what_contradicts_itself_is_refused_with_the_case_named(folder: Path, image, mask, words: str) -> None:  # type: ignore[no-untyped-def]
     dataset = broken(image, mask)
     with pytest.raises(SegkitError, match=words):
-        fill(dataset, dataset.cases, record(folder)[0])
+        fill_cache(cache_recipe(record(folder)[0], dataset), dataset.cases)
 
 
 def test_a_reader_that_fails_in_its_own_way_is_one_clear_error(folder: Path) -> None:
@@ -115,15 +116,15 @@ def test_a_reader_that_fails_in_its_own_way_is_one_clear_error(folder: Path) -> 
 
     dataset = Dataset(Task(3, ("background", "polyp")), (Case("7", "7"),), read)
     with pytest.raises(SegkitError, match="case '7' cannot be read: IndexError: list index out of range"):
-        fill(dataset, dataset.cases, record(folder)[0])
+        fill_cache(cache_recipe(record(folder)[0], dataset), dataset.cases)
 
 
 @pytest.mark.parametrize("damage", [b"", b"half"])
 def test_a_damaged_entry_is_made_again(folder: Path, damage: bytes) -> None:
     config, dataset = record(folder, "preprocess.size=4")
-    for cached in fill(dataset, dataset.cases, config):
+    for cached in fill_cache(cache_recipe(config, dataset), dataset.cases):
         cached.image.write_bytes(damage)
-    assert fill(dataset, dataset.cases, config)[0].load()[0].shape == (3, 4, 4)
+    assert fill_cache(cache_recipe(config, dataset), dataset.cases)[0].load()[0].shape == (3, 4, 4)
 
 
 def test_another_folder_is_another_entry_though_its_cases_have_no_files(folder: Path, tmp_path: Path) -> None:
@@ -131,16 +132,17 @@ def test_another_folder_is_another_entry_though_its_cases_have_no_files(folder: 
     blank = Sample(np.zeros((3, 8, 8), np.uint8), np.zeros((8, 8), np.uint8))
     cases = tuple(dataclasses.replace(case, files={}) for case in dataset.cases)
     bare = dataclasses.replace(dataset, cases=cases, read=lambda case: blank)
-    here = fill(bare, bare.cases, config)
-    there = fill(bare, bare.cases, dataclasses.replace(config, root=tmp_path))
+    here = fill_cache(cache_recipe(config, bare), bare.cases)
+    there = fill_cache(cache_recipe(dataclasses.replace(config, root=tmp_path), bare), bare.cases)
     assert here[0].image != there[0].image
 
 
 def test_two_processes_may_fill_it_at_once(folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); from test_cache import record\n"
-        "from segkit.data.cache import fill\nconfig, dataset = record(Path(sys.argv[2]), 'preprocess.size=64')\n"
-        "print([float(cached.load()[0].sum()) for cached in fill(dataset, dataset.cases * 40, config)][-1])"
+        "from segkit.data.cache import fill_cache\nfrom segkit.training.setup import cache_recipe\n"
+        "config, dataset = record(Path(sys.argv[2]), 'preprocess.size=64')\nrecipe = cache_recipe(config, dataset)\n"
+        "print([float(cached.load()[0].sum()) for cached in fill_cache(recipe, dataset.cases * 40)][-1])"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-c", code, str(Path(__file__).parent), str(folder)]
@@ -159,7 +161,10 @@ def test_an_empty_variable_means_the_usual_place(monkeypatch: pytest.MonkeyPatch
 def test_another_meaning_of_the_labels_is_another_entry(folder: Path) -> None:
     config, dataset = record(folder, "preprocess.size=4")
     renamed = dataclasses.replace(dataset, task=Task(3, ("background", "a", "b"), mode="multiclass"))
-    assert fill(dataset, dataset.cases, config)[0].image != fill(renamed, dataset.cases, config)[0].image
+    assert (
+        fill_cache(cache_recipe(config, dataset), dataset.cases)[0].image
+        != fill_cache(cache_recipe(config, renamed), dataset.cases)[0].image
+    )
 
 
 def test_the_fingerprint_sees_content_of_equal_size(tmp_path: Path) -> None:

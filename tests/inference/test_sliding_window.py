@@ -15,7 +15,7 @@ from monai.inferers import sliding_window_inference
 
 from segkit.inference import network as network_module
 from segkit.inference.network import Network, flipped
-from segkit.inference.predictor import predict_images, predict_prepared, prepare
+from segkit.inference.predictor import predict_images, predict_prepared, prepare_image
 from segkit.inference.probabilities import labels_of
 from segkit.inference.sliding_window import blend, starts
 from segkit.settings import Preprocess
@@ -96,7 +96,7 @@ def test_bands_put_together_are_the_whole(shape: tuple[int, int], fit: str, seed
         patch.setattr("segkit.data.preprocess.BLOCK", 60)
         patch.setattr(network_module, "WHOLE", {2: 400})
         patch.setattr(network_module, "TILE", {2: 16})
-        ((_, found),) = predict_prepared([network], [(0, prepare([network], image, None))])
+        ((_, found),) = predict_prepared([network], [(0, prepare_image([network], image, None))])
         bands = list(found.bands)
     assert [band[0] for band in bands] == [0, *(band[1] for band in bands[:-1])]
     assert bands[-1][1] == shape[0]

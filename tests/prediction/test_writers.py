@@ -454,10 +454,10 @@ import sys
 from pathlib import Path
 from segkit.prediction.inputs import Input
 from segkit.prediction.jobs import Job
-from segkit.prediction.record import Record
+from segkit.prediction.record import PredictionRecord
 for number in range(60):
     key = f"{sys.argv[1]}-{number}"
-    record = Record(Path(sys.argv[2]), {})
+    record = PredictionRecord(Path(sys.argv[2]), {})
     record.begin([Job(Input(key, (Path(key),), "image"), {})])
 """
     running = [subprocess.Popen([sys.executable, "-c", program, name, str(tmp_path / "out")]) for name in "abc"]

@@ -1,0 +1,46 @@
+"""When a training is over: its epochs are done, its time is, or validation has stopped improving (`--patience`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from segkit.settings import Train
+
+DECIDES = ("epochs", "patience", "max_time")  # settings that may change on --resume and say when a training is over
+
+
+def stopping_reason(settings: Train, done: int, best_epoch: int, validated: bool, seconds: float) -> str:
+    """Why a training ends before its last epoch; empty where it does not.
+
+    Args:
+        settings: of the training.
+        done: epochs that are done.
+        best_epoch: of the kept weights, 0 where none are.
+        validated: whether there is a validation subset, without which nothing can improve.
+        seconds: since it began or was resumed.
+    """
+    if validated and settings.patience and done - best_epoch >= settings.patience:
+        return f"No improvement in {settings.patience} epochs (--patience)"
+    if settings.max_time and seconds > 60 * settings.max_time and done < settings.epochs:
+        return f"{settings.max_time:g} minutes are over (train.max_time)"
+    return ""
+
+
+def is_over(document: Mapping[str, Any], settings: Train) -> bool:
+    """Whether a saved training would do nothing more under these settings.
+
+    What ended it holds until a setting that decides it is changed: time that has run out is not granted again unasked.
+
+    Args:
+        document: from `checkpoint.load`.
+        settings: with what may change on --resume changed.
+    """
+    progress, before = document["progress"], document["record"]["config"]["train"]
+    done = len(progress["history"])
+    if done >= settings.epochs:
+        return True
+    if all(getattr(settings, key) == before[key] for key in DECIDES):
+        return bool(progress["ended"])
+    validated = done > 0 and "val_loss" in progress["history"][-1]
+    return bool(stopping_reason(settings, done, progress["best_epoch"], validated, seconds=0.0))
