@@ -22,7 +22,7 @@ ROOMS = (
     "workflows",
     "prediction",
     "training",
-    "export",
+    "exporting",
     "reports",
     "evaluation",
     "inference",
@@ -31,7 +31,7 @@ ROOMS = (
     "runs",
     "config",
 )
-BESIDE = {frozenset({"prediction", "training"}), frozenset({"export", "reports"}), frozenset({"data", "runs"})}
+BESIDE = {frozenset({"prediction", "training"}), frozenset({"exporting", "reports"}), frozenset({"data", "runs"})}
 GROUND = ("plugins", "hookspecs", "specs", "settings", "options", "task", "distributed", "terminal", "files", "errors")
 DOORS = ("__init__", "__main__", "api")  # they hand out what lies in other rooms
 

@@ -30,7 +30,7 @@ def export(
     from segkit import terminal
     from segkit.cli.output import print_json
     from segkit.config.resolve import gather
-    from segkit.export import artefacts
+    from segkit.exporting import artefacts
     from segkit.runs.folder import find_weights
     from segkit.runs.weights import read_header
 
@@ -41,7 +41,7 @@ def export(
     with terminal.results_only():
         cases, where_from = artefacts.cases_of(path, header)
 
-        from segkit.export import export as engine
+        from segkit.exporting import export as engine
         from segkit.models.build import load_model
 
         _, spec, model = load_model(path, changes)

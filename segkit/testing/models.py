@@ -22,7 +22,7 @@ from segkit.config.complete import check_features
 from segkit.config.resolve import Choice
 from segkit.data.reading import open_dataset
 from segkit.errors import UsageError
-from segkit.export import export
+from segkit.exporting import export
 from segkit.inference.probabilities import presence_of
 from segkit.models.activation_checkpointing import checkpoint_blocks
 from segkit.models.build import build_model, load_model, padded

@@ -12,8 +12,8 @@ from segkit import plugins, terminal
 from segkit.config.resolve import resolve_data
 from segkit.data.reading import open_dataset, read_case
 from segkit.errors import SegkitError, UsageError
-from segkit.export.model_card import card
-from segkit.export.parity import Floats, as_seen, made_up, size_of
+from segkit.exporting.model_card import card
+from segkit.exporting.parity import Floats, as_seen, made_up, size_of
 from segkit.files import write_text
 from segkit.runs.folder import RunFolder, find_run, read_cases, read_split, read_toml
 from segkit.runs.weights import Header

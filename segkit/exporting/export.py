@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.errors import SegkitError, UsageError, first_line
-from segkit.export.parity import Floats, Parity, compare, size_of
+from segkit.exporting.parity import Floats, Parity, compare, size_of
 from segkit.files import replacing
 from segkit.inference.onnx_backend import open_session, run_session
 from segkit.models.build import padded
