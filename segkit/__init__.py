@@ -1,3 +1,33 @@
-"""segkit: medical image segmentation from the command line. Plugin authors import `segkit.api`."""
+"""segkit: medical image segmentation, from the command line and from Python. Plugin authors import `segkit.api`.
+
+import segkit
+
+run = segkit.train("phantom", "unet", epochs=5, options={"model.width": 8})
+labels = segkit.load(run.path).predict(image)
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segkit.workflows import build_model, evaluate, export, load, predict, resume, train
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "build_model", "evaluate", "export", "load", "predict", "resume", "train"]
+
+logging.getLogger("segkit").addHandler(logging.NullHandler())  # whoever uses it decides what is shown
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of `segkit.workflows`, imported when they are first asked for."""
+    if name in __all__:
+        from segkit import workflows
+
+        return getattr(workflows, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,10 +7,13 @@ import io
 import json
 import os
 import secrets
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from segkit.errors import UsageError
 
 TEMPORARY = ".segkit-"  # names of files that are being written begin with it
 
@@ -53,6 +56,20 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, document: Any) -> None:
     """Strict JSON: a value that is not a number is written as null, so that any reader can open the file."""
     write_text(target, to_json(document) + "\n")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A run.toml or another configuration file.
+
+    Raises:
+        UsageError: missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Give the run.toml of a run.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from None
 
 
 def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from segkit import __version__, distributed, terminal
-from segkit.cli import benchmark, catalogue, data, evaluate, export, info, plugins, predict, settings, train
+from segkit import __version__, distributed
+from segkit.cli import benchmark, catalogue, data, evaluate, export, info, plugins, predict, settings, terminal, train
 from segkit.errors import SegkitError
+
+logger = logging.getLogger(__name__)
 
 EVERYWHERE = ("--debug", "-q", "--quiet")  # typed before or after the command
 
@@ -52,22 +55,26 @@ def _root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
     ] = False,
 ) -> None:
-    terminal.VERBOSITY.debug, terminal.VERBOSITY.quiet = debug, quiet or not distributed.is_main()
+    terminal.set_verbosity(quiet or not distributed.is_main(), debug)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code (0 done, 1 failed, 2 wrong usage, 3 done in part, 130 interrupted)."""
-    logging.captureWarnings(True)  # warnings of libraries are not for the user; --debug shows them
-    if "--debug" not in arguments:
-        logging.getLogger("py.warnings").addHandler(logging.NullHandler())
-        logging.getLogger("py.warnings").propagate = False
+    with terminal.attached(), _library_warnings("--debug" in arguments):
+        try:
+            return _run(arguments)
+        finally:
+            distributed.destroy_process_group()
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         words = _hoist(arguments)
         app(args=words, prog_name="segkit", standalone_mode=True, obj=(run, words))
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     except KeyboardInterrupt:
-        terminal.notice("interrupted.")
+        logger.warning("interrupted.")
         return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; nobody is left to tell
@@ -76,9 +83,24 @@ def run(arguments: Sequence[str]) -> int:
         if "--debug" in arguments:
             raise
         return _report(error)
-    finally:
-        distributed.destroy_process_group()
     return 0
+
+
+@contextmanager
+def _library_warnings(shown: bool) -> Iterator[None]:
+    """Warnings of libraries are not for the user, unless --debug was typed."""
+    warnings = logging.getLogger("py.warnings")
+    handler, before = logging.NullHandler(), warnings.propagate
+    logging.captureWarnings(True)
+    if not shown:
+        warnings.addHandler(handler)
+        warnings.propagate = False
+    try:
+        yield
+    finally:
+        warnings.removeHandler(handler)
+        warnings.propagate = before
+        logging.captureWarnings(False)
 
 
 def _hoist(arguments: Sequence[str]) -> list[str]:

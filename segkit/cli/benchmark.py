@@ -24,7 +24,8 @@ def benchmark(
     """Compare what models cost: latency, throughput, parameters, FLOPs, memory. Weights are fresh; no data is needed."""
     import dataclasses
 
-    from segkit import plugins, terminal
+    from segkit import plugins
+    from segkit.cli import terminal
     from segkit.cli.catalogue import numbers
     from segkit.cli.output import print_json, print_table
     from segkit.models import benchmark as engine

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from segkit import plugins, terminal
+from segkit import plugins
+from segkit.cli import terminal
 from segkit.cli.output import print_json, print_table
 from segkit.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(help="Check, explore and make up datasets; look after the cache.", no_args_is_help=True)
 
@@ -51,7 +55,7 @@ def explore(
         choice, dataset = _open(name, data_dir, option)
         intensity = {**PREPROCESS_DEFAULTS, **choice.spec.preprocess}["intensity"]
         page = draw(dataset, out, name, str(intensity))
-    terminal.say(f"written: {page}")
+    logger.info(f"written: {page}")
 
 
 @app.command()
@@ -69,7 +73,7 @@ def synth(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} exists already.", "Choose another folder.")
     found.spec.load(target)(out, cases, seed)
-    terminal.say(f"{cases} made-up cases are in {out}")
+    logger.info(f"{cases} made-up cases are in {out}")
 
 
 @app.command()

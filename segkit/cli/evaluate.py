@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from segkit.cli.launch import Devices, in_processes
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -16,7 +19,7 @@ def evaluate(
     subset: Annotated[str, typer.Option(help="train, val, test, or all (which holds training data).")] = "test",
     dataset: Annotated[str | None, typer.Option(help="Another dataset than the run's own.")] = None,
     data_dir: Annotated[str | None, typer.Option(help="Where the data lies, if not where it lay in training.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="One more metric; may be repeated.")] = None,
+    metrics: Annotated[list[str] | None, typer.Option("--metric", help="One more metric; may be repeated.")] = None,
     aggregate: Annotated[
         str | None,
         typer.Option(help="What the table shows: per_case, per_group or pooled (default: per_case; of classes pooled)."),
@@ -36,29 +39,37 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Score a run on held-out cases, on the ground truth's own grid."""
-    from segkit import distributed, plugins, terminal
+    from segkit import distributed, workflows
+    from segkit.cli import terminal
     from segkit.cli.output import print_json
     from segkit.errors import UsageError, did_you_mean
     from segkit.evaluation.aggregate import AGGREGATIONS, usual_aggregation
-    from segkit.evaluation.evaluate import evaluate_weights
-    from segkit.runs.folder import find_weights
 
     in_processes(context, devices)
     if aggregate is not None and aggregate not in AGGREGATIONS:
         raise UsageError(f"--aggregate {aggregate} is not allowed.", did_you_mean(aggregate, AGGREGATIONS))
-    path, catalogue = find_weights(what), plugins.load()
-    flags = {"dataset": dataset, "data_dir": data_dir, "metric": metric}
     with terminal.results_only():
-        document, folder = evaluate_weights(path, catalogue, subset, flags, option or [], batch_size, device, out)
+        evaluation = workflows.evaluate(
+            what,
+            subset=subset,
+            dataset=dataset,
+            data_dir=data_dir,
+            metrics=metrics,
+            options=option or [],
+            batch_size=batch_size,
+            device=device,
+            out=out,
+        )
+    document, folder = evaluation.to_dict(), evaluation.folder
     main = distributed.is_main()
     if json and main:
         print_json(document)
     elif document["cases"] and main:
         _print(document, aggregate or usual_aggregation(document["kind"]))
     if folder:
-        terminal.say(f"written: {folder}/cases.csv, {folder}/metrics.json")
+        logger.info(f"written: {folder}/cases.csv, {folder}/metrics.json")
     else:
-        terminal.say(
+        logger.info(
             "Nothing was written, since these are not the run's own cases and options: "
             "--out DIR writes cases.csv, metrics.json."
         )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+logger = logging.getLogger(__name__)
 
 
 def export(
@@ -27,37 +30,28 @@ def export(
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Write a model for another runtime, and check that it gives the same logits and masks."""
-    from segkit import terminal
+    from segkit import workflows
+    from segkit.cli import terminal
     from segkit.cli.output import print_json
-    from segkit.config.resolve import gather
-    from segkit.exporting import artefacts
-    from segkit.runs.folder import find_weights
-    from segkit.runs.weights import read_header
 
-    path = find_weights(what)
-    changes = gather({}, {}, option or [], ("model",)).get("model", {})
-    header = artefacts.planned(read_header(path), format, size, half)
-    files = artefacts.place(path, format, out, runner, overwrite)
     with terminal.results_only():
-        cases, where_from = artefacts.cases_of(path, header)
-
-        from segkit.exporting import export as engine
-        from segkit.models.build import load_model
-
-        _, spec, model = load_model(path, changes)
-        engine.check_format(spec, format)
-        terminal.say(f"exporting   {header.model} as {format}, compared on {where_from}")
-        header = engine.export(model, header, format, files[0], cases, half)
-    if runner:
-        artefacts.write_runner(files[1])
-        artefacts.write_card(files[2], path, files[0], header)
-    parity = header.export["parity"]
-    terminal.say(
+        exported = workflows.export(
+            what,
+            format=format,
+            out=out,
+            half=half,
+            size=size,
+            runner=runner,
+            overwrite=overwrite,
+            options=option or [],
+        )
+    parity = exported.header.export["parity"]
+    logger.info(
         f"compared    largest difference {parity['difference']:.1e} of the largest logit, Dice of masks {parity['dice']:.5f}"
     )
-    for file in files:
-        terminal.say(f"written     {file}  ({file.stat().st_size:,} bytes)")
+    for file in exported.files:
+        logger.info(f"written     {file}  ({file.stat().st_size:,} bytes)")
     if format == "onnx":
-        terminal.say(f"Next: segkit predict {files[0]} IMAGES --out DIR")
+        logger.info(f"Next: segkit predict {exported.files[0]} IMAGES --out DIR")
     if json:
-        print_json({"files": [str(file.absolute()) for file in files], **header.to_dict()})
+        print_json({"files": [str(file.absolute()) for file in exported.files], **exported.header.to_dict()})

@@ -5,11 +5,14 @@ Processes on several machines are `torchrun`'s: torchrun --nnodes 2 --nproc-per-
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+
+logger = logging.getLogger(__name__)
 
 Devices = Annotated[
     int | None,
@@ -89,7 +92,6 @@ def _work(rank: int, count: int, port: int, run: Run, words: list[str], codes: A
 
 
 def _killed(error: Any) -> int:
-    from segkit import terminal
 
-    terminal.problem(f"process {error.error_index} was ended by {error.signal_name}. Where memory ran out: fewer --devices.")
+    logger.error(f"process {error.error_index} was ended by {error.signal_name}. Where memory ran out: fewer --devices.")
     return 1

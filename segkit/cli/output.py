@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -29,3 +30,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     if not wrap or not console.is_terminal:
         console.width = max(console.width, 1000)
     console.print(table)
+
+
+def shown(path: Path) -> str:
+    """The path as short as it can be typed from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segkit.cli.launch import Devices, in_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from segkit.prediction.inputs import Input
-    from segkit.prediction.jobs import Job
     from segkit.prediction.predict import Prediction
-    from segkit.task import Dataset, Task
+
+logger = logging.getLogger(__name__)
 
 
 def predict(
@@ -68,86 +66,54 @@ def predict(
 
     A second call does what is left.
     """
-    from segkit import terminal
-    from segkit.config.resolve import gather
+    from segkit import workflows
+    from segkit.cli import terminal
     from segkit.errors import UsageError
-    from segkit.inference.load import load_networks, read_headers
-    from segkit.prediction import predict as engine
-    from segkit.prediction.jobs import OutputOptions, plan_jobs
-    from segkit.prediction.postprocess import Postprocess, read_thresholds
-    from segkit.prediction.record import digest_of
-    from segkit.runs.folder import find_weights, split_models
+    from segkit.prediction.jobs import OutputOptions
+    from segkit.prediction.postprocess import Postprocess
+    from segkit.runs.folder import split_models
 
-    models, typed = split_models(words)
-    if devices not in (None, 1) and (null or "-" in typed):
-        raise UsageError("--devices does not share a list on stdin.", "Write it into a file: LIST.txt in its place.")
+    models, inputs = split_models(words)
+    inputs = inputs or (["-"] if null and dataset is None else [])
+    if devices not in (None, 1) and "-" in inputs:
+        raise UsageError("--devices cannot share a list on stdin.", "Write it into a file and give LIST.txt instead.")
     in_processes(context, devices)
-    paths = [find_weights(model) for model in models]
-    changes = gather({}, {}, option or [], ("model", "dataset"))
-    header, *others = read_headers(paths)
-    task, dims = header.task, max(one.dims for one in (header, *others))
-    if task.kind == "classification" and (threshold or keep_largest or min_size):
-        raise UsageError("--threshold, --keep-largest and --min-size are about masks; this model gives classes.")
-    outputs = OutputOptions(overlay, probabilities, palette, polygons, table)
-    post = Postprocess(read_thresholds(threshold or [], task), keep_largest, min_size)
-    inputs, opened = _inputs(typed, out, null, task, dataset, changes.get("dataset", {}))
-    jobs = plan_jobs(inputs, out, task, outputs)
-    engine.check_inputs(inputs, task, dims, opened)
-    with terminal.results_only():
-        networks = load_networks(paths, device, batch_size, changes.get("model", {}))
-    decisive = dict(changes.get("model", {}))
-    if dataset is not None:
-        decisive["dataset"] = {"name": dataset, **changes.get("dataset", {})}
-    how = engine.PredictionOptions(post, outputs, tta, opened, overwrite)
     try:
         with terminal.results_only():
-            result = engine.predict(networks, jobs, out, [digest_of([path]) for path in paths], decisive, how)
+            result = workflows.predict(
+                models,
+                inputs,
+                out,
+                dataset=dataset,
+                outputs=OutputOptions(overlay, probabilities, palette, polygons, table),
+                postprocess=Postprocess((), keep_largest, min_size),
+                thresholds=threshold or [],
+                tta=tta,
+                overwrite=overwrite,
+                options=option or [],
+                batch_size=batch_size,
+                device=device,
+                stdin=sys.stdin.buffer.read() if "-" in inputs and dataset is None else None,
+                null=null,
+            )
     except KeyboardInterrupt:
-        terminal.notice("interrupted; the same command does the rest.")
+        logger.warning("interrupted; the same command does the rest.")
         raise typer.Exit(130) from None
-    _report(result, jobs, out, task.kind, json)
+    _report(result, out, json)
 
 
-def _report(result: Prediction, jobs: Sequence[Job], out: Path, kind: str, json: bool) -> None:
+def _report(result: Prediction, out: Path, json: bool) -> None:
     """Say, or print as JSON, what was done; end as the failures ask."""
-    from segkit import distributed, terminal
+    from segkit import distributed
     from segkit.cli.output import print_json
     from segkit.prediction.jobs import RECORD, TABLE
 
     if json and distributed.is_main():
         counts = {"done": result.done, "skipped": result.skipped, "failed": result.failed}
-        files = {job.key: result.entries[job.key] for job in jobs}
+        files = {key: result.entries[key] for key in result.keys}
         print_json({"out": str(out.absolute()), **counts, "files": files})
     parts = [f"{result.done} predicted", f"{result.skipped} already done", f"{result.failed} failed"]
-    where = f"masks are in {out}" if kind == "segmentation" else f"classes are in {out / TABLE}"
-    terminal.say(f"{', '.join(parts)}; {where}, details in {out / RECORD}")
+    where = f"masks are in {out}" if result.kind == "segmentation" else f"classes are in {out / TABLE}"
+    logger.info(f"{', '.join(parts)}; {where}, details in {out / RECORD}")
     if result.failed:
         raise typer.Exit(3 if result.done or result.skipped else 1)
-
-
-def _inputs(
-    typed: list[str], out: Path, null: bool, task: Task, dataset: str | None, options: dict[str, Any]
-) -> tuple[list[Input], Dataset | None]:
-    """What was typed as inputs: the cases of a dataset, or files found one by one."""
-    from segkit import terminal
-    from segkit.data.reading import open_cases
-    from segkit.errors import UsageError
-    from segkit.prediction.inputs import check_output, find_inputs, inputs_of, read_lists
-    from segkit.prediction.jobs import RECORD
-
-    if dataset is not None:
-        check_output(out, [Path(word) for word in typed])
-        opened = open_cases(dataset, typed, options, task)
-        return inputs_of(opened), opened
-    if options:
-        raise UsageError("-o dataset.KEY needs --dataset NAME.")
-    if null and not typed:
-        typed = ["-"]
-    if not typed:
-        raise UsageError("There is no input.", "BackgroundWriter the model, type images, folders, a list, or -.")
-    stdin = sys.stdin.buffer.read() if "-" in typed else None
-    names, listed = read_lists(typed, stdin, null)
-    inputs, others = find_inputs(names, listed, out, RECORD, volumes=task.dims == 3)
-    if others:
-        terminal.say(f"{others} file(s) that are no images, or hidden, are left alone.")
-    return inputs, None

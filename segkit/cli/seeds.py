@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from segkit.cli.training import changed, configure, refuse_changes, say_schedule, shown, starting_point
+from segkit.cli.output import shown
 from segkit.options import build
 from segkit.settings import Train
+
+logger = logging.getLogger(__name__)
 
 MOST = 1000  # a count beyond this is a mistake
 LARGEST = 2**32 - 1
@@ -61,9 +64,12 @@ def start(
     json: bool,
 ) -> None:
     """A new folder with a run for each seed."""
-    from segkit import plugins, terminal
+    from segkit import plugins
+    from segkit.cli import terminal
     from segkit.config.resolve import gather
+    from segkit.config.starting_point import read_starting_point
     from segkit.errors import UsageError
+    from segkit.workflows import configure
 
     wanted = parse(text)
     if isinstance(wanted, tuple) and "seed" in gather({}, flags, assignments).get("train", {}):
@@ -71,12 +77,12 @@ def start(
             f"--seed and the list --seeds {text} exclude each other.", "--seed S --seeds 5 means S and the four after it."
         )
     catalogue = plugins.load()
-    values = gather(starting_point(base, recipe, catalogue), flags, assignments)
+    values = gather(read_starting_point(base, recipe, catalogue), flags, assignments)
     seeds = _seeds(text, wanted, build(Train, values.get("train", {}), "train").seed)
     values.setdefault("train", {})["seed"] = seeds[0]
     config, dataset = configure(values, catalogue)
-    terminal.say(f"seeds       {_listed(seeds)}")
-    terminal.say(f"split       one for all (split.seed {config.split.seed}): scores differ by the training alone")
+    logger.info(f"seeds       {_listed(seeds)}")
+    logger.info(f"split       one for all (split.seed {config.split.seed}): scores differ by the training alone")
 
     from segkit.experiments.seeds import train_seeds
 
@@ -85,20 +91,24 @@ def start(
     _end(document, stopped, json)
 
 
-def go_on(folder: Path, flags: dict[str, Any], assignments: list[str], others: Mapping[str, Any], json: bool) -> None:
+def go_on(folder: Path, flags: dict[str, Any], assignments: list[str], json: bool) -> None:
     """The seeds that are not done yet."""
-    from segkit import plugins, terminal
+    from segkit import plugins
+    from segkit.cli import terminal
+    from segkit.config.starting_point import changed, refuse_changes
+    from segkit.workflows import configure
 
-    refuse_changes(flags, assignments, others)
-    from segkit.experiments import seeds as engine
+    refuse_changes(flags, assignments, {})
+    from segkit.experiments.seeds import all_begun, read_seeds, resume_seeds
+    from segkit.training.optim import note_changed_schedule
 
-    plan = engine.read_seeds(folder)
+    plan = read_seeds(folder)
     catalogue = plugins.load()
-    values = changed(plan.record, flags, assignments, pretrained=not engine.all_begun(plan))
+    values = changed(plan.record, flags, assignments, pretrained=not all_begun(plan))
     config, dataset = configure(values, catalogue)
-    say_schedule(plan.record, config)
+    note_changed_schedule(plan.record["train"]["epochs"], config.train)
     with terminal.results_only():
-        document, stopped = engine.resume_seeds(config, dataset, catalogue, plan)
+        document, stopped = resume_seeds(config, dataset, catalogue, plan)
     _end(document, stopped, json)
 
 
@@ -115,7 +125,7 @@ def _listed(seeds: Sequence[int]) -> str:
 
 def _end(document: dict[str, Any], stopped: int, json: bool) -> None:
     """Say what all seeds came to, and end with the exit code that this calls for."""
-    from segkit import distributed, terminal
+    from segkit import distributed
     from segkit.cli.output import print_json
 
     folder = shown(Path(document["run"]))
@@ -123,20 +133,20 @@ def _end(document: dict[str, Any], stopped: int, json: bool) -> None:
     if json and distributed.is_main():
         print_json({**document, "stopped": stopped})
     if stopped:
-        terminal.say(f"\nInterrupted: {len(document['runs']) - len(failed)} of {len(document['seeds'])} seeds are done.")
-        terminal.say(f"Go on: segkit train --resume {folder}")
+        logger.info(f"\nInterrupted: {len(document['runs']) - len(failed)} of {len(document['seeds'])} seeds are done.")
+        logger.info(f"Go on: segkit train --resume {folder}")
         raise typer.Exit(stopped)
     if not json and document["figures"] and distributed.is_main():
         _print(document)
     for run in failed if distributed.is_main() else ():
-        terminal.problem(f"seed {run['seed']}: {run['error']}")
-    terminal.say(f"written: {folder}/summary.csv, {folder}/summary.json")
+        logger.error(f"seed {run['seed']}: {run['error']}")
+    logger.info(f"written: {folder}/summary.csv, {folder}/summary.json")
     if failed:
-        terminal.say(f"Once that is put right: segkit train --resume {folder}")
+        logger.info(f"Once that is put right: segkit train --resume {folder}")
         raise typer.Exit(1 if len(failed) == len(document["runs"]) else 3)
     if any(run["unread"] for run in document["runs"]):
         raise typer.Exit(3)
-    terminal.say(f"Next: segkit predict {folder}/seed-* IMAGES --out DIR   lets all seeds predict together")
+    logger.info(f"Next: segkit predict {folder}/seed-* IMAGES --out DIR   lets all seeds predict together")
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from segkit.reporter import Bar, Reporter, reporting
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-_REFRESH_SECONDS = 0.1
-
-
-@dataclass
-class Verbosity:
-    """Set once by the command line."""
-
-    quiet: bool = False
-    debug: bool = False
-
-
-VERBOSITY = Verbosity()
+REFRESH_SECONDS = 0.1
+LOGGER = logging.getLogger("segkit")
+LOOKS = {logging.WARNING: ("Note: ", "yellow"), logging.ERROR: ("Failed: ", "red")}  # what a line begins with, its colour
 
 
 @lru_cache(maxsize=1)
@@ -35,21 +28,48 @@ def console() -> Console:
     return Console(stderr=True, highlight=False, emoji=False)
 
 
-def say(text: str) -> None:
-    """A line for the user; silent with -q. Text is printed as it is, never read as markup."""
-    if not VERBOSITY.quiet:
-        console().print(text, markup=False, soft_wrap=True)
+class TerminalHandler(logging.Handler):
+    """Prints what segkit logs: words, notes that the user should know before trusting a result, inputs that failed.
+
+    Text is printed as it is, never read as markup.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        start, style = LOOKS.get(record.levelno, ("", ""))
+        console().print(start + self.format(record), style=style or None, markup=False, soft_wrap=True)
 
 
-def notice(text: str) -> None:
-    """Something the user should know before trusting the result."""
-    if not VERBOSITY.quiet:
-        console().print(f"Note: {text}", style="yellow", markup=False, soft_wrap=True)
+class TerminalReporter(Reporter):
+    """Draws a bar with the time left; nothing where stderr is a file."""
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Bar]:
+        if LOGGER.level > logging.INFO or not console().is_terminal:
+            yield Bar()
+            return
+        with _columns() as drawn:
+            bar = _RichBar(drawn, drawn.add_task(label, total=total, text=""))
+            yield bar
+            bar.show()
 
 
-def problem(text: str) -> None:
-    """An input that failed; shown also with -q."""
-    console().print(f"Failed: {text}", style="red", markup=False, soft_wrap=True)
+@contextmanager
+def attached() -> Iterator[None]:
+    """Within the block this process' words and progress are drawn on the terminal."""
+    handler, level = TerminalHandler(), LOGGER.level
+    LOGGER.addHandler(handler)
+    set_verbosity(quiet=False, debug=False)
+    try:
+        with reporting(TerminalReporter()):
+            yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+
+
+def set_verbosity(quiet: bool, debug: bool) -> None:
+    """Quiet: failed inputs alone are named; debug: also what is only of use for finding a fault."""
+    LOGGER.setLevel(logging.ERROR if quiet else logging.DEBUG if debug else logging.INFO)
 
 
 @contextmanager
@@ -59,36 +79,27 @@ def results_only() -> Iterator[None]:
         yield
 
 
-class Bar:
-    """A progress line with time left; drawing is throttled, so it may be advanced as often as one likes."""
+class _RichBar(Bar):
+    """Drawing is throttled, so it may be advanced as often as one likes."""
 
-    def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
         self._pending, self._drawn = 0.0, 0.0
 
     def advance(self, steps: float = 1) -> bool:
-        """So many steps further; True where it is time to `show` more than the count."""
         self._pending += steps
-        if self._progress is None or time.monotonic() - self._drawn < _REFRESH_SECONDS:
+        if time.monotonic() - self._drawn < REFRESH_SECONDS:
             return False
         self.show()
         return True
 
     def show(self, **fields: str) -> None:
-        """Draw, with these words behind the bar."""
-        if self._progress is None or self._task is None:
-            return
         text = {"text": "  ".join(f"{name} {value}" for name, value in fields.items())} if fields else {}
         self._progress.update(self._task, advance=self._pending, **text)  # type: ignore[arg-type]
         self._pending, self._drawn = 0.0, time.monotonic()
 
 
-@contextmanager
-def progress(label: str, total: int) -> Iterator[Bar]:
-    """A bar on a terminal; nothing where stderr is a file or -q was typed."""
-    if VERBOSITY.quiet or not console().is_terminal:
-        yield Bar(None, None)
-        return
+def _columns() -> Progress:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -98,7 +109,7 @@ def progress(label: str, total: int) -> Iterator[Bar]:
         TimeRemainingColumn,
     )
 
-    columns = [
+    columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
@@ -106,8 +117,5 @@ def progress(label: str, total: int) -> Iterator[Bar]:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
-    ]
-    with Progress(*columns, console=console(), transient=True) as drawn:
-        bar = Bar(drawn, drawn.add_task(label, total=total, text=""))
-        yield bar
-        bar.show()
+    )
+    return Progress(*columns, console=console(), transient=True)

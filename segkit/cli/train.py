@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segkit.cli import seeds as many
 from segkit.cli.launch import Devices, in_processes
-from segkit.cli.training import changed, configure, refuse_changes, say_schedule, shown, starting_point
 from segkit.options import OptionField, fields_of, in_words
 from segkit.settings import SECTIONS
+
+if TYPE_CHECKING:
+    from segkit.training.train import Run
+
+logger = logging.getLogger(__name__)
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 NO_SETTINGS = ("devices", "seeds", "out", "config", "recipe", "resume", "option", "json")
@@ -57,7 +63,9 @@ def train(
         bool | None, typer.Option("--freeze-encoder", help="Train the decoder alone.", rich_help_panel=MODEL)
     ] = None,
     loss: Annotated[str | None, typer.Option(help="'segkit losses' lists them.", rich_help_panel=MODEL)] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="One more; may be repeated.", rich_help_panel=MODEL)] = None,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--metric", help="One more; may be repeated.", rich_help_panel=MODEL)
+    ] = None,
     epochs: Annotated[str | None, _setting("train.epochs", TRAINING)] = None,
     batch_size: Annotated[str | None, _setting("train.batch_size", TRAINING)] = None,
     lr: Annotated[str | None, _setting("train.lr", TRAINING)] = None,
@@ -106,84 +114,49 @@ def train(
     -o sets anything else, for instance -o model.width=32 -o preprocess.size=256,192 -o train.weight_decay=0;
     'segkit settings', 'segkit models NAME', 'segkit losses NAME' and 'segkit datasets NAME' list what there is.
     """
+    from segkit import workflows
+    from segkit.config.starting_point import refuse_changes
     from segkit.runs.folder import find_seeds
 
     flags = {key: value for key, value in context.params.items() if key not in NO_SETTINGS}
     in_processes(context, devices)
     assignments = option or []
-    others = {"seeds": seeds, "out": out, "config": config, "recipe": recipe}
     folder = find_seeds(resume) if resume is not None else None
+    if resume is not None:
+        refuse_changes({}, (), {"seeds": seeds, "out": out, "config": config, "recipe": recipe})
     if folder is not None:
-        many.go_on(folder, flags, assignments, others, json)
+        many.go_on(folder, flags, assignments, json)
     elif resume is not None:
-        go_on(resume, flags, assignments, others, json)
+        _run(lambda: workflows.resume(resume, options=assignments, **flags), json)
     elif seeds is not None:
         many.start(seeds, flags, assignments, out, config, recipe, json)
     else:
-        start(flags, assignments, out, config, recipe, json)
+        _run(lambda: workflows.train(config=config, recipe=recipe, out=out, options=assignments, **flags), json)
 
 
-def start(
-    flags: dict[str, Any], assignments: list[str], out: Path | None, base: Path | None, recipe: str | None, json: bool
-) -> None:
-    """A new run."""
-    from segkit import plugins
-    from segkit.config.resolve import gather
-
-    catalogue = plugins.load()
-    values = gather(starting_point(base, recipe, catalogue), flags, assignments)
-    config, dataset = configure(values, catalogue)
-
-    from segkit.training.train import train as run_training
-
-    _train(lambda: run_training(config, dataset, out), json)
-
-
-def go_on(run: Path, flags: dict[str, Any], assignments: list[str], others: dict[str, Any], json: bool) -> None:
-    """The rest of a run that was interrupted."""
-    from segkit import plugins
-    from segkit.errors import UsageError
-    from segkit.runs.folder import find_run
-
-    refuse_changes(flags, assignments, others)
-    folder = find_run(run)
-    if folder is None:
-        raise UsageError(f"{run} is no run folder.", "segkit train --resume RUN")
-
-    from segkit.training import checkpoint
-    from segkit.training.train import resume as resume_training
-
-    document = checkpoint.load(folder)
-    before, catalogue = document["record"]["config"], plugins.load()
-    config, dataset = configure(changed(before, flags, assignments, pretrained=False), catalogue)
-    say_schedule(before, config)
-    _train(lambda: resume_training(config, dataset, folder, document), json)
-
-
-def _train(training: Any, json: bool) -> None:
+def _run(training: Callable[[], Run], json: bool) -> None:
     """Run a training and say how it ended."""
-    from segkit import distributed, terminal
-    from segkit.cli.output import print_json
+    from segkit import distributed
+    from segkit.cli import terminal
+    from segkit.cli.output import print_json, shown
     from segkit.training.signals import Terminated, terminable
 
     try:
         with terminal.results_only(), terminable():
-            outcome = training()
+            run = training()
     except KeyboardInterrupt as interrupt:
-        terminal.notice("interrupted; what was prepared stays in the cache.")
+        logger.warning("interrupted; what was prepared stays in the cache.")
         raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
-    folder = shown(outcome.run)
+    folder = shown(run.path)
     if json and distributed.is_main():
-        known = {key: value for key, value in vars(outcome).items() if key != "signal"}
-        print_json({**known, "run": str(outcome.run)})
-    best = ", ".join(
-        f"{key} {value:.3f}" for key, value in outcome.best.items() if key in ("val_loss", "val_dice", "val_f1")
+        known = {key: value for key, value in vars(run).items() if key not in ("path", "signal")}
+        print_json({"run": str(run.path), **known})
+    best = ", ".join(f"{key} {value:.3f}" for key, value in run.best.items() if key in ("val_loss", "val_dice", "val_f1"))
+    logger.info(
+        f"{'Interrupted' if run.stopped else 'Done'} after {run.epochs} epochs, {run.seconds:.0f} s. "
+        f"Weights of epoch {run.best_epoch}{f' ({best})' if best else ''}: {folder}/model.safetensors"
     )
-    terminal.say(
-        f"{'Interrupted' if outcome.stopped else 'Done'} after {outcome.epochs} epochs, {outcome.seconds:.0f} s. "
-        f"Weights of epoch {outcome.best_epoch}{f' ({best})' if best else ''}: {folder}/model.safetensors"
-    )
-    if outcome.stopped:
-        terminal.say(f"Go on: segkit train --resume {folder}")
-        raise typer.Exit(outcome.stopped)
-    terminal.say(f"Next: segkit evaluate {folder}   or   segkit predict {folder} IMAGES --out DIR")
+    if run.stopped:
+        logger.info(f"Go on: segkit train --resume {folder}")
+        raise typer.Exit(run.stopped)
+    logger.info(f"Next: segkit evaluate {folder}   or   segkit predict {folder} IMAGES --out DIR")

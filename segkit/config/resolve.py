@@ -21,6 +21,7 @@ from segkit.settings import SECTIONS, Augment, Preprocess, Split, Train
 from segkit.specs import DatasetSpec
 
 Values = dict[str, dict[str, Any]]
+Assignments = Iterable[str] | Mapping[str, Any]  # "model.width=8", as -o takes it; or {"model.width": 8}
 NAMED = ("dataset", "model", "loss")
 ALL_SECTIONS = (*NAMED, "metrics", *SECTIONS)
 FLAG_KEYS = {
@@ -94,7 +95,7 @@ class RequestedConfig:
 def gather(
     base: Mapping[str, Any],
     flags: Mapping[str, Any],
-    assignments: Iterable[str],
+    assignments: Assignments,
     sections: Sequence[str] = ALL_SECTIONS,
 ) -> Values:
     """Raw values by section; the command line wins over the base.
@@ -102,8 +103,8 @@ def gather(
     Args:
         base: a parsed run.toml or recipe.
         flags: values of the command's flags by parameter name; None means not typed. Names outside `FLAG_KEYS` and
-            "metric" are keys of the section train.
-        assignments: the `-o SECTION.KEY=VALUE` texts.
+            "metrics" are keys of the section train.
+        assignments: any other setting by SECTION.KEY.
         sections: those that the command looks at.
 
     Raises:
@@ -113,13 +114,14 @@ def gather(
     for flag, value in flags.items():
         if value is None:
             continue
-        if flag == "metric":
+        if flag == "metrics":
             typed.setdefault("metrics", {}).update({name: {} for name in value})
         else:
             section, key = FLAG_KEYS.get(flag, f"train.{flag}").split(".")
             typed.setdefault(section, {})[key] = value
-    for assignment in assignments:
-        _assign(typed, assignment, sections)
+    pairs = assignments.items() if isinstance(assignments, Mapping) else map(_parse_assignment, assignments)
+    for target, value in pairs:
+        _assign(typed, target, value, sections)
     return _merge(base, typed)
 
 
@@ -152,19 +154,27 @@ def resolve_data(values: Values, catalogue: Catalogue) -> tuple[Choice, Path | N
     return dataset, _existing_root(dataset, root), metrics
 
 
-def _assign(typed: Values, assignment: str, sections: Sequence[str]) -> None:
-    target, equals, value = assignment.partition("=")
-    section, _, key = target.strip().partition(".")
-    if not equals or not key:
-        raise UsageError(f"-o {assignment!r} is not SECTION.KEY=VALUE.", "For instance: -o model.width=32")
+def _parse_assignment(text: str) -> tuple[str, str]:
+    target, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"-o {text!r} is not SECTION.KEY=VALUE.", "For instance: -o model.width=32")
+    return target.strip(), value
+
+
+def _assign(typed: Values, target: str, value: Any, sections: Sequence[str]) -> None:
+    section, _, key = target.partition(".")
+    if not key:
+        raise UsageError(f"The option {target!r} is not SECTION.KEY.", "For instance: -o model.width=32")
     if section not in ALL_SECTIONS:
-        raise UsageError(f"-o {assignment!r}: there is no section {section!r}.", did_you_mean(section, sections))
+        raise UsageError(f"The option {target!r}: there is no section {section!r}.", did_you_mean(section, sections))
     if section not in sections:
-        raise UsageError(f"-o {assignment!r}: this command does not look at {section}.", f"Allowed: {', '.join(sections)}.")
+        raise UsageError(
+            f"The option {target!r}: {section} cannot be set here.", f"Sections that can: {', '.join(sections)}."
+        )
     if section == "metrics":
         name, _, key = key.rpartition(".")
         if not name:
-            raise UsageError(f"-o {assignment!r} is not metrics.NAME.KEY=VALUE.", "To add a metric: --metric NAME")
+            raise UsageError(f"The option {target!r} is not metrics.NAME.KEY.", "To add a metric: --metric NAME")
         typed.setdefault("metrics", {}).setdefault(name, {})[key] = value
     else:
         typed.setdefault(section, {})[key] = value

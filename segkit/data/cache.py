@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit import terminal
+from segkit import reporter
 from segkit.data.preprocess import Geometry, forward_image, forward_mask, geometry_of, to_slices
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
@@ -87,7 +87,7 @@ def fill_cache(recipe: CacheRecipe, cases: Sequence[Case], unreadable: dict[str,
         SegkitError: a case cannot be read, or its mask does not fit its image or its classes.
     """
     made = []
-    with terminal.progress("preprocessing", len(cases)) as bar:
+    with reporter.progress("preprocessing", len(cases)) as bar:
         for case in cases:
             bar.advance()
             if unreadable is not None and case.id in unreadable:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segkit import terminal
+from segkit import reporter
 from segkit.data.reading import read_case
 from segkit.data.split import find_leaks
 from segkit.errors import SegkitError
@@ -117,7 +117,7 @@ def _summary_of(facts: Sequence[CaseFacts], dataset: Dataset) -> dict[str, Any]:
 
 
 def _look_at_all(dataset: Dataset) -> Iterator[CaseFacts]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool, terminal.progress("checking", len(dataset.cases)) as bar:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, reporter.progress("checking", len(dataset.cases)) as bar:
         for facts in pool.map(lambda case: _look_at(dataset, case), dataset.cases):
             bar.advance()
             yield facts

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from segkit import distributed, terminal
+from segkit import distributed, reporter
 from segkit.config.complete import complete_metrics
-from segkit.config.resolve import gather
+from segkit.config.resolve import Assignments, gather
 from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
@@ -26,14 +27,30 @@ from segkit.plugins import Catalogue
 from segkit.runs.weights import read_header
 from segkit.task import Case, CaseResult, Dataset, Metric, Sample
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of every case, figures by aggregation, and what could not be read (case id -> reason)."""
+    """Scores, and what they are of.
+
+    Args:
+        scores: of every case.
+        figures: by aggregation ("per_case", "per_group", "pooled") and name ("dice", "dice/polyp").
+        failed: cases that could not be read -> reason.
+        about: weights, dataset and subset, as metrics.json says them.
+        folder: that holds metrics.json and cases.csv; None where nothing was written.
+    """
 
     scores: tuple[CaseScore, ...]
     figures: Mapping[str, Mapping[str, Figure]]
     failed: Mapping[str, str]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of metrics.json: plain values."""
+        return _document(self)
 
 
 def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics: Mapping[str, Metric]) -> Evaluation:
@@ -50,11 +67,11 @@ def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics:
                 sample = read_case(dataset, case)
             except SegkitError as error:
                 failed[case.id] = error.message
-                terminal.problem(f"{case.id}: {error.message}")
+                logger.error(f"{case.id}: {error.message}")
                 continue
             yield (case, sample), sample.image, sample.spacing
 
-    with terminal.progress("evaluating", len(own)) as bar:
+    with reporter.progress("evaluating", len(own)) as bar:
         for (case, sample), probabilities in predict_images([network], read()):
             assert sample.mask is not None
             truth = sample.mask
@@ -76,23 +93,20 @@ def evaluate_weights(
     catalogue: Catalogue,
     subset: str = "test",
     flags: Mapping[str, Any] | None = None,
-    assignments: Sequence[str] = (),
+    assignments: Assignments = (),
     batch_size: int | None = None,
     device: str = "auto",
     out: Path | None = None,
-) -> tuple[dict[str, Any], Path | None]:
+) -> Evaluation:
     """Score a weights file on held-out cases and write the result, as `segkit evaluate` does.
 
     Args:
         weights: of a run, or standing alone, or exported.
         catalogue: of the plugins.
         subset: train, val, test or all.
-        flags, assignments: what was typed: dataset, data_dir, metric; settings of dataset, metrics and model.
+        flags, assignments: what was asked for: dataset, data_dir, metrics; settings of dataset, metrics and model.
         batch_size, device: as `load_networks` takes them.
         out: where to write; None: into the run, where these are its own cases and options.
-
-    Returns:
-        The document of metrics.json, and the folder that holds it; None where nothing was written.
 
     Raises:
         UsageError: data or options that do not fit the weights.
@@ -110,26 +124,25 @@ def evaluate_weights(
     own_place = holdout.run is not None and holdout.own_data and not changes  # figures of a changed model are not the run's
     folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
     about = {"weights": str(weights), "changes": changes, "kind": task.kind, **about}
-    write = distributed.is_main()
-    return (write_evaluation(evaluation, folder, about) if folder and write else document_of(evaluation, about)), folder
+    evaluation = replace(evaluation, about=about, folder=folder)
+    if folder and distributed.is_main():
+        write_evaluation(evaluation, folder)
+    return evaluation
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Write cases.csv and metrics.json; returns the document of the latter."""
+def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+    """Write cases.csv and metrics.json."""
     columns = dict.fromkeys(key for score in evaluation.scores for key in score.values)
     rows: list[dict[str, Any]] = [{"case": one.id, "group": one.group, **one.values} for one in evaluation.scores]
     rows += [{"case": case, "error": reason} for case, reason in evaluation.failed.items()]
     write_csv(folder / "cases.csv", ["case", "group", *columns, "error"], rows)
-    document = document_of(evaluation, about)
-    write_json(folder / "metrics.json", document)
-    return document
+    write_json(folder / "metrics.json", evaluation.to_dict())
 
 
-def document_of(evaluation: Evaluation, about: Mapping[str, Any]) -> dict[str, Any]:
-    """The evaluation as plain values for JSON."""
+def _document(evaluation: Evaluation) -> dict[str, Any]:
     counts = add(score.counts for score in evaluation.scores)
     return {
-        **about,
+        **evaluation.about,
         "cases": len(evaluation.scores),
         "groups": len({score.group for score in evaluation.scores}),
         "failed": dict(evaluation.failed),

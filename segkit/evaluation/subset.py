@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit import terminal
-from segkit.config.resolve import Choice, gather, resolve_data
+from segkit.config.resolve import Assignments, Choice, gather, resolve_data
 from segkit.data.cache import fingerprint
 from segkit.data.reading import open_dataset
 from segkit.errors import SegkitError, UsageError, did_you_mean
+from segkit.files import read_toml
 from segkit.options import plain
 from segkit.plugins import Catalogue
-from segkit.runs.folder import RunFolder, find_run, read_split, read_toml
+from segkit.runs.folder import RunFolder, find_run, read_split
 from segkit.task import Case, Dataset, Task
+
+logger = logging.getLogger(__name__)
 
 SUBSETS = ("train", "val", "test", "all")
 SECTIONS = ("dataset", "metrics", "model")  # what may be typed; model: options that may change after training
@@ -46,7 +49,7 @@ class EvaluationData:
 
 
 def open_evaluation_data(
-    weights: Path, flags: Mapping[str, Any], assignments: Sequence[str], catalogue: Catalogue
+    weights: Path, flags: Mapping[str, Any], assignments: Assignments, catalogue: Catalogue
 ) -> EvaluationData:
     """The run's own dataset and metrics, changed by what was typed.
 
@@ -70,11 +73,11 @@ def open_evaluation_data(
     matches = folder is not None and bool(data) and data["sha256"] == _trained_on(folder)
     if opened is not None and (matches or same_root or not same_name):
         if same_root and not matches:
-            terminal.notice(
+            logger.warning(
                 "the data has changed since the training (its fingerprint differs); the split is taken by case id."
             )
         return EvaluationData(folder, same_name, dataset, root, opened, data, metrics)
-    terminal.notice("this is not the data of the run: the run's split does not apply, and nothing inferred from it.")
+    logger.warning("this is not the data of the run: the run's split does not apply, and nothing inferred from it.")
     if root is not None:
         typed = {"dataset": recorded["name"], **{key: value for key, value in flags.items() if value is not None}}
         dataset, root, metrics = _resolve({"metrics": base.get("metrics", {})}, typed, assignments, catalogue)
@@ -93,7 +96,7 @@ def _open(dataset: Choice, root: Path | None, must: bool) -> Dataset | None:
 
 
 def _resolve(
-    base: Mapping[str, Any], flags: Mapping[str, Any], assignments: Sequence[str], catalogue: Catalogue
+    base: Mapping[str, Any], flags: Mapping[str, Any], assignments: Assignments, catalogue: Catalogue
 ) -> tuple[Choice, Path | None, tuple[Choice, ...]]:
     return resolve_data(gather(base, flags, assignments, SECTIONS), catalogue)
 
@@ -121,7 +124,7 @@ def check_task(trained: Task, opened: Task) -> None:
             f"The weights know the classes {', '.join(trained.classes)}; this dataset has {', '.join(opened.classes)}."
         )
     if trained.classes != opened.classes:
-        terminal.notice(f"classes are matched by position: {trained.classes} are scored as {opened.classes}.")
+        logger.warning(f"classes are matched by position: {trained.classes} are scored as {opened.classes}.")
 
 
 def select(holdout: EvaluationData, subset: str) -> tuple[list[Case], dict[str, Any]]:
@@ -144,7 +147,7 @@ def select(holdout: EvaluationData, subset: str) -> tuple[list[Case], dict[str, 
     }
     if subset == "all":
         about["holds_training_data"] = True if holdout.own_data else None  # None: nobody can know
-        terminal.notice(
+        logger.warning(
             "--subset all holds the training data: these figures say nothing about new cases."
             if holdout.own_data
             else "whether these cases were trained on is not known to segkit."

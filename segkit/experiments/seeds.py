@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -20,21 +21,23 @@ from typing import Any
 
 import torch
 
-from segkit import distributed, terminal
+from segkit import distributed
 from segkit.config.complete import Config, to_toml
 from segkit.errors import SegkitError, UsageError, first_line
 from segkit.evaluation.evaluate import evaluate_weights
 from segkit.experiments.seed_summary import NAMES, SeedResult, summary_of, trained_values, with_test, write_summary
-from segkit.files import write_json
+from segkit.files import read_toml, write_json
 from segkit.models.device import choose_device
 from segkit.plugins import Catalogue
-from segkit.runs.folder import SEEDS, RunFolder, create_run, discard_run, read_split, read_toml
+from segkit.runs.folder import SEEDS, RunFolder, create_run, discard_run, read_split
 from segkit.settings import Train
 from segkit.task import Dataset
 from segkit.training import checkpoint
 from segkit.training.early_stopping import is_over
 from segkit.training.signals import Terminated, terminable
 from segkit.training.train import rebuild, resume, train
+
+logger = logging.getLogger(__name__)
 
 
 class Remaining(Enum):
@@ -170,7 +173,7 @@ def _run(work: SeedTraining) -> Ended:
     try:
         with terminable():
             for number, seed in enumerate(plan.seeds, 1):
-                terminal.say(f"\nseed {seed}  ({number} of {len(plan.seeds)})")
+                logger.info(f"\nseed {seed}  ({number} of {len(plan.seeds)})")
                 result, stopped = _run_seed(work, seed)
                 if stopped:
                     break
@@ -179,7 +182,7 @@ def _run(work: SeedTraining) -> Ended:
         stopped = 143 if isinstance(signal, Terminated) else 130
     except BaseException:
         if _begun(plan):
-            terminal.notice(f"what was trained so far is kept: segkit train --resume {plan.folder}")
+            logger.warning(f"what was trained so far is kept: segkit train --resume {plan.folder}")
         raise
     about = _about(work)
     whole = distributed.is_main() and not stopped
@@ -199,10 +202,11 @@ def _run_seed(work: SeedTraining, seed: int) -> tuple[SeedResult, int]:
     except UsageError:  # it holds for every seed
         raise
     except Exception as error:
-        if distributed.world_size() > 1 or (terminal.VERBOSITY.debug and not isinstance(error, SegkitError)):
+        if distributed.world_size() > 1:
             raise  # other processes wait for this one, and cannot go on without it
         reason = error.message if isinstance(error, SegkitError) else f"{type(error).__name__}: {first_line(error)}"
-        terminal.problem(f"seed {seed}: {reason}")
+        logger.error(f"seed {seed}: {reason}")
+        logger.debug("", exc_info=error)
         return dataclasses.replace(result, error=reason), 0
 
 
@@ -220,7 +224,7 @@ def _train(work: SeedTraining, seed: int, run: RunFolder) -> int:
         batch = document["record"]["config"]["train"]["batch_size"]
         held = dataclasses.replace(settings, pretrained="none", batch_size=batch)  # the state holds all weights
         return resume(dataclasses.replace(config, train=held), work.dataset, run, document).signal
-    terminal.say("done already" if left is Remaining.NOTHING else "trained already")
+    logger.info("done already" if left is Remaining.NOTHING else "trained already")
     if left is Remaining.TEST:
         rebuild(config, work.dataset, run, document)
     return 0
@@ -268,7 +272,7 @@ def _test(work: SeedTraining, run: RunFolder, result: SeedResult) -> SeedResult:
     tested = with_test(result, _metrics(run))
     score = next((name for name in ("test_dice", "test_f1") if name in tested.values), None)
     if score:
-        terminal.say(f"tested      {tested.cases} cases: {score.replace('_', ' ')} {tested.values[score]:.3f}")
+        logger.info(f"tested      {tested.cases} cases: {score.replace('_', ' ')} {tested.values[score]:.3f}")
     return tested
 
 

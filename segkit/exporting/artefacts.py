@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segkit import plugins, terminal
+from segkit import plugins
 from segkit.config.resolve import resolve_data
 from segkit.data.reading import open_dataset, read_case
 from segkit.errors import SegkitError, UsageError
 from segkit.exporting.model_card import card
 from segkit.exporting.parity import Floats, as_seen, made_up, size_of
-from segkit.files import write_text
-from segkit.runs.folder import RunFolder, find_run, read_cases, read_split, read_toml
+from segkit.files import read_toml, write_text
+from segkit.runs.folder import RunFolder, find_run, read_cases, read_split
 from segkit.runs.weights import Header
 from segkit.specs import FORMATS
+
+logger = logging.getLogger(__name__)
 
 CASES = 3
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
@@ -42,10 +45,10 @@ def planned(header: Header, format: str, size: str | None, half: bool) -> Header
         raise UsageError(f"--size {size}: {header.model} takes {words}.", "Or leave --size out: any size then works.")
     fit = "patch" if header.preprocess.fit == "native" else header.preprocess.fit
     if fit != header.preprocess.fit:
-        terminal.notice(f"this model sees images at their own size; the exported file sees them in windows of {size}.")
+        logger.warning(f"this model sees images at their own size; the exported file sees them in windows of {size}.")
     elif header.preprocess.fit != "patch" and tuple(sides) != header.preprocess.size:
         before = " x ".join(map(str, header.preprocess.size or ()))  # type: ignore[arg-type]
-        terminal.notice(
+        logger.warning(
             f"trained at {before}: at {' x '.join(map(str, sides))} images have another scale, masks will differ."
         )
     preprocess = replace(header.preprocess, fit=fit, size=sides)
@@ -88,7 +91,7 @@ def cases_of(weights: Path, header: Header) -> tuple[list[Floats], str]:
             if found:
                 return found, "its own held-out cases"
     except SegkitError as error:
-        terminal.notice(f"the data of the run cannot be read ({error.message})")
+        logger.warning(f"the data of the run cannot be read ({error.message})")
     size = size_of(header.preprocess, header.dims, header.stride, header.minimum)
     return made_up(header.task, header.preprocess, header.dims, size), "made-up images"
 

@@ -47,7 +47,7 @@ def check_format(spec: ModelSpec, format: str) -> None:
         raise UsageError(f"The model {spec.name!r} cannot be exported as {format!r}{known}.", words)
 
 
-def export(model: nn.Module, header: Header, format: str, path: Path, cases: Sequence[Floats], half: bool) -> Header:
+def export_model(model: nn.Module, header: Header, format: str, path: Path, cases: Sequence[Floats], half: bool) -> Header:
     """Write a network and compare the file with it.
 
     Args:

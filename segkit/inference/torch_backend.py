@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from segkit import terminal
 from segkit.inference.network import PIXELS, Network
 from segkit.models.build import OutOfMemoryError, check_logits, load_model, padded, plugin_errors
 from segkit.models.device import choose_device, layout, to_device
 from segkit.runs.weights import Header
 from segkit.specs import ModelSpec
+
+logger = logging.getLogger(__name__)
 
 
 def load_network(path: Path, device: str, batch_size: int | None, changes: Mapping[str, Any] | None = None) -> Network:
@@ -45,11 +47,9 @@ class Runner:
         except OutOfMemoryError:
             if step > 1:
                 self.largest = step // 2
-                terminal.notice(f"the memory of {self.device} is too small for {step} at a time; going on with {step // 2}.")
+                logger.warning(f"the memory of {self.device} is too small for {step} at a time; going on with {step // 2}.")
             elif self.device.type != "cpu":
-                terminal.notice(
-                    f"the memory of {self.device} is too small for images of {batch.shape[2:]}; on with the CPU."
-                )
+                logger.warning(f"the memory of {self.device} is too small for images of {batch.shape[2:]}; on with the CPU.")
                 self.device, self.largest = torch.device("cpu"), None
                 self.model = to_device(self.model, self.device, self.header.dims, self.spec)
             else:

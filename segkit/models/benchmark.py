@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from segkit import terminal
+from segkit import reporter
 from segkit.config.resolve import Choice
 from segkit.errors import SegkitError, UsageError
 from segkit.models.build import build_model, plugin_errors
@@ -74,7 +74,7 @@ def benchmark(
         raise UsageError(f"--precision {precision} cannot be used on {place}.", "Allowed: fp32, bf16, and on GPUs fp16.")
     contenders = [_contender(choice, task, size, batch, place) for choice, task in models for batch in batches]
     seconds: list[list[float]] = [[] for _ in contenders]
-    with terminal.progress("benchmark", rounds * len(contenders)) as bar:
+    with reporter.progress("benchmark", rounds * len(contenders)) as bar:
         for number in range(WARM_UP + rounds):
             for contender, own in zip(contenders, seconds, strict=True):
                 elapsed = _time(contender, PRECISIONS[precision])

@@ -5,16 +5,18 @@ This is initialisation, not architecture: it stands in run.toml and in no weight
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from segkit import terminal
 from segkit.errors import SegkitError, UsageError
 from segkit.files import cache_folder
 from segkit.runs.weights import load_state_dict
+
+logger = logging.getLogger(__name__)
 
 ENOUGH = 0.5  # share of the model's tensors by which a file is taken for one of the whole model
 
@@ -59,7 +61,7 @@ def _imagenet(model: nn.Module, name: str) -> None:
             f"Fetch {encoder.pretrained_url} where there is a network, and save it here as {file}; "
             "or give the file itself: --pretrained FILE.",
         ) from error
-    terminal.say(f"pretrained  encoder from {file if file.exists() else encoder.pretrained_url}")
+    logger.info(f"pretrained  encoder from {file if file.exists() else encoder.pretrained_url}")
 
 
 def _from_file(model: nn.Module, name: str, path: Path) -> None:
@@ -72,7 +74,7 @@ def _from_file(model: nn.Module, name: str, path: Path) -> None:
     if not hasattr(encoder, "load_pretrained"):
         raise SegkitError(f"{path} holds {len(shared)} of the {len(own)} tensors of {name}: it is another model's.")
     encoder.load_pretrained(_of_encoder(tensors))
-    terminal.say(f"pretrained  encoder from {path}")
+    logger.info(f"pretrained  encoder from {path}")
 
 
 def _of_encoder(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -95,4 +97,4 @@ def _whole(model: nn.Module, path: Path, given: Mapping[str, Tensor], own: Mappi
     model.load_state_dict(fitting, strict=False)
     fresh = [key for key in own if key not in fitting]
     words = f"; fresh: {', '.join(fresh[:4])}{' ...' if len(fresh) > 4 else ''}" if fresh else ""
-    terminal.say(f"pretrained  {len(fitting)} of {len(own)} tensors from {path}{words}")
+    logger.info(f"pretrained  {len(fitting)} of {len(own)} tensors from {path}{words}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from segkit import distributed, terminal
+from segkit import distributed, reporter
 from segkit.errors import SegkitError, UsageError
 from segkit.inference.network import Network, flipped
 from segkit.inference.predictor import ImageProbabilities, PreparedImage, predict_prepared, prepare_image
@@ -30,7 +31,10 @@ from segkit.prediction.prefetch import BackgroundWriter, prefetch
 from segkit.prediction.record import PredictionRecord, digest_of
 from segkit.prediction.tables import write_classes, write_measures, write_polygons
 from segkit.prediction.writers import of_classes, write_outputs
+from segkit.reporter import Bar
 from segkit.task import Dataset, Task
+
+logger = logging.getLogger(__name__)
 
 LOOKED_AT = 10  # inputs of each form, before saying that a model can take none
 FIXED = ("scale255", "imagenet", "encoder")  # intensities that go by what 255, or 65535, means
@@ -57,9 +61,18 @@ class PredictionOptions:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The outcome: entries of predictions.json by input, and how many were done, skipped and failed in this call."""
+    """What came of a call.
+
+    Args:
+        entries: of predictions.json by input, those of earlier calls too.
+        keys: the inputs of this call.
+        kind: segmentation or classification.
+        done, skipped, failed: how many inputs of this call were predicted, were done already, and failed.
+    """
 
     entries: dict[str, dict[str, Any]]
+    keys: tuple[str, ...]
+    kind: str
     done: int
     skipped: int
     failed: int
@@ -113,7 +126,7 @@ def check_inputs(inputs: Sequence[Input], task: Task, dims: int, dataset: Datase
         raise first
 
 
-def predict(
+def predict_jobs(
     networks: Sequence[Network],
     jobs: Sequence[Job],
     out: Path,
@@ -151,7 +164,7 @@ def predict(
     record.begin(todo)
     networks = [flipped(network) for network in networks] if how.flips else networks
 
-    with terminal.progress("predicting", len(todo)) as bar:
+    with reporter.progress("predicting", len(todo)) as bar:
         try:
             _run(networks, todo, out, record, bar, how)
         except SegkitError:  # the network cannot take some image of a batch: find out which
@@ -170,7 +183,8 @@ def predict(
     if len(found) > 1 and distributed.is_main():  # the others have saved theirs by now
         record.save()
         _write_shared(shared, out, record, task)
-    return Prediction(record.entries, sum(done for done, _ in found), skipped, sum(failed for _, failed in found))
+    done, failed = (sum(counts) for counts in zip(*found, strict=True))
+    return Prediction(record.entries, tuple(job.key for job in jobs), task.kind, done, skipped, failed)
 
 
 def _write_shared(shared: Mapping[str, bool], out: Path, record: PredictionRecord, task: Task) -> None:
@@ -184,7 +198,7 @@ def _write_shared(shared: Mapping[str, bool], out: Path, record: PredictionRecor
     if shared[POLYGONS]:
         left_out = write_polygons(out, record.entries, task)
         if left_out:
-            terminal.notice(f"{left_out} stacks or volumes have no outlines in {out / POLYGONS}.")
+            logger.warning(f"{left_out} stacks or volumes have no outlines in {out / POLYGONS}.")
 
 
 def _decisive(
@@ -205,7 +219,7 @@ def _run(
     jobs: Sequence[Job],
     out: Path,
     record: PredictionRecord,
-    bar: terminal.Bar,
+    bar: Bar,
     how: PredictionOptions,
 ) -> None:
     """Predict and write; a file that cannot be read or written is named in the record. Raises what the network raises."""
@@ -224,7 +238,7 @@ def _run(
         if networks[0].preprocess.intensity in FIXED and not doubted and picture.image.dtype not in (np.uint8, np.uint16):
             doubted.append(job.key)
             words = f"intensity={networks[0].preprocess.intensity} is for images of 8 and 16 bit"
-            terminal.notice(
+            logger.warning(
                 f"{job.key} holds {picture.image.dtype} values; {words}: its mask, and others like it, may be wrong."
             )
         prepared = prepare_image(networks, picture.image, picture.spacing)
@@ -262,7 +276,7 @@ def _run(
 
 
 def _finishing(
-    read: ReadJob, found: ImageProbabilities, out: Path, network: Network, how: PredictionOptions, bar: terminal.Bar
+    read: ReadJob, found: ImageProbabilities, out: Path, network: Network, how: PredictionOptions, bar: Bar
 ) -> Callable[[], FinishedJob]:
     """Run the network to the end of one input; what is left to do with the result is returned."""
     job, picture, digest = read.job, read.picture, read.digest

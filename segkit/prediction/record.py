@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segkit import __version__, terminal
+from segkit import __version__
 from segkit.errors import UsageError
 from segkit.files import alone_in, write_json
 from segkit.prediction.jobs import RECORD, Job
+
+logger = logging.getLogger(__name__)
 
 SHARE = 20  # between two writings pass at least so many times what one takes
 
@@ -76,7 +79,7 @@ class PredictionRecord:
         self.entries[job.key] |= {"status": "failed", "reason": reason}
         if "input_sha256" in before and not digest:
             self.entries[job.key]["input_sha256"] = before["input_sha256"]
-        terminal.problem(reason)
+        logger.error(reason)
 
     def _abandoned(self, job: Job, kept: Sequence[str]) -> list[str]:
         """Earlier outputs of an input that belong to nothing any more."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit import terminal
+from segkit import reporter
 from segkit.data.preprocess import forward_image, geometry_of
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
@@ -82,7 +82,7 @@ def _look_at_all(dataset: Dataset, intensity: str) -> Iterator[tuple[Case, dict[
         except SegkitError as error:
             return case, error.message
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool, terminal.progress("exploring", len(dataset.cases)) as bar:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, reporter.progress("exploring", len(dataset.cases)) as bar:
         for found in pool.map(look, dataset.cases):
             bar.advance()
             yield found

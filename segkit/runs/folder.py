@@ -17,7 +17,6 @@ import contextlib
 import csv
 import itertools
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,20 +149,6 @@ def find_weights(path: Path) -> Path:
         known = "It is a run folder, but its training wrote no weights." if find_run(path) else "It is no run folder."
         raise UsageError(f"There is no model.safetensors in {path}. {known}", "'segkit train' makes run folders.")
     return weights
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """A run.toml or another configuration file.
-
-    Raises:
-        UsageError: missing or not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.", "Give the run.toml of a run.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}.") from None
 
 
 def write_record(run: RunFolder, record: Mapping[str, Any]) -> None:

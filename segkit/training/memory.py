@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ import psutil
 import torch
 from accelerate.utils import find_executable_batch_size
 
-from segkit import distributed, terminal
+from segkit import distributed
 from segkit.errors import SegkitError, first_line
 from segkit.models.build import OutOfMemoryError
 from segkit.models.cost import count_activations, size_seen
@@ -18,6 +19,8 @@ from segkit.training.augmentation.augment import augment
 from segkit.training.components import TrainingComponents
 from segkit.training.loader import TrainingItems
 from segkit.training.validation import presence_in
+
+logger = logging.getLogger(__name__)
 
 LARGEST = {"cpu": 16, "cuda": 128}  # batch that is tried first
 MARGIN = 0.8  # of the memory that is free
@@ -107,7 +110,7 @@ def largest_batch(components: TrainingComponents, items: TrainingItems) -> int:
         return batch
 
     fitting: int = min(distributed.all_gather(attempt())) * distributed.world_size()
-    terminal.say(f"batch size  {fitting} fits in memory")
+    logger.info(f"batch size  {fitting} fits in memory")
     return fitting
 
 

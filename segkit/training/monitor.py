@@ -5,6 +5,7 @@ Where several processes train together, all of them look at the same steps, sinc
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,11 +13,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from segkit import distributed, terminal
+from segkit import distributed
 from segkit.errors import SegkitError
 from segkit.training.checkpoint import Progress
 from segkit.training.loader import Batch, unreadable
 from segkit.training.setup import TrainingSession
+
+logger = logging.getLogger(__name__)
 
 CHECK = 10  # steps between two looks at the loss: each one waits for the device
 
@@ -36,7 +39,7 @@ def readable(batches: Any, session: TrainingSession) -> Iterator[Batch]:
         for case, reason, _ in batch.unreadable:
             if case not in session.items.named:
                 session.items.named.add(case)
-                terminal.problem(f"case {case!r}: {reason}")
+                logger.error(f"case {case!r}: {reason}")
         yield batch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -11,7 +12,15 @@ from torch import nn
 from segkit.errors import SegkitError
 from segkit.settings import Train
 
+logger = logging.getLogger(__name__)
+
 BY_LENGTH = ("cosine", "poly", "one-cycle")  # what these do depends on the number of epochs
+
+
+def note_changed_schedule(epochs_before: int, settings: Train) -> None:
+    """A schedule that depends on the number of epochs is another one when that changes; the user is told."""
+    if settings.epochs != epochs_before and settings.schedule in BY_LENGTH:
+        logger.warning(f"{settings.epochs} epochs make another {settings.schedule} schedule from here on.")
 
 
 def build_optimizer(model: nn.Module, settings: Train, fused: bool) -> torch.optim.Optimizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from segkit import distributed, terminal
+from segkit import distributed
 from segkit.config.complete import Config
 from segkit.data.cache import Cached, CacheRecipe, fill_cache, fingerprint
 from segkit.data.split import find_leaks
@@ -22,6 +23,8 @@ from segkit.task import Case, Dataset, Task
 from segkit.training.components import TrainingComponents
 from segkit.training.loader import Order, TrainingItems
 from segkit.training.optim import Schedule
+
+logger = logging.getLogger(__name__)
 
 PATCHES_AROUND = 1 / 3  # of patches, where nothing else is said (nnU-Net's share)
 
@@ -66,7 +69,7 @@ def build_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Confi
     """
     by_id = {case.id: case for case in dataset.cases}
     groups = {name: len({by_id[id].group for id in members}) for name, members in ids.items()}
-    terminal.say("cases       " + ", ".join(f"{name} {len(ids[name])} ({groups[name]} groups)" for name in ids))
+    logger.info("cases       " + ", ".join(f"{name} {len(ids[name])} ({groups[name]} groups)" for name in ids))
     settings = config.train
     unreadable = dict(known) if settings.skip_bad or known else None
     recipe = cache_recipe(config, dataset)
@@ -75,11 +78,11 @@ def build_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Confi
     if new and not settings.skip_bad:
         raise SegkitError(next(iter(new.values())), "Mend it, or go on without such cases: --skip-bad.")
     for reason in new.values() if distributed.is_main() else ():
-        terminal.problem(reason)
+        logger.error(reason)
     if not found["train"]:
         raise distributed.collective_error(SegkitError("No training case can be read.", "'segkit data check' says why."))
     if ids["val"] and not found["val"]:
-        terminal.notice("No validation case can be read: the last weights are kept, plateau and early stopping are off.")
+        logger.warning("No validation case can be read: the last weights are kept, plateau and early stopping are off.")
     patch = config.preprocess.size if config.preprocess.fit == "patch" else None
     share = settings.foreground if settings.foreground is not None else PATCHES_AROUND if patch else 0.0
     items = TrainingItems(found["train"], patch, settings.seed, share, settings.skip_bad)  # type: ignore[arg-type]
@@ -105,7 +108,7 @@ def build_session(
     """Order and schedule."""
     settings = components.config.train
     assert settings.batch_size is not None, "chosen by now"
-    terminal.say(f"run folder  {run.path}")
+    logger.info(f"run folder  {run.path}")
     if components.task != components.data:
         say_presence([cached for cached, number in data.items.items if not number], components.data)
     pools = _pools(data.items, settings, components.task, components.data)
@@ -128,7 +131,7 @@ def _pools(items: TrainingItems, settings: Train, task: Task, data: Task) -> lis
         return []
     pools = items.pools(len(data.classes))
     if not any(pools) and items.patch is None:
-        terminal.notice("train.foreground: no image or slice holds a class; all are drawn alike.")
+        logger.warning("train.foreground: no image or slice holds a class; all are drawn alike.")
     return pools if task == data else [sorted(set().union(*pools))]
 
 
@@ -151,7 +154,7 @@ def notes_of(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> list[str]:
     if leaks:
         notes.append(f"{len(leaks)} group(s) are in more than one subset (--allow-leak): scores will look too good.")
     for note in notes:
-        terminal.notice(note)
+        logger.warning(note)
     return notes
 
 
@@ -172,6 +175,6 @@ def say_presence(cases: Sequence[Cached], data: Task) -> None:
         axis = 0 if cached.geometry.slice_axis is not None else None
         for value in np.atleast_1d(presence_of(np.asarray(cached.load()[1]), data, axis)):
             counts[int(value)] += 1
-    terminal.say(f"training on {counts[1]} images with foreground, {counts[0]} without")
+    logger.info(f"training on {counts[1]} images with foreground, {counts[0]} without")
     if 0 in counts:
-        terminal.notice("all training images are of one kind: there is nothing to tell apart.")
+        logger.warning("all training images are of one kind: there is nothing to tell apart.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,10 +11,11 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 
-from segkit import terminal
 from segkit.errors import SegkitError, first_line
 from segkit.options import in_words
 from segkit.runs.folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 Track = Callable[[Mapping[str, Any]], None]
 
@@ -52,7 +54,7 @@ def tracked(accelerator: Accelerator, tracker: str, run: RunFolder, config: Mapp
         except Exception as error:  # a server that is gone ends no training
             if not refusals:
                 refusals.append(first_line(error))
-                terminal.notice(f"--tracker {tracker} takes no figures: {refusals[0]}. They are in {run.history}.")
+                logger.warning(f"--tracker {tracker} takes no figures: {refusals[0]}. They are in {run.history}.")
 
     try:
         yield log

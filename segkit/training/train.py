@@ -11,6 +11,7 @@ augmentation follow from the seed, the epoch and the case, all other random numb
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -24,13 +25,14 @@ import torch
 from accelerate.utils import set_seed
 from torch import Tensor
 
-from segkit import distributed, terminal
+from segkit import distributed, reporter
 from segkit.config.complete import Config, to_toml
 from segkit.data.cache import fingerprint
 from segkit.data.split import split_cases
 from segkit.errors import SegkitError, UsageError
 from segkit.files import TEMPORARY
 from segkit.models.device import choose_device
+from segkit.reporter import Bar
 from segkit.reports.curves import draw_curves
 from segkit.runs.folder import RunFolder, create_run, discard_run, write_history, write_record
 from segkit.runs.manifest import build_manifest
@@ -42,6 +44,7 @@ from segkit.training.augmentation.augment import augment
 from segkit.training.checkpoint import Progress, Sums
 from segkit.training.components import TrainingComponents, assemble
 from segkit.training.early_stopping import stopping_reason
+from segkit.training.global_state import preserved_global_state
 from segkit.training.loader import Batch, dead_worker, loader
 from segkit.training.memory import largest_batch, step_errors
 from segkit.training.monitor import CHECK, PendingLoss, read_losses, readable, sync_stop_and_save
@@ -52,13 +55,15 @@ from segkit.training.signals import Stop
 from segkit.training.trackers import tracked
 from segkit.training.validation import presence_in, validate
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
-class TrainingResult:
-    """How a training ended.
+class Run:
+    """A training that has ended, or was interrupted.
 
     Args:
-        run: its folder.
+        path: its folder.
         epochs: that are done.
         best_epoch, best: of the kept weights, and their validation values.
         stopped: the exit code that a signal calls for; 0 where none came, or when all was done.
@@ -66,7 +71,7 @@ class TrainingResult:
         signal: the same, also when all was done.
     """
 
-    run: Path
+    path: Path
     epochs: int
     best_epoch: int
     best: Mapping[str, float]
@@ -74,8 +79,14 @@ class TrainingResult:
     seconds: float
     signal: int = 0
 
+    @property
+    def weights(self) -> Path:
+        """The file of the kept weights."""
+        return RunFolder(self.path).weights
 
-def train(config: Config, dataset: Dataset, out: Path | None) -> TrainingResult:
+
+@preserved_global_state()
+def train(config: Config, dataset: Dataset, out: Path | None) -> Run:
     """Train as the complete record says and leave everything in a new run folder.
 
     Raises:
@@ -106,15 +117,16 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> TrainingResult:
         return _run(session, progress)
     except BaseException:
         if run.weights.exists():
-            terminal.notice(f"the best weights so far are kept in {run.path}")
+            logger.warning(f"the best weights so far are kept in {run.path}")
         elif progress is not None and progress.saved:
-            terminal.notice(f"what was trained so far is kept: segkit train --resume {run.path}")
+            logger.warning(f"what was trained so far is kept: segkit train --resume {run.path}")
         elif main:
             discard_run(run)
         raise
 
 
-def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[str, Any]) -> TrainingResult:
+@preserved_global_state()
+def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[str, Any]) -> Run:
     """Go on with a training as its state says; other files of the run are written anew from it.
 
     Args:
@@ -122,7 +134,7 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
             weights, which are not needed again.
         dataset: opened as for the training.
         run: its folder.
-        document: from `state.load`.
+        document: from `checkpoint.load`.
 
     Raises:
         UsageError: fewer epochs than are done, or nothing left to do.
@@ -135,7 +147,7 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     components = assemble(config, dataset.task, device)
     before = record["manifest"]["processes"]
     if before != distributed.world_size():
-        terminal.notice(f"{distributed.world_size()} processes go on with what {before} began: dropout draws other numbers.")
+        logger.warning(f"{distributed.world_size()} processes go on with what {before} began: dropout draws other numbers.")
     data = build_data(dataset, record["split"], config, record["manifest"]["unreadable"])
     now = {"processes": distributed.world_size(), "unreadable": dict(data.unreadable)}
     record["manifest"] = {**record["manifest"], **now}
@@ -152,7 +164,7 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
         for leftover in (*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")):
             leftover.unlink()  # of a save in which it was killed
         _write_files(run, record, progress, config, components.task)
-    terminal.say(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(session.order)}")
+    logger.info(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(session.order)}")
     return _run(session, progress)
 
 
@@ -205,7 +217,7 @@ def _record(
     }
 
 
-def _run(session: TrainingSession, progress: Progress) -> TrainingResult:
+def _run(session: TrainingSession, progress: Progress) -> Run:
     """Epochs until one of the reasons to end; the state is saved after each."""
     components, settings = session.components, session.components.config.train
     epochs, began, before = settings.epochs, time.perf_counter(), progress.seconds
@@ -221,7 +233,7 @@ def _run(session: TrainingSession, progress: Progress) -> TrainingResult:
         closing(session.items),
         Stop() as stop,
         tracked(components.accelerator, settings.tracker, session.run, session.record["config"]) as track,
-        terminal.progress("training", (epochs - progress.epoch + 1) * len(session.order) - progress.step) as bar,
+        reporter.progress("training", (epochs - progress.epoch + 1) * len(session.order) - progress.step) as bar,
     ):
         while progress.epoch <= epochs and not progress.ended:
             try:
@@ -250,32 +262,30 @@ def _run(session: TrainingSession, progress: Progress) -> TrainingResult:
                     _write_weights(progress, session.run, components.config, components.task)
                 write_history(session.run, progress.history)
             track(row)
-            terminal.say(epoch_line(row, epochs, improved))
+            logger.info(epoch_line(row, epochs, improved))
     return _end(session, progress, max(distributed.all_gather(stop.code)))
 
 
-def _end(session: TrainingSession, progress: Progress, signal: int) -> TrainingResult:
+def _end(session: TrainingSession, progress: Progress, signal: int) -> Run:
     """The last words and pictures of a training."""
     components, main = session.components, distributed.is_main()
     done = bool(progress.ended) or progress.epoch > components.config.train.epochs
     stopped = 0 if done else signal  # it may come when all is done
     if progress.ended:
-        terminal.say(f"{progress.ended}: training ends.")
+        logger.info(f"{progress.ended}: training ends.")
     if progress.history and main:
         draw_curves(progress.history, progress.best_epoch, session.run.path / "curves.png")
     if stopped and not progress.best_epoch:
         if main:
             save_weights(session.run.weights, components.tensors(), _header(components.config, components.task, {}))
-        terminal.notice("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
+        logger.warning("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
     distributed.barrier()
     best = progress.best or {}
-    return TrainingResult(
-        session.run.path, len(progress.history), progress.best_epoch, best, stopped, progress.seconds, signal
-    )
+    return Run(session.run.path, len(progress.history), progress.best_epoch, best, stopped, progress.seconds, signal)
 
 
 def _train_epoch(
-    session: TrainingSession, progress: Progress, batches: Any, bar: terminal.Bar, stop: Stop, save: Callable[[], None]
+    session: TrainingSession, progress: Progress, batches: Any, bar: Bar, stop: Stop, save: Callable[[], None]
 ) -> dict[str, Any] | None:
     """What is left of an epoch; returns its row of the history, or None where it was stopped."""
     components, order, sums = session.components, session.order, progress.sums

@@ -22,7 +22,6 @@ from PIL import Image
 from scipy import ndimage
 
 from conftest import Command, real, save_weights
-from segkit import terminal
 from segkit.cli.app import run as run_segkit
 from segkit.data.images import read_image, read_mask
 from segkit.inference.torch_backend import Runner
@@ -268,17 +267,14 @@ class Greedy(torch.nn.Conv2d):
         return super().forward(x)
 
 
-def test_out_of_memory_makes_batches_smaller_and_says_so(
-    trained: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(terminal.VERBOSITY, "quiet", False)  # which an earlier command may have left
+def test_out_of_memory_makes_batches_smaller_and_says_so(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     header, model = read_header(trained / "model.safetensors"), Greedy(3, 1, 1)
     runner = Runner(header, ModelSpec("greedy", "x", "a:b"), model, torch.device("cpu"))
     images = np.random.default_rng(0).random((7, 3, 8, 8)).astype(np.float32)
     with torch.inference_mode():
         expected = torch.nn.Conv2d.forward(model, torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(runner.forward(images), expected, atol=1e-6)
-    assert "too small for 7 at a time; going on with 3" in capfd.readouterr().err and runner.largest == 1
+    assert "too small for 7 at a time; going on with 3" in caplog.text and runner.largest == 1
     np.testing.assert_allclose(runner.forward(images[:3]), expected[:3], atol=1e-6)
 
 
@@ -287,7 +283,6 @@ def test_out_of_memory_of_a_gpu_ends_on_the_cpu(
 ) -> None:
     header, model = read_header(trained / "model.safetensors"), torch.nn.Conv2d(3, 1, 1)
     runner = Runner(header, ModelSpec("greedy", "x", "a:b"), model, torch.device("cpu"))
-    monkeypatch.setattr(terminal.VERBOSITY, "quiet", False)
     runner.device = torch.device("meta")  # a device whose every tensor is refused
     whole = Runner._run
 

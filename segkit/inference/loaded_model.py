@@ -1,0 +1,74 @@
+"""A trained model in the hand of a Python program: an array in, labels or probabilities out, on the array's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.errors import UsageError
+from segkit.inference.network import Network
+from segkit.inference.predictor import predict_images
+from segkit.inference.probabilities import labels_of
+from segkit.task import Task
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """One network, or several as an ensemble; from `segkit.load`.
+
+    Args:
+        networks: ready for inference.
+        task: what they were trained for.
+    """
+
+    networks: Sequence[Network]
+    task: Task
+
+    def probabilities(self, image: NDArray[Any], spacing: Sequence[float] | None = None) -> NDArray[np.float32]:
+        """Probabilities of an image, a stack of slices or a volume.
+
+        Args:
+            image: (C, *S), or (*S) for models of one channel, in the units of the training data; what preprocessing was
+                trained with is done here. *S is (H, W), or (X, Y, Z) of a volume in RAS order.
+            spacing: mm along each axis of *S; needed where the model resamples to a spacing.
+
+        Returns:
+            (K, *S), K being `task.outputs`: one foreground probability, one for each class, or (mode multilabel) one for
+            each class but the background. Of a classification (K,), or (K, slices) where a volume is seen slice by slice.
+
+        Raises:
+            UsageError: the array has another number of axes or channels than the model takes.
+        """
+        array = self._checked(np.asarray(image))
+        place = None if spacing is None else tuple(float(step) for step in spacing)
+        if place is not None and len(place) != array.ndim - 1:
+            raise UsageError(
+                f"spacing has {len(place)} numbers, the image {array.ndim - 1} axes.", "One number each, in mm."
+            )
+        ((_, found),) = predict_images(self.networks, [(None, array, place)])
+        return found
+
+    def predict(self, image: NDArray[Any], spacing: Sequence[float] | None = None) -> NDArray[np.unsignedinteger[Any]]:
+        """Labels of an image: (*S) class numbers as in `task.classes`, or (K, *S) of 0 and 1 for mode multilabel.
+
+        Args and errors are those of `probabilities`. Of a classification the class number, or one for each slice.
+        """
+        return labels_of(self.probabilities(image, spacing), self.task)
+
+    def _checked(self, image: NDArray[Any]) -> NDArray[Any]:
+        """(C, *S)."""
+        axes = {self.task.dims, 3} if max(network.dims for network in self.networks) == 2 else {self.task.dims}
+        if self.task.channels == 1 and image.ndim in axes and not (image.ndim - 1 in axes and image.shape[0] == 1):
+            image = image[None]
+        if image.ndim - 1 not in axes or image.shape[0] != self.task.channels:
+            last = image.ndim - 1 in axes and image.shape[-1] == self.task.channels
+            raise UsageError(
+                f"An image of shape {image.shape} does not fit: the model takes {self.task.channels} channel(s), which come "
+                f"first, then {' or '.join(str(number) for number in sorted(axes))} axes.",
+                "Channels last: np.moveaxis(image, -1, 0) puts them first." if last else "",
+            )
+        return image

@@ -1,0 +1,359 @@
+"""The Python API: what the command line does, as functions. `import segkit` hands them out.
+
+    import segkit
+
+    run = segkit.train("phantom", "unet", epochs=20, options={"model.width": 16})
+    print(segkit.evaluate(run.path).figures["per_case"]["dice"].mean)
+    segkit.predict(run.path, "images/", out="masks/")
+    labels = segkit.load(run.path).predict(image)
+
+Nothing is printed: words go to the logger `segkit` (`logging.basicConfig(level="INFO")` shows one line per epoch) and
+progress to the reporter in place (`segkit.reporter`). What is changed for the whole process is put back when a call returns.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segkit import plugins
+from segkit.config.complete import Config, complete_config, doubts_about, summarize
+from segkit.config.resolve import Assignments, Choice, Values, gather, resolve_config
+from segkit.config.starting_point import changed, read_starting_point, refuse_changes
+from segkit.errors import UsageError
+from segkit.options import build
+from segkit.plugins import Catalogue
+from segkit.runs.folder import find_run, find_weights
+from segkit.runs.weights import Header, read_header
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from segkit.evaluation.evaluate import Evaluation
+    from segkit.inference.loaded_model import LoadedModel
+    from segkit.prediction.jobs import OutputOptions
+    from segkit.prediction.postprocess import Postprocess
+    from segkit.prediction.predict import Prediction
+    from segkit.task import Dataset, Task
+    from segkit.training.train import Run
+
+__all__ = ["Export", "build_model", "evaluate", "export", "load", "predict", "resume", "train"]
+
+logger = logging.getLogger(__name__)
+PathLike = str | Path
+
+
+def train(
+    dataset: str | None = None,
+    model: str | None = None,
+    *,
+    data_dir: PathLike | None = None,
+    loss: str | None = None,
+    metrics: Sequence[str] | None = None,
+    options: Assignments = (),
+    config: PathLike | None = None,
+    recipe: str | None = None,
+    out: PathLike | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a model on a dataset and leave everything in a new run folder.
+
+    Args:
+        dataset, model, loss, metrics: names, as `segkit datasets`, `models`, `losses` and `metrics` list them.
+        data_dir: where the data lies; generated data needs none.
+        options: any other setting by section and key: {"model.width": 16, "preprocess.size": (256, 192)}.
+        config: a run.toml, or the run that holds one, to start from; what is given beside it wins.
+        recipe: the name of a recipe to start from.
+        out: the run folder to make; None: runs/DATASET-MODEL-N in the working folder.
+        settings: of the training, as `segkit settings train` lists them (epochs, batch_size, lr, seed, device, ...), and
+            augment, split, folds, fold, allow_leak, freeze_encoder.
+
+    Returns:
+        Where it is, and how it went.
+
+    Raises:
+        UsageError: a name, a setting or a folder that cannot be used; then nothing is written.
+        SegkitError: data that cannot be read, a loss that is not finite (the best weights so far are kept).
+    """
+    catalogue = plugins.load()
+    flags = {"dataset": dataset, "model": model, "data_dir": data_dir, "loss": loss, "metrics": metrics, **settings}
+    values = gather(read_starting_point(_path(config), recipe, catalogue), _plain(flags), options)
+    complete, opened = configure(values, catalogue)
+
+    from segkit.training.train import train as start
+
+    return start(complete, opened, _path(out))
+
+
+def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
+    """Go on with a training that was interrupted, or train one that is over for more epochs.
+
+    Args:
+        run: its folder.
+        options, settings: what changes, as in `train`; epochs, patience, max_time, workers, device and a few others may.
+
+    Raises:
+        UsageError: a setting that cannot change, or nothing left to do.
+        SegkitError: the data is not what it was.
+    """
+    flags = _plain(settings)
+    refuse_changes(flags, options, {})
+    folder = find_run(Path(run))
+    if folder is None:
+        raise UsageError(f"{run} is not a run folder.", "segkit train --resume RUN")
+
+    from segkit.training import checkpoint
+    from segkit.training.optim import note_changed_schedule
+    from segkit.training.train import resume as go_on
+
+    document = checkpoint.load(folder)
+    before = document["record"]["config"]
+    complete, opened = configure(changed(before, flags, options, pretrained=False), plugins.load())
+    note_changed_schedule(before["train"]["epochs"], complete.train)
+    return go_on(complete, opened, folder, document)
+
+
+def evaluate(
+    what: PathLike,
+    *,
+    subset: str = "test",
+    dataset: str | None = None,
+    data_dir: PathLike | None = None,
+    metrics: Sequence[str] | None = None,
+    options: Assignments = (),
+    batch_size: int | None = None,
+    device: str = "auto",
+    out: PathLike | None = None,
+) -> Evaluation:
+    """Score a model on held-out cases, on the ground truth's own grid, and write cases.csv and metrics.json.
+
+    Args:
+        what: a run folder, a model.safetensors or an exported model.onnx.
+        subset: train, val, test, or all (which holds training data).
+        dataset, data_dir: other data than the run's own.
+        metrics: names of more metrics.
+        options: settings of dataset and metrics, and options of the model that may change after training.
+        batch_size: images, slices or windows at a time; None: up to 8, fewer if they are large.
+        device: auto, cpu, cuda or cuda:N.
+        out: folder for the files; None: RUN/SUBSET, where these are the run's own cases and options.
+
+    Raises:
+        UsageError: data or options that do not fit the model.
+        SegkitError: the subset is empty, or a file cannot be used.
+    """
+    from segkit.evaluation.evaluate import evaluate_weights
+
+    flags = _plain({"dataset": dataset, "data_dir": data_dir, "metrics": metrics})
+    weights = find_weights(Path(what))
+    return evaluate_weights(weights, plugins.load(), subset, flags, options, batch_size, device, _path(out))
+
+
+def predict(
+    what: PathLike | Sequence[PathLike],
+    inputs: PathLike | Sequence[PathLike],
+    out: PathLike,
+    *,
+    dataset: str | None = None,
+    outputs: OutputOptions | None = None,
+    postprocess: Postprocess | None = None,
+    thresholds: Sequence[str] = (),
+    tta: bool = False,
+    overwrite: bool = False,
+    options: Assignments = (),
+    batch_size: int | None = None,
+    device: str = "auto",
+    stdin: bytes | None = None,
+    null: bool = False,
+) -> Prediction:
+    """Write a mask for each image or volume, on its own grid; of a classification, a table. A second call does what is left.
+
+    Args:
+        what: a run folder, model.safetensors or exported model.onnx; several for their mean probability.
+        inputs: images, volumes, folders, lists of them (.txt), or "-" for the list `stdin`.
+        out: folder for the results, which mirror the inputs.
+        dataset: put files together to cases as this dataset names them.
+        outputs: what is written beside the masks; None: nothing.
+        postprocess: clean-up of masks; None: none.
+        thresholds: "0.4" for every class, "polyp=0.4" for one.
+        tta: mean over all flips.
+        overwrite: do again what is done, and replace files that are not ours.
+        options: of the dataset, and of the model where they may change after training.
+        batch_size, device: as in `evaluate`.
+        stdin, null: a list of inputs, and whether its entries end with NUL.
+
+    Returns:
+        How many inputs were predicted, were done already and failed, with one entry for each; a bad file stops nothing.
+
+    Raises:
+        UsageError: inputs, options or outputs that cannot be used; then nothing is written.
+    """
+    from dataclasses import replace
+
+    from segkit.inference.load import load_networks, read_headers
+    from segkit.prediction.jobs import OutputOptions, plan_jobs
+    from segkit.prediction.postprocess import Postprocess, read_thresholds
+    from segkit.prediction.predict import PredictionOptions, check_inputs, predict_jobs
+    from segkit.prediction.record import digest_of
+    from segkit.prediction.select import select_inputs
+
+    paths = [find_weights(Path(one)) for one in _several(what)]
+    changes = gather({}, {}, options, ("model", "dataset"))
+    header, *others = read_headers(paths)
+    task, dims = header.task, max(one.dims for one in (header, *others))
+    outputs, post = outputs or OutputOptions(), postprocess or Postprocess()
+    post = replace(post, thresholds=read_thresholds(thresholds, task)) if thresholds else post
+    if task.kind == "classification" and post != Postprocess():
+        raise UsageError("--threshold, --keep-largest and --min-size are about masks; this model gives classes.")
+    words, folder = [str(one) for one in _several(inputs)], Path(out)
+    found, opened = select_inputs(words, folder, task, dataset, changes.get("dataset", {}), stdin, null)
+    jobs = plan_jobs(found, folder, task, outputs)
+    check_inputs(found, task, dims, opened)
+    networks = load_networks(paths, device, batch_size, changes.get("model", {}))
+    decisive = dict(changes.get("model", {}))
+    if dataset is not None:
+        decisive["dataset"] = {"name": dataset, **changes.get("dataset", {})}
+    how = PredictionOptions(post, outputs, tta, opened, overwrite)
+    return predict_jobs(networks, jobs, folder, [digest_of([path]) for path in paths], decisive, how)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What `export` wrote.
+
+    Args:
+        files: the model, and with `runner` the example program and the model card.
+        header: that of the model's file; `header.export` holds the comparison with the model that it was made of.
+    """
+
+    files: tuple[Path, ...]
+    header: Header
+
+
+def export(
+    what: PathLike,
+    *,
+    format: str = "onnx",
+    out: PathLike | None = None,
+    half: bool = False,
+    size: str | None = None,
+    runner: bool = False,
+    overwrite: bool = False,
+    options: Assignments = (),
+) -> Export:
+    """Write a model for another runtime, and check that it gives the same logits and masks.
+
+    Args:
+        what: a run folder or a model.safetensors.
+        format: onnx, or torch-export (.pt2).
+        out: the file to write; None: named after the run, in the working folder.
+        half: calculate in 16 bits.
+        size: "H,W" fixes the size of what the network sees; None: any size.
+        runner: also write an example program and a model card.
+        overwrite: replace files that exist.
+        options: of the model, where they may change after training.
+
+    Raises:
+        UsageError: a format, size or file that cannot be used.
+        SegkitError: the model cannot be exported, or the file differs from it; then nothing is left.
+    """
+    from segkit.exporting import artefacts
+
+    weights = find_weights(Path(what))
+    changes = gather({}, {}, options, ("model",)).get("model", {})
+    header = artefacts.planned(read_header(weights), format, size, half)
+    files = artefacts.place(weights, format, _path(out), runner, overwrite)
+    cases, where_from = artefacts.cases_of(weights, header)
+
+    from segkit.exporting.export import check_format, export_model
+    from segkit.models.build import load_model
+
+    _, spec, model = load_model(weights, changes)
+    check_format(spec, format)
+    logger.info(f"exporting   {header.model} as {format}, compared on {where_from}")
+    header = export_model(model, header, format, files[0], cases, half)
+    if runner:
+        artefacts.write_runner(files[1])
+        artefacts.write_card(files[2], weights, files[0], header)
+    return Export(tuple(files), header)
+
+
+def load(
+    what: PathLike | Sequence[PathLike],
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    tta: bool = False,
+    options: Assignments = (),
+) -> LoadedModel:
+    """A trained model for arrays; several predict together, as in `predict`.
+
+    Args:
+        what: a run folder, model.safetensors or exported model.onnx, or several.
+        device, batch_size, tta: as in `predict`.
+        options: of the model, where they may change after training.
+
+    Raises:
+        UsageError: there is no such model, or no such device.
+        SegkitError: a file is damaged, or its plugin is missing.
+    """
+    from segkit.inference.load import load_networks, read_headers
+    from segkit.inference.loaded_model import LoadedModel
+    from segkit.inference.network import flipped
+
+    paths = [find_weights(Path(one)) for one in _several(what)]
+    task = read_headers(paths)[0].task
+    networks = load_networks(paths, device, batch_size, gather({}, {}, options, ("model",)).get("model", {}))
+    return LoadedModel(tuple(map(flipped, networks)) if tta else tuple(networks), task)
+
+
+def build_model(name: str, task: Task, **options: Any) -> nn.Module:
+    """A freshly made network, with weights drawn from torch's random state.
+
+    Args:
+        name: of a model, bare or full.
+        task: the facts of the data: `segkit.api.Task(channels=3, classes=("background", "polyp"))`.
+        options: of the model, as `segkit models NAME` lists them.
+
+    Raises:
+        UsageError: no such model or option.
+        SegkitError: the plugin's own code fails.
+    """
+    from segkit.models.build import build_model as build_module
+
+    found = plugins.load().find("models", name)
+    choice = Choice(found, build(found.spec.options, options, "model"))
+    return build_module(choice, task, task.dims if task.dims in found.spec.dims else 2)
+
+
+def configure(values: Values, catalogue: Catalogue) -> tuple[Config, Dataset]:
+    """What will be done and the opened dataset, from values that `gather` has put together; said in words."""
+    requested = resolve_config(values, catalogue)
+    for choice in (requested.dataset, requested.model):
+        for hidden in catalogue.shadowed(choice.spec.group, choice.found):
+            logger.warning(f"{choice.name} is meant, not {hidden.full_name} ({hidden.plugin.distribution}).")
+
+    from segkit.data.reading import open_dataset
+
+    dataset = open_dataset(requested.dataset, requested.root)
+    config = complete_config(requested, dataset, catalogue)
+    logger.info(summarize(config))
+    for doubt in doubts_about(config):
+        logger.warning(doubt)
+    return config, dataset
+
+
+def _plain(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, paths as text."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+
+
+def _path(value: PathLike | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _several(value: PathLike | Sequence[PathLike]) -> Sequence[PathLike]:
+    return [value] if isinstance(value, (str, Path)) else value
