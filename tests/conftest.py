@@ -44,6 +44,28 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def save_blank(figure: Any, path: Path, **_: Any) -> None:
+    """In the place of matplotlib's Figure.savefig: the header of a PNG, and no picture."""
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _blank_pictures() -> Iterator[Any]:
+    """Most of a small training's time would go into its curves.png; a test that is about pictures takes `pictures_drawn`."""
+    from matplotlib.figure import Figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        whole = Figure.savefig
+        patch.setattr(Figure, "savefig", save_blank)
+        yield whole
+
+
+@pytest.fixture
+def pictures_drawn(_blank_pictures: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are drawn as they are for a user."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", _blank_pictures)
+
+
 @pytest.fixture
 def segkit(capfd: pytest.CaptureFixture[str]) -> Command:
     """Run a command line: `segkit("train", "--dataset", "phantom", ...)`."""

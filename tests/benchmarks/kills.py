@@ -11,9 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "engine")]
+sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "training")]
 
-from test_resume import KINDS, SHARED, assert_equal, launch, results
+from test_resume import KINDS, SHARED, assert_equal, results
+
+from processes import start
 
 MOMENTS = ("step", "save", "rename", "weights", "validate")
 
@@ -21,12 +23,12 @@ MOMENTS = ("step", "save", "rename", "weights", "validate")
 def trial(kind: str, moments: list[tuple[str, int]], folder: Path) -> tuple[Path, int]:
     """Train, be killed at each of these moments, go on; returns the run and how often it was killed."""
     run = folder / "none"
-    for number, (moment, count) in enumerate([*moments, ("never", 0)]):
+    for number, dies_at in enumerate([*moments, None]):
         words = ["train", "--resume", run]
         if not (run / "resume" / "state.pt").exists():  # killed before its first state: begun anew
             run = folder / f"run-{number}"
             words = [*KINDS[kind], *SHARED, "--out", run]
-        if launch(moment, count, *words) == 0:
+        if start("-q", *words, dies_at=dies_at).end().code == 0:
             return run, number
     raise AssertionError("unreachable")
 

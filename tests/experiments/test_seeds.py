@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from conftest import Command, history, same_weights
+from processes import launch, start
 from segkit.cli.app import run as run_segkit
 
 SMALL = (
@@ -49,15 +50,6 @@ def without_seconds(document: Any) -> Any:
     figures = {name: figure for name, figure in document["figures"].items() if name != "seconds"}
     runs = [{**run, "values": {**run["values"], "seconds": 0}} for run in document["runs"]]
     return {**document, "run": "", "runs": runs, "figures": figures}
-
-
-def kill(moment: str, number: int, *words: Any) -> None:
-    """A training in a process of its own, which ends by SIGKILL."""
-    driver = Path(__file__).with_name("interrupted.py")
-    command = [sys.executable, str(driver), moment, str(number), "-q", *map(str, words)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -147,9 +139,9 @@ def test_killed_at_the_worst_moments_and_resumed_gives_the_same_table(segkit: Co
     words = [*SMALL, "-o", "train.validate=false", "--seed", "4", "--seeds", "3"]  # every epoch's weights are kept
     folder, three = tmp_path / "killed", tmp_path / "whole"
     assert segkit(*words, "--out", three).code == 0
-    kill("weights", 2, *words, "--out", folder)  # seed 4 is over, its weights are old
+    launch(*words, "--out", folder, dies_at=("weights", 2))  # seed 4 is over, its weights are old
     assert not same_weights(folder / "seed-4", three / "seed-4") and not (folder / "seed-4" / "test").exists()
-    kill("step", 3, "train", "--resume", folder)  # within seed 5
+    launch("train", "--resume", folder, dies_at=("step", 3))  # within seed 5
     assert (folder / "seed-5" / "resume" / "state.pt").exists() and not (folder / "summary.json").exists()
     unborn = folder / "seed-6" / "resume"  # killed while its first state was being written
     unborn.mkdir(parents=True)
@@ -197,15 +189,14 @@ def test_more_epochs_go_to_every_seed_and_are_tested_again(segkit: Command, tmp_
 def test_a_signal_stops_all_seeds_and_says_how_to_go_on(tmp_path: Path, number: int, code: int) -> None:
     folder = tmp_path / "seeds"
     words = [*SMALL, "--epochs", "100000", "--patience", "0", "--seeds", "2", "--out", str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "segkit", *words], stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 120
-    while not (folder / "seed-0" / "history.csv").exists() and time.monotonic() < deadline:
+    started = start(*words)
+    while not (folder / "seed-0" / "history.csv").exists():
+        assert started.process.is_alive(), started.end().err
         time.sleep(0.05)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == code, error
-    assert f"segkit train --resume {folder}\n" in error and "Traceback" not in error
+    os.kill(started.process.pid, number)
+    told = started.end()
+    assert told.code == code, told.err
+    assert f"segkit train --resume {folder}\n" in told.err and "Traceback" not in told.err
     assert (folder / "seed-0" / "resume" / "state.pt").exists() and not (folder / "seed-1").exists()
     assert not (folder / "summary.json").exists()
 

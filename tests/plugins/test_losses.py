@@ -1,14 +1,23 @@
-"""Losses equal their formulas, computed by hand or by torch, and behave at the edges."""
+"""Losses equal those of other libraries and their formulas by hand, and behave at the edges."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from monai.losses import DiceLoss as MonaiDice
+from monai.losses import FocalLoss as MonaiFocal
+from numpy.typing import NDArray
+from scipy import special
+from sklearn.metrics import log_loss
 from torch.nn import functional
+from torchvision.ops import sigmoid_focal_loss
 
 from segkit import plugins
 from segkit.options import build
@@ -37,17 +46,61 @@ def example(task: Task, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return logits, torch.randint(0, top, shape, generator=generator, dtype=torch.int32)
 
 
-def test_bce_is_torchs() -> None:
-    logits, masks = example(BINARY)
-    expected = functional.binary_cross_entropy_with_logits(logits[:, 0], masks.double())
-    assert loss("bce", BINARY)(logits, masks) == pytest.approx(float(expected))
+def by_class(task: Task, logits: torch.Tensor, masks: torch.Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Probabilities and truth of every output, (B, K, H, W), in NumPy and SciPy alone."""
+    if task.mode == "multiclass":
+        truth = np.moveaxis(np.eye(len(task.classes))[masks.numpy()], -1, 1)
+        return special.softmax(logits.numpy(), axis=1), truth
+    return special.expit(logits.numpy()), masks.reshape(logits.shape).numpy().astype(float)
 
 
-def test_cross_entropy_is_torchs() -> None:
+@pytest.mark.parametrize("task", [BINARY, LAYERS])
+def test_bce_is_scikit_learns_log_loss(task: Task) -> None:
+    logits, masks = example(task)
+    probabilities, truth = by_class(task, logits, masks)
+    assert loss("bce", task)(logits, masks) == pytest.approx(log_loss(truth.ravel(), probabilities.ravel()))
+
+
+def test_cross_entropy_is_scikit_learns_log_loss() -> None:
     logits, masks = example(HEART)
-    assert loss("cross-entropy", HEART)(logits, masks) == pytest.approx(
-        float(functional.cross_entropy(logits, masks.long()))
-    )
+    rows = np.moveaxis(special.softmax(logits.numpy(), axis=1), 1, -1).reshape(-1, 4)
+    expected = log_loss(masks.ravel(), rows, labels=range(4))
+    assert loss("cross-entropy", HEART)(logits, masks) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("name", "options"), [("cross-entropy", {}), ("focal", {"gamma": 0.0})])
+def test_of_cases_instead_of_pixels_it_is_the_log_loss_too(name: str, options: dict[str, float]) -> None:
+    absent_or_present = BINARY.as_classification()
+    logits = torch.randn(9, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels = torch.tensor([0, 1, 1, 0, 0, 1, 0, 0, 1])
+    expected = log_loss(labels, special.softmax(logits.numpy(), axis=1))
+    assert loss(name, absent_or_present, **options)(logits, labels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, 3.5])
+@pytest.mark.parametrize("alpha", [None, 0.25])
+@pytest.mark.parametrize("task", [BINARY, LAYERS])
+def test_binary_focal_is_torchvisions(task: Task, alpha: float | None, gamma: float) -> None:
+    logits, masks = example(task)
+    truth = masks.reshape(logits.shape).double()
+    expected = sigmoid_focal_loss(logits, truth, -1 if alpha is None else alpha, gamma, reduction="mean")
+    assert loss("focal", task, gamma=gamma, alpha=alpha)(logits, masks) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, 3.5])
+def test_categorical_focal_is_monais_summed_over_the_classes(gamma: float) -> None:
+    logits, masks = example(HEART)
+    theirs = MonaiFocal(use_softmax=True, to_onehot_y=True, gamma=gamma, reduction="none")(logits, masks[:, None])
+    assert loss("focal", HEART, gamma=gamma)(logits, masks) == pytest.approx(float(theirs.sum(1).mean()))
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.5, 1.0)])
+def test_categorical_focal_is_the_formula_of_keras(alpha: float, gamma: float) -> None:
+    """keras.losses.CategoricalFocalCrossentropy: sum over the classes of -alpha (1 - p)^gamma y ln p, mean over pixels."""
+    logits, masks = example(HEART)
+    p, y = by_class(HEART, logits, masks)
+    expected = (-alpha * (1 - p) ** gamma * y * np.log(p)).sum(axis=1).mean()
+    assert loss("focal", HEART, alpha=alpha, gamma=gamma)(logits, masks) == pytest.approx(expected)
 
 
 def test_focal_by_hand() -> None:
@@ -67,12 +120,6 @@ def test_categorical_focal_by_hand() -> None:
     assert loss("focal", HEART, alpha=0.25, gamma=1)(logits, two) == pytest.approx(0.25 * 0.7 * -math.log(0.3))
 
 
-@pytest.mark.parametrize(("task", "plain"), [(BINARY, "bce"), (HEART, "cross-entropy")])
-def test_focal_without_gamma_is_cross_entropy(task: Task, plain: str) -> None:
-    logits, masks = example(task)
-    assert loss("focal", task, gamma=0)(logits, masks) == pytest.approx(float(loss(plain, task)(logits, masks)))
-
-
 def test_dice_by_hand() -> None:
     # p = 1/2 on four pixels, two of them true: (2 * 1 + 1) / (2 + 2 + 1) = 0.6
     logits = torch.zeros(1, 1, 2, 2, dtype=torch.float64)
@@ -89,12 +136,48 @@ def test_dice_is_the_mean_over_cases_unless_the_batch_is_one() -> None:
     assert loss("dice", BINARY, smooth=0, batch=True)(logits, masks) == pytest.approx(0.5)
 
 
-def test_dice_leaves_the_background_out_unless_asked() -> None:
-    logits, masks = example(HEART)
-    p, y = logits.softmax(1), functional.one_hot(masks.long(), 4).movedim(-1, 1).double()
-    scores = (2 * (p * y).sum((2, 3)) + 1) / (p.sum((2, 3)) + y.sum((2, 3)) + 1)
-    assert loss("dice", HEART)(logits, masks) == pytest.approx(float(1 - scores[:, 1:].mean()))
-    assert loss("dice", HEART, background=True)(logits, masks) == pytest.approx(float(1 - scores.mean()))
+@pytest.mark.parametrize("smooth", [1.0, 1e-5])
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("task", [BINARY, HEART, LAYERS])
+def test_dice_is_monais(task: Task, background: bool, batch: bool, smooth: float) -> None:
+    logits, masks = example(task)
+    many = task.mode == "multiclass"
+    theirs = MonaiDice(
+        include_background=background or not many,
+        to_onehot_y=many,
+        softmax=many,
+        sigmoid=not many,
+        smooth_nr=smooth,
+        smooth_dr=smooth,
+        batch=batch,
+    )
+    truth = masks[:, None] if masks.ndim < logits.ndim else masks
+    ours = loss("dice", task, background=background, batch=batch, smooth=smooth)
+    assert ours(logits, masks) == pytest.approx(float(theirs(logits, truth)))
+
+
+@pytest.mark.parametrize(("task", "mode"), [(BINARY, "binary"), (HEART, "multiclass")])
+def test_dice_over_a_batch_with_ignored_pixels_is_that_of_segmentation_models(task: Task, mode: str) -> None:
+    ignoring = Task(task.channels, task.classes, mode=task.mode, ignore_index=255)
+    logits, masks = example(task)
+    masks[:, :2] = 255
+    theirs = smp.losses.DiceLoss(mode, smooth=0.5, ignore_index=255)(logits, masks.long())  # it halves the fraction
+    assert loss("dice", ignoring, batch=True, background=True)(logits, masks) == pytest.approx(float(theirs))
+
+
+@pytest.mark.parametrize("task", [BINARY, LAYERS, HEART])
+def test_the_mean_is_over_the_pixels_that_are_not_ignored(task: Task) -> None:
+    ignoring = Task(task.channels, task.classes, mode=task.mode, ignore_index=255)
+    logits, masks = example(task)
+    p, y = (array[..., 1:, :] for array in by_class(task, logits, masks))  # all but the first row
+    masks[..., 0, :] = 255
+    plain = (-y * np.log(p)).sum(1) if task.mode == "multiclass" else -y * np.log(p) - (1 - y) * np.log(1 - p)
+    focal = -y * (1 - p) ** 2 * np.log(p)
+    focal = focal.sum(1) if task.mode == "multiclass" else focal - (1 - y) * p**2 * np.log(1 - p)
+    name = "cross-entropy" if task.mode == "multiclass" else "bce"
+    assert loss(name, ignoring)(logits, masks) == pytest.approx(plain.mean())
+    assert loss("focal", ignoring)(logits, masks) == pytest.approx(focal.mean())
 
 
 def test_an_empty_mask_with_nothing_found_costs_nothing() -> None:
@@ -102,10 +185,12 @@ def test_an_empty_mask_with_nothing_found_costs_nothing() -> None:
     assert loss("dice", BINARY)(logits, masks) == pytest.approx(0, abs=1e-6)
 
 
-def test_dice_focal_is_their_weighted_sum() -> None:
+def test_dice_focal_is_the_weighted_sum_of_monais_dice_and_torchvisions_focal() -> None:
     logits, masks = example(BINARY)
-    expected = 0.3 * loss("dice", BINARY)(logits, masks) + 2 * loss("focal", BINARY, gamma=1)(logits, masks)
-    assert loss("dice-focal", BINARY, dice=0.3, focal=2, gamma=1)(logits, masks) == pytest.approx(float(expected))
+    dice = MonaiDice(sigmoid=True, smooth_nr=0.5, smooth_dr=0.5)(logits, masks[:, None])
+    focal = sigmoid_focal_loss(logits[:, 0], masks.double(), alpha=0.75, gamma=1, reduction="mean")
+    ours = loss("dice-focal", BINARY, dice=0.3, focal=2, gamma=1, alpha=0.75, smooth=0.5)
+    assert ours(logits, masks) == pytest.approx(float(0.3 * dice + 2 * focal))
 
 
 @pytest.mark.parametrize(("name", "task"), ALL)

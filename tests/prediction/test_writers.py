@@ -426,11 +426,11 @@ def test_items_made_ahead_come_in_order_bounded_and_end_with_what_their_source_r
 
     found = []
     with pytest.raises(ValueError, match="the end"):
-        for number in prefetch.ahead(source(50), lambda number: 10, limit=30):
+        for number in prefetch.prefetch(source(50), lambda number: 10, limit=30):
             assert len(made) <= number + 5
             found.append(number)
     assert found == list(range(50))
-    few = prefetch.ahead(source(1000), lambda number: 10, limit=30)
+    few = prefetch.prefetch(source(1000), lambda number: 10, limit=30)
     next(few)
     few.close()
     assert len(made) < 70

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from conftest import history
+from conftest import Command, history
 from segkit.data.images import read_image
 from segkit.reports.curves import draw_curves
 
+pytestmark = pytest.mark.usefixtures("pictures_drawn")
 
-def test_every_run_leaves_its_curves(trained: Path) -> None:
-    picture = read_image(trained / "curves.png")
+
+def test_every_run_leaves_its_curves(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    assert segkit("train", "--config", trained, "--out", tmp_path / "run").code == 0
+    picture = read_image(tmp_path / "run" / "curves.png")
     assert picture.shape[0] == 3 and picture.shape[2] > picture.shape[1] and len(np.unique(picture)) > 10
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from conftest import Command
 
 PICTURES = {"intensities.png", "sizes.png", "aspects.png", "centres.png", "balance.png"}
+pytestmark = pytest.mark.usefixtures("pictures_drawn")
 
 
 @pytest.mark.parametrize(("name", "panels"), [("brain-coco", 3), ("folder", 1), ("acdc", 2)])

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import Command, history
+from processes import launch, start
 from segkit.training.loader import Order
 
 TINY = (
@@ -34,11 +35,11 @@ def numbers(run: Path, prefix: str) -> list[list[float]]:
     ("count", "batch", "epochs"), [(11, 9, 10), (13, 6, 5)], ids=["one step an epoch", "an uneven last batch"]
 )
 def test_two_processes_have_the_losses_of_one_with_the_same_batch_over_ten_steps(
-    count: int, batch: int, epochs: int, segkit: Command, tmp_path: Path
+    count: int, batch: int, epochs: int, tmp_path: Path
 ) -> None:
     words = [*TINY, *SGD, "-o", f"dataset.cases={count}", "--batch-size", batch, "--epochs", epochs]
     for name, more in (("one", []), ("two", ["--devices", 2, "--tracker", "tensorboard"])):
-        done = segkit(*words, *more, "--out", tmp_path / name)
+        done = launch(*words, *more, "--out", tmp_path / name)
         assert done.code == 0, done.err
     assert (tmp_path / "two" / "curves.png").exists() and list((tmp_path / "two" / "tensorboard").iterdir())
     one, two = numbers(tmp_path / "one", "train_"), numbers(tmp_path / "two", "train_")
@@ -48,11 +49,11 @@ def test_two_processes_have_the_losses_of_one_with_the_same_batch_over_ten_steps
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
 
 
-def test_identical_weights_have_identical_figures_on_an_odd_number_of_cases(segkit: Command, tmp_path: Path) -> None:
+def test_identical_weights_have_identical_figures_on_an_odd_number_of_cases(tmp_path: Path) -> None:
     words = [*TINY, "--optimizer", "sgd", "--lr", 0, "--epochs", 1, "-o", "dataset.cases=11", "-o", "split.val=0.45"]
     for name, more in (("one", []), ("two", ["--devices", 2])):
-        assert segkit(*words, *more, "--out", tmp_path / name).code == 0
-        done = segkit("evaluate", tmp_path / "one", "--subset", "val", *more, "--out", tmp_path / f"scores-{name}")
+        assert launch(*words, *more, "--out", tmp_path / name).code == 0
+        done = launch("evaluate", tmp_path / "one", "--subset", "val", *more, "--out", tmp_path / f"scores-{name}")
         assert done.code == 0 and "val: 5 cases" in done.out and done.out.count("target") == 1, done.err
     one, two = numbers(tmp_path / "one", "val_"), numbers(tmp_path / "two", "val_")
     assert two == one
@@ -72,38 +73,36 @@ def test_predictions_are_shared_and_a_bad_file_is_named_once(trained: Path, segk
     assert len(masks) == 5
     for name in (*masks, "measures.csv"):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
-    again = segkit("predict", trained, images, "--out", tmp_path / "two", "--table", "--devices", 2)
+    again = launch("predict", trained, images, "--out", tmp_path / "two", "--table", "--devices", 2)
     assert again.code == 3 and "0 predicted, 5 already done, 1 failed" in again.err
 
 
-def test_a_signal_stops_all_processes_after_the_step_and_they_go_on(segkit: Command, tmp_path: Path) -> None:
+def test_a_signal_stops_all_processes_after_the_step_and_they_go_on(tmp_path: Path) -> None:
     words = [*TINY, *SGD, "-o", "dataset.cases=40", "--batch-size", "4", "--epochs", "12", "--patience", "0"]
     whole, run = tmp_path / "whole", tmp_path / "run"
-    assert segkit(*words, "--devices", 2, "--out", whole).code == 0
-    started = subprocess.Popen(
-        [sys.executable, "-m", "segkit", *words, "--devices", "2", "--out", str(run)], stderr=subprocess.PIPE, text=True
-    )
+    assert launch(*words, "--devices", 2, "--out", whole).code == 0
+    started = start(*words, "--devices", 2, "--out", run)
     while not (run / "history.csv").exists():
-        assert started.poll() is None
+        assert started.process.is_alive(), started.end().err
         time.sleep(0.05)
-    started.send_signal(signal.SIGTERM)
-    _, errors = started.communicate(timeout=120)
-    assert started.returncode == 143, errors
-    assert errors.count(f"segkit train --resume {run}") == 1
+    os.kill(started.process.pid, signal.SIGTERM)
+    told = started.end()
+    assert told.code == 143, told.err
+    assert told.err.count(f"segkit train --resume {run}") == 1
     assert 0 < len(history(run)) < 12
-    done = segkit("train", "--resume", run, "--devices", 2)
+    done = launch("train", "--resume", run, "--devices", 2)
     assert done.code == 0, done.err
     ours, theirs = (torch.load(path / "resume" / "state.pt", weights_only=True) for path in (run, whole))
     assert numbers(run, "train_") == numbers(whole, "train_")
     assert all(torch.equal(ours["model"][name], tensor) for name, tensor in theirs["model"].items())
 
 
-def test_what_goes_wrong_is_said_once(segkit: Command, tmp_path: Path) -> None:
-    done = segkit(*TINY, "--devices", 2, "--batch-size", 1, "--out", tmp_path / "run")
+def test_what_goes_wrong_is_said_once(tmp_path: Path) -> None:
+    done = launch(*TINY, "--devices", 2, "--batch-size", 1, "--out", tmp_path / "run")
     assert done.code == 2 and done.err.count("--batch-size 1 is less than one case for each of 2 processes") == 1
     assert done.err.count("Error") == 1 and "process 1" not in done.err
     nan = ["--lr", 1e38, "--optimizer", "sgd", "-o", "dataset.cases=40", "--batch-size", 2]
-    done = segkit(*TINY, "--devices", 2, *nan, "--out", tmp_path / "other")
+    done = launch(*TINY, "--devices", 2, *nan, "--out", tmp_path / "other")
     assert done.code == 1 and "The loss became" in done.err and "Traceback" not in done.err
 
 

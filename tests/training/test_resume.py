@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from conftest import Command, history
+from processes import launch, start
 
 SHARED = (
     "-o dataset.cases=14 -o dataset.size=32 --batch-size 4 --epochs 4 -o train.plateau_patience=0 -o split.seed=1".split()
@@ -31,19 +31,6 @@ SMALL = (
     "train --dataset phantom --model unet -o model.width=2 -o model.depth=1 -o dataset.cases=12 -o dataset.size=16".split()
 )
 MOMENTS = {"unet": ("save", 3), "dropout": ("step", 3), "resnet-classifier": ("validate", 2)}
-
-
-def launch(moment: str, number: int, *words: Any) -> int:
-    driver = Path(__file__).with_name("interrupted.py")
-    done = subprocess.run(
-        [sys.executable, str(driver), moment, str(number), "-q", *map(str, words)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
 
 
 def results(run: Path) -> dict[str, Any]:
@@ -68,7 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def results_of(kind: str) -> dict[str, Any]:
         if kind not in made:
             run = tmp_path_factory.mktemp("whole") / kind
-            assert launch("never", 0, *KINDS[kind], *SHARED, "--out", run) == 0
+            assert launch("-q", *KINDS[kind], *SHARED, "--out", run).code == 0
             made[kind] = results(run)
         return made[kind]
 
@@ -79,18 +66,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_killed_at_once_and_resumed_gives_the_uninterrupted_weights_and_history(
     kind: str, whole: Any, tmp_path: Path
 ) -> None:
-    run, (moment, number) = tmp_path / "run", MOMENTS[kind]
-    assert launch(moment, number, *KINDS[kind], *SHARED, "--out", run) == -signal.SIGKILL
-    assert launch("never", 0, "train", "--resume", run) == 0
+    run = tmp_path / "run"
+    launch(*KINDS[kind], *SHARED, "--out", run, dies_at=MOMENTS[kind])
+    assert launch("train", "--resume", run).code == 0
     assert_equal(results(run), whole(kind))
 
 
 def test_killed_again_and_again(whole: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert launch("rename", 2, *KINDS["dropout"], *SHARED, "--out", run) == -signal.SIGKILL
-    for moment, number in (("step", 1), ("save", 1), ("validate", 1)):
-        assert launch(moment, number, "train", "--resume", run) == -signal.SIGKILL
-    assert launch("never", 0, "train", "--resume", run) == 0
+    launch(*KINDS["dropout"], *SHARED, "--out", run, dies_at=("rename", 2))
+    for moment in ("step", "save", "validate"):
+        launch("train", "--resume", run, dies_at=(moment, 1))
+    assert launch("train", "--resume", run).code == 0
     assert_equal(results(run), whole("dropout"))
     assert not [path for path in run.rglob("*") if path.name.startswith(".segkit-") and path.suffix != ".pt"]
 
@@ -101,15 +88,14 @@ def test_a_signal_ends_with_the_step_and_says_how_to_go_on(segkit: Command, tmp_
     words = (
         "train --dataset phantom --model unet -o model.width=4 -o dataset.cases=40 -o dataset.size=64 --batch-size 2".split()
     )
-    command = [sys.executable, "-m", "segkit", *words, "--epochs", "60", "--patience", "0", "--out", str(run)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 120
-    while not (run / "history.csv").exists() and time.monotonic() < deadline:
+    started = start(*words, "--epochs", "60", "--patience", "0", "--out", run)
+    while not (run / "history.csv").exists():
+        assert started.process.is_alive(), started.end().err
         time.sleep(0.05)
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == code, error
-    assert f"segkit train --resume {run}" in error and "Traceback" not in error
+    os.kill(started.process.pid, number)
+    told = started.end()
+    assert told.code == code, told.err
+    assert f"segkit train --resume {run}" in told.err and "Traceback" not in told.err
     done = len(history(run))
     assert segkit("train", "--resume", run, "--epochs", done + 1).code == 0
     assert [row["epoch"] for row in history(run)] == [str(epoch) for epoch in range(1, done + 2)]
@@ -119,10 +105,10 @@ def test_a_stop_within_an_epoch_goes_on_within_it(whole: Any, tmp_path: Path, mo
     """--save-minutes so small that every step is saved, then killed: nothing is trained on twice."""
     run = tmp_path / "run"
     often = ["-o", "train.save_minutes=0.0000001"]
-    assert launch("save", 4, *KINDS["unet"], *SHARED, *often, "--out", run) == -signal.SIGKILL
+    launch(*KINDS["unet"], *SHARED, *often, "--out", run, dies_at=("save", 4))
     state = torch.load(run / "resume" / "state.pt", weights_only=True)
     assert state["progress"]["step"] > 0
-    assert launch("never", 0, "train", "--resume", run) == 0
+    assert launch("train", "--resume", run).code == 0
     assert_equal(results(run), whole("unet"))
 
 
@@ -223,21 +209,19 @@ def test_pretrained_weights_are_not_fetched_again(segkit: Command, trained: Path
     assert f'pretrained = "{first}"' in (tmp_path / "run" / "run.toml").read_text()  # what it was started from stays known
 
 
-def test_what_was_saved_within_the_first_epoch_outlives_an_error(
-    segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from segkit.training import train
+def test_what_was_saved_within_the_first_epoch_outlives_an_error(segkit: Command, tmp_path: Path) -> None:
+    steps = []
 
-    steps, whole = [], train._step
-
-    def fail(*arguments: Any) -> None:
+    def fail(*_: Any) -> None:
         steps.append(1)
         if len(steps) == 3:
             raise OSError(28, "No space left on device")
-        whole(*arguments)
 
-    monkeypatch.setattr(train, "_step", fail)
-    run = tmp_path / "run"
-    told = segkit(*SMALL, "--batch-size", "2", "-o", "train.save_minutes=0.0000001", "--epochs", "2", "--out", run)
+    hook, run = register_optimizer_step_pre_hook(fail), tmp_path / "run"
+    words = [*SMALL, "--batch-size", "2", "-o", "train.save_minutes=0.0000001", "--epochs", "2", "--out", run]
+    try:
+        told = segkit(*words)
+    finally:
+        hook.remove()
     assert told.code == 1 and f"--resume {run}" in told.err
     assert segkit("train", "--resume", run).code == 0 and len(history(run)) == 2

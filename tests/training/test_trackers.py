@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
 from conftest import Command, history
+from segkit.data.images import read_image
 from segkit.task import Task
 from segkit.training.running_metrics import RunningCounts
 
@@ -46,6 +47,7 @@ def test_pixels_that_are_to_be_ignored_are_not_counted() -> None:
     assert found["iou"] == pytest.approx(2 / 4) and found["dice"] == pytest.approx(4 / 6)
 
 
+@pytest.mark.usefixtures("pictures_drawn")
 def test_the_history_holds_what_the_papers_draw(segkit: Command, tmp_path: Path) -> None:
     done = segkit(*SMALL, "--epochs", 2, "-o", "dataset.classes=2", "--out", tmp_path / "run")
     assert done.code == 0, done.err
@@ -56,7 +58,7 @@ def test_the_history_holds_what_the_papers_draw(segkit: Command, tmp_path: Path)
             columns = [key for key in rows[0] if key.startswith(f"{side}_{name}/")]
             assert {f"{side}_{name}/target-1", f"{side}_{name}/target-2"} <= {*columns} and f"{side}_{name}" in rows[0]
     assert [row["epoch"] for row in rows] == ["1", "2"] and "lr" in rows[0]
-    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert read_image(tmp_path / "run" / "curves.png").std() > 0
 
 
 def test_tensorboard_gets_every_epoch_also_after_a_resume(segkit: Command, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from conftest import Command, history
 from segkit.config import complete
-from segkit.training import train as module
+from segkit.data.cache import Cached
 from segkit.training.loader import TrainingItems
 
 SMALL = (
@@ -82,15 +82,15 @@ def test_the_batch_halves_until_it_fits_and_is_recorded(greedy: list[str], segki
 def test_a_worker_that_is_killed_names_what_it_read(
     segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = TrainingItems._read
+    load = Cached.load
 
-    def killed(self: TrainingItems, item: int, *drawn: int) -> Any:
-        if self.items[item][0].case.id == "phantom-0003" and os.getpid() != parent:
+    def killed(self: Cached) -> Any:
+        if self.case.id == "phantom-0003" and os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
-        return read(self, item, *drawn)
+        return load(self)
 
     parent = os.getpid()
-    monkeypatch.setattr(TrainingItems, "_read", killed)
+    monkeypatch.setattr(Cached, "load", killed)
     done = segkit(*SMALL, "--workers", 2, "-o", "split.val=0", "-o", "split.test=0", "--out", tmp_path / "run")
     assert done.code == 1 and "It was reading phantom-0003." in done.err and "--workers 0" in done.err
     assert "DataLoader worker" in done.err and "segkit itself failed" not in done.err
@@ -138,15 +138,14 @@ def test_an_unreadable_case_ends_the_run_or_is_left_out_and_written_down(
 def test_a_case_that_becomes_unreadable_while_training_is_named(
     workers: int, segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare = module.prepare
+    load = Cached.load
 
-    def damaged(*arguments: Any) -> Any:
-        work = prepare(*arguments)
-        cached = next(cached for cached, _ in work.items.items if cached.case.id == "phantom-0005")
-        cached.image.write_bytes(cached.image.read_bytes()[:200])
-        return work
+    def damaged(self: Cached) -> Any:
+        if self.case.id == "phantom-0005":
+            self.image.write_bytes(self.image.read_bytes()[:200])
+        return load(self)
 
-    monkeypatch.setattr(module, "prepare", damaged)
+    monkeypatch.setattr(Cached, "load", damaged)
     words = [*SMALL, "-o", "split.val=0", "-o", "split.test=0", "--workers", workers, "--epochs", 2]
     done = segkit(*words, "--out", tmp_path / "run")
     assert done.code == 1 and "case 'phantom-0005': its cached form cannot be read" in done.err
@@ -166,7 +165,6 @@ def test_a_missing_tracker_is_told_before_anything_runs(
 
 def test_foreground_patches_of_damaged_places_are_unreadable_too(tmp_path: Path) -> None:
     """What patches are laid around is a file as well."""
-    from segkit.data.cache import Cached
     from segkit.data.preprocess import Geometry
     from segkit.task import Case
 

@@ -1,0 +1,142 @@
+"""Command lines in processes of their own, forked from one that has imported torch: the import takes longer than they do.
+
+A process may be told to kill itself at a moment of its training, which is one of
+
+    step      after the Nth step of the optimiser
+    save      half of the Nth state is written
+    rename    all of the Nth state is written, under its temporary name
+    weights   the state is new, the Nth model.safetensors is not yet written
+    validate  at the beginning of the Nth validation
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conftest import Result, save_blank
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    ["segkit.training.train", "segkit_unets.unet", "segkit_losses.dice", "matplotlib.pyplot", "torch._inductor"]
+)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command line that runs: its process, and the files that take what it prints."""
+
+    process: Any
+    out: Any
+    err: Any
+
+    def end(self, seconds: float = 120) -> Result:
+        """Wait for its end; fails after so many seconds."""
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError(f"still running after {seconds} s: {Path(self.err.name).read_text()}")
+        with self.out, self.err:
+            return Result(self.process.exitcode, Path(self.out.name).read_text(), Path(self.err.name).read_text())
+
+
+def start(*words: Any, dies_at: tuple[str, int] | None = None) -> Started:
+    """`segkit WORDS...`, on one thread; with `--devices N` its own processes are forked as well."""
+    out, err = tempfile.NamedTemporaryFile(), tempfile.NamedTemporaryFile()  # noqa: SIM115 (closed at its end)
+    process = SERVER.Process(target=_run, args=([str(word) for word in words], out.name, err.name, dies_at))
+    process.start()
+    return Started(process, out, err)
+
+
+def launch(*words: Any, dies_at: tuple[str, int] | None = None) -> Result:
+    """`start` it and wait for its end; a moment to die at must come."""
+    done = start(*words, dies_at=dies_at).end()
+    assert dies_at is None or done.code == -signal.SIGKILL, done.err
+    return done
+
+
+def _run(words: list[str], out: str, err: str, dies_at: tuple[str, int] | None) -> None:
+    for name, descriptor in ((out, 1), (err, 2)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), descriptor)
+    import torch
+    from matplotlib.figure import Figure
+
+    from segkit.cli.app import run
+
+    Figure.savefig = save_blank  # type: ignore[method-assign,assignment]
+    torch.set_num_threads(1)
+    spawn = importlib.import_module("torch.multiprocessing.spawn")
+    spawn.start_processes = functools.partial(spawn.start_processes, start_method="fork")  # type: ignore[attr-defined]
+    if dies_at is not None:
+        _die_at(*dies_at)
+    sys.exit(run(words))
+
+
+def _die_at(moment: str, number: int) -> None:
+    import safetensors.torch
+    import torch
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    from segkit.training import train
+
+    due = _Countdown(number)
+    if moment == "step":
+        register_optimizer_step_post_hook(lambda *_: due.die_if(due.next()))
+    elif moment == "save":
+        torch.save = due.half_written(torch.save)
+    elif moment == "rename":
+        torch.save = due.after(torch.save)
+    elif moment == "weights":
+        safetensors.torch.save_file = due.before(safetensors.torch.save_file)
+    elif moment == "validate":
+        train.validate = due.before(train.validate)
+    else:
+        raise ValueError(moment)
+
+
+class _Countdown:
+    """Kills the process at the `number`th call of what it wraps."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+
+    def next(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+    def die_if(self, due: bool) -> None:
+        if due:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.die_if(self.next())
+            return function(*arguments, **named)
+
+        return call
+
+    def after(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            result = function(*arguments, **named)
+            self.die_if(self.next())
+            return result
+
+        return call
+
+    def half_written(self, save: Callable[..., Any]) -> Callable[..., Any]:
+        def call(document: Any, path: Path) -> None:
+            save(document, path)
+            if due := self.next():
+                os.truncate(path, path.stat().st_size // 2)
+            self.die_if(due)
+
+        return call
