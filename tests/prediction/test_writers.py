@@ -42,7 +42,7 @@ from segkit.api import ModelSpec, hookimpl
 
 @hookimpl
 def segkit_models():
-    return [ModelSpec("echo", "its channels are its logits", "acme_module:build")]
+    return [ModelSpec("echo", "its channels are its logits", target="acme_module:build")]
 
 def build(task, options):
     import torch
@@ -273,7 +273,7 @@ def test_out_of_memory_makes_batches_smaller_and_says_so(
 ) -> None:
     monkeypatch.setattr(terminal.VERBOSITY, "quiet", False)  # which an earlier command may have left
     header, model = read_header(trained / "model.safetensors"), Greedy(3, 1, 1)
-    runner = Runner(header, ModelSpec("greedy", "x", "a:b"), model, torch.device("cpu"))
+    runner = Runner(header, ModelSpec("greedy", "x", target="a:b"), model, torch.device("cpu"))
     images = np.random.default_rng(0).random((7, 3, 8, 8)).astype(np.float32)
     with torch.inference_mode():
         expected = torch.nn.Conv2d.forward(model, torch.from_numpy(images)).numpy()
@@ -286,7 +286,7 @@ def test_out_of_memory_of_a_gpu_ends_on_the_cpu(
     trained: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header, model = read_header(trained / "model.safetensors"), torch.nn.Conv2d(3, 1, 1)
-    runner = Runner(header, ModelSpec("greedy", "x", "a:b"), model, torch.device("cpu"))
+    runner = Runner(header, ModelSpec("greedy", "x", target="a:b"), model, torch.device("cpu"))
     monkeypatch.setattr(terminal.VERBOSITY, "quiet", False)
     runner.device = torch.device("meta")  # a device whose every tensor is refused
     whole = Runner._run
