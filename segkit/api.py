@@ -4,7 +4,7 @@
 
     @hookimpl
     def segkit_models():
-        return [ModelSpec("my-net", "What it is", "my_package.net:build", MyOptions)]
+        return [ModelSpec("my-net", "What it is", target="my_package.net:build", options=MyOptions)]
 
 The interfaces, with B cases, K = task.outputs and spatial axes *S:
 

@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar
 
 from segkit.errors import SegkitError
@@ -18,14 +18,15 @@ from segkit.settings import Preprocess
 from segkit.task import Task
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}  # and how their files end
+FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}  # that a model may claim, and how their files end
 FEATURES = ("mixed-precision", "channels-last", "compile", "checkpointing")
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+ALIAS = re.compile(rf"([\w.-]+/)?{NAME.pattern}")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What all kinds share.
+    """What all kinds share. Everything but name and summary is given by keyword, so that fields can be added.
 
     Args:
         name: kebab-case, chosen by the author.
@@ -35,6 +36,11 @@ class Spec:
         requires: import names of extra packages that the target needs, and how to get them: {"monai": "pip install monai"}.
         describe: optional target `describe(options) -> str` for `segkit models NAME --describe`.
         bare: may be asked for by its bare name; False: only as plugin/name.
+        aliases: names that it had before, "old-name", or "old-plugin/old-name" where the plugin's own name changed too:
+            weights and run.toml written under them still load.
+        migrate: optional target `migrate(options, from_version) -> options`, dictionaries of plain values as run.toml holds
+            them, called whenever recorded options are read. It renames or drops what is no longer an option and leaves
+            today's options as they are. from_version is the distribution's version at that time, "0" where it is unknown.
     """
 
     group: ClassVar[str] = ""
@@ -42,11 +48,14 @@ class Spec:
 
     name: str
     summary: str
+    _: KW_ONLY
     target: str
     options: type = NoOptions
     requires: Mapping[str, str] = field(default_factory=dict)
     describe: str | None = None
     bare: bool = True
+    aliases: tuple[str, ...] = ()
+    migrate: str | None = None
 
     def problems(self) -> list[str]:
         """What is wrong with this description, in words; empty if nothing is."""
@@ -60,6 +69,12 @@ class Spec:
             for target in (self.target, self.describe)
             if target is not None and not (isinstance(target, str) and self.is_target(target))
         ]
+        if self.migrate is not None and not (isinstance(self.migrate, str) and TARGET.fullmatch(self.migrate)):
+            found.append(f"its migrate {self.migrate!r} is not 'package.module:function'")
+        if isinstance(self.aliases, str) or not all(
+            isinstance(name, str) and ALIAS.fullmatch(name) for name in self.aliases
+        ):
+            found.append(f"its aliases {self.aliases!r} are not names like ('old-name', 'old-plugin/old-name')")
         try:
             taken = {option.name for option in fields_of(self.options)} & self.reserved
             found += [f"its options use the reserved names {sorted(taken)}"] if taken else []
@@ -99,7 +114,7 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec(Spec):
     """`target(task, options) -> torch.nn.Module` whose forward maps (B, channels, *S) to logits (B, outputs, *S).
 
@@ -108,12 +123,8 @@ class ModelSpec(Spec):
         kind: "segmentation" or "classification" (logits (B, outputs)).
         stride: input sizes must be multiples of it, per axis or for all, or a function of the options; the engine pads.
         minimum: smallest input size along an axis, or a function of the options; the engine pads up to it.
+        supports: which of `FEATURES` it works with; asking for another is refused. `ModelContract` tells what more it could.
         exports: which of `FORMATS` it can be exported in.
-        lacks: which of `FEATURES` it does not stand; asking for them is then refused in words.
-
-    A module whose attribute `encoder` has a method `load_pretrained(tensors)` takes `--pretrained imagenet`: tensors are a
-    state dict, or None where it shall fetch its own weights; its attributes `pretrained_file` and `pretrained_url` say
-    which. An option `freeze` makes `--freeze-encoder` work, an option `size` is filled from the preprocessing.
     """
 
     group: ClassVar[str] = "models"
@@ -122,8 +133,8 @@ class ModelSpec(Spec):
     kind: str = "segmentation"
     stride: int | tuple[int, ...] | Callable[[Any], int | tuple[int, ...]] = 1
     minimum: int | Callable[[Any], int] = 1
-    exports: tuple[str, ...] = tuple(FORMATS)
-    lacks: tuple[str, ...] = ()
+    supports: tuple[str, ...] = ()
+    exports: tuple[str, ...] = ()
 
     def strides(self, options: Any, dims: int) -> tuple[int, ...]:
         """The stride along each of `dims` axes for these options."""
@@ -145,14 +156,14 @@ class ModelSpec(Spec):
             found.append(f"its dims {self.dims!r} are not 2 and/or 3")
         if self.kind not in ("segmentation", "classification"):
             found.append(f"its kind {self.kind!r} is neither segmentation nor classification")
-        if set(self.lacks) - set(FEATURES):
-            found.append(f"it lacks {self.lacks!r}; known are {', '.join(FEATURES)}")
+        if set(self.supports) - set(FEATURES):
+            found.append(f"it supports {self.supports!r}; known are {', '.join(FEATURES)}")
         if set(self.exports) - set(FORMATS):
             found.append(f"it exports {self.exports!r}; known are {', '.join(FORMATS)}")
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetSpec(Spec):
     """`target(root, options, labelled=True) -> Dataset`.
 
@@ -180,7 +191,7 @@ class DatasetSpec(Spec):
         return super().problems() + ([f"its preprocess has unknown keys {sorted(unknown)}"] if unknown else [])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _TaskSpec(Spec):
     """What losses and metrics share.
 
@@ -197,21 +208,21 @@ class _TaskSpec(Spec):
         return task.mode in self.modes and task.kind in self.kinds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossSpec(_TaskSpec):
     """`target(task, options) -> torch.nn.Module`, (logits, target) -> scalar; the target is the mask, see segkit.api."""
 
     group: ClassVar[str] = "losses"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MetricSpec(_TaskSpec):
     """`target(task, options) -> Metric`."""
 
     group: ClassVar[str] = "metrics"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RecipeSpec(Spec):
     """A starting point for `segkit train --recipe NAME`: target "package:path/in/package.toml", laid out like run.toml."""
 

@@ -16,7 +16,7 @@ from segkit.api import ModelSpec, hookimpl
 
 @hookimpl
 def segkit_models():
-    return [ModelSpec("{name}", "a good model", "nowhere.at_all:build")]
+    return [ModelSpec("{name}", "a good model", target="nowhere.at_all:build")]
 """
 
 HALF_WAY = """
@@ -24,7 +24,7 @@ from segkit.api import ModelSpec, hookimpl
 
 @hookimpl
 def segkit_models():
-    yield ModelSpec("early-bird", "a good model", "nowhere.at_all:build")
+    yield ModelSpec("early-bird", "a good model", target="nowhere.at_all:build")
     raise RuntimeError("half-way")
 """
 
@@ -44,12 +44,12 @@ BROKEN = {
     ),
     "hook raises half-way": (HALF_WAY, "partial", "RuntimeError: half-way"),
     "bad spec among good ones": (
-        GOOD.format(name="early-bird").replace("return [", 'return [ModelSpec("Not Kebab", "bad", "x"), 17, '),
+        GOOD.format(name="early-bird").replace("return [", 'return [ModelSpec("Not Kebab", "bad", target="x"), 17, '),
         "partial",
         "kebab-case",
     ),
     "one name twice": (
-        GOOD.format(name="early-bird").replace("build\")]", "build\"), ModelSpec('early-bird', 'again', 'nowhere:build')]"),
+        GOOD.format(name="early-bird").replace("build\")]", "build\"), ModelSpec('early-bird', 'again', target='a:b')]"),
         "partial",
         "the plugin offers this name twice",
     ),
@@ -62,7 +62,7 @@ BROKEN = {
     "options without default": (
         "from dataclasses import dataclass\n"
         + GOOD.format(name="bare").replace("@hookimpl", "@dataclass\nclass Options:\n    width: int\n\n@hookimpl")
-        .replace('build")', 'build", Options)'),
+        .replace('build")', 'build", options=Options)'),
         "failed",
         "'width' of Options has no default",
     ),

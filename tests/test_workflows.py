@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from conftest import Command, same_weights
 
 import segkit as library
+from conftest import Command, same_weights
 from segkit.api import Task
 from segkit.data.images import read_image, read_mask, write_image
 from segkit.errors import SegkitError, UsageError

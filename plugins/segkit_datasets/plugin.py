@@ -117,8 +117,8 @@ DATASETS = (
     DatasetSpec(
         "phantom",
         "generated images with bright blobs as targets; needs no data",
-        "segkit_datasets.phantom:open_phantom",
-        PhantomOptions,
+        target="segkit_datasets.phantom:open_phantom",
+        options=PhantomOptions,
         licence="generated: yours",
         preprocess={"size": 128},
         synthesize="segkit_datasets.phantom:synthesize",
@@ -127,8 +127,8 @@ DATASETS = (
     DatasetSpec(
         "folder",
         "your own images and masks, paired by name",
-        "segkit_datasets.folder:open_folder",
-        FolderOptions,
+        target="segkit_datasets.folder:open_folder",
+        options=FolderOptions,
         licence="yours",
         layout=FOLDER_LAYOUT,
         synthesize="segkit_datasets.phantom:synthesize",
@@ -136,7 +136,7 @@ DATASETS = (
     DatasetSpec(
         "polyp",
         "CVC-ClinicDB: 612 colonoscopy frames of 29 video sequences, polyp masks",
-        "segkit_datasets.polyp:open_polyp",
+        target="segkit_datasets.polyp:open_polyp",
         homepage="https://polyp.grand-challenge.org/CVCClinicDB/",
         licence="research and education only, no commercial use (README of the dataset)",
         layout=POLYP_LAYOUT,
@@ -145,8 +145,8 @@ DATASETS = (
     DatasetSpec(
         "lgg",
         "TCGA-LGG: brain MR slices of 110 patients with lower-grade glioma, tumour masks",
-        "segkit_datasets.lgg:open_lgg",
-        LggOptions,
+        target="segkit_datasets.lgg:open_lgg",
+        options=LggOptions,
         homepage="https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
         licence="CC BY-NC-SA 4.0, as far as known (Kaggle page)",
         layout=LGG_LAYOUT,
@@ -156,8 +156,8 @@ DATASETS = (
     DatasetSpec(
         "figshare",
         "Cheng's brain tumours: 3,064 T1-CE slices of 233 patients, three tumour types",
-        "segkit_datasets.figshare:open_figshare",
-        FigshareOptions,
+        target="segkit_datasets.figshare:open_figshare",
+        options=FigshareOptions,
         homepage="https://doi.org/10.6084/m9.figshare.1512427",
         licence="CC BY 4.0 (Figshare page)",
         layout=FIGSHARE_LAYOUT,
@@ -167,8 +167,8 @@ DATASETS = (
     DatasetSpec(
         "brain-coco",
         "Kaggle's 2,146 brain tumour images with COCO boxes, official split",
-        "segkit_datasets.brain_coco:open_brain_coco",
-        BrainCocoOptions,
+        target="segkit_datasets.brain_coco:open_brain_coco",
+        options=BrainCocoOptions,
         homepage="https://www.kaggle.com/datasets/pkdarabi/brain-tumor-image-dataset-semantic-segmentation",
         licence="CC BY 4.0 (README of the dataset)",
         layout=COCO_LAYOUT,
@@ -177,7 +177,7 @@ DATASETS = (
     DatasetSpec(
         "acdc",
         "ACDC: cardiac MR volumes of 150 patients at end of diastole and systole; RV, myocardium, LV",
-        "segkit_datasets.acdc:open_acdc",
+        target="segkit_datasets.acdc:open_acdc",
         homepage="https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html",
         licence="research only, citation required (MANDATORY_CITATION.md of the dataset)",
         layout=ACDC_LAYOUT,
@@ -187,8 +187,8 @@ DATASETS = (
     DatasetSpec(
         "brats2020",
         "BraTS 2020 (and 2021, 2023): brain MR of glioma in four modalities; NCR, edema, enhancing tumour",
-        "segkit_datasets.brats:open_brats",
-        BratsOptions,
+        target="segkit_datasets.brats:open_brats",
+        options=BratsOptions,
         homepage="https://www.med.upenn.edu/cbica/brats2020/data.html",
         licence="registration, citation required",
         layout=BRATS_LAYOUT,
@@ -198,7 +198,7 @@ DATASETS = (
     DatasetSpec(
         "nnunet",
         "any dataset laid out for nnU-Net v2 or the Medical Segmentation Decathlon",
-        "segkit_datasets.nnunet:open_nnunet",
+        target="segkit_datasets.nnunet:open_nnunet",
         licence="of the dataset",
         layout=NNUNET_LAYOUT,
         preprocess={"size": 128, "intensity": "zscore"},

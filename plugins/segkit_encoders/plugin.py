@@ -9,6 +9,8 @@ from segkit.api import ModelSpec, hookimpl, option
 
 ENCODER = "any timm model with feature maps at strides 4, 8, 16 and 32: resnet18, convnext_tiny, efficientnet_b0, ..."
 FREEZE = "the encoder is not trained and its batch norm stays in eval mode (--freeze-encoder)"
+SUPPORTS = ("mixed-precision", "channels-last", "compile", "checkpointing")
+EXPORTS = ("onnx", "torch-export")
 BLOCKS = {"segkit_unets": "It is a part of segkit: pip install --force-reinstall segkit"}
 
 
@@ -94,47 +96,59 @@ def segkit_models() -> list[ModelSpec]:
         ModelSpec(
             "resnet50-unet",
             "U-Net on a ResNet-50 or another timm encoder (Baizhan; Müller & Wolf)",
-            "segkit_encoders.resnet50_unet:build",
-            ResNet50UNetOptions,
+            target="segkit_encoders.resnet50_unet:build",
+            options=ResNet50UNetOptions,
             requires=BLOCKS,
             stride=32,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
         ModelSpec(
             "semantic-fpn",
             "feature pyramid on a ResNet-50 or another timm encoder, levels joined (Vaona)",
-            "segkit_encoders.semantic_fpn:build",
-            SemanticFPNOptions,
+            target="segkit_encoders.semantic_fpn:build",
+            options=SemanticFPNOptions,
             stride=32,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
         ModelSpec(
             "deeplabv3plus",
             "dilated encoder, pyramid pooling, one skip (Baizhan, after Chen 2018)",
-            "segkit_encoders.deeplabv3plus:build",
-            DeepLabV3PlusOptions,
+            target="segkit_encoders.deeplabv3plus:build",
+            options=DeepLabV3PlusOptions,
             stride=16,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
         ModelSpec(
             "transunet",
             "ResNet-50 and vision transformer with a U-Net decoder (Baizhan, after Chen 2021)",
-            "segkit_encoders.transunet:build",
-            TransUNetOptions,
+            target="segkit_encoders.transunet:build",
+            options=TransUNetOptions,
             requires=BLOCKS,
             stride=16,
             minimum=32,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
         ModelSpec(
             "resnet-seg",
             "ResNet-50 or another timm encoder, sampled up without skips (Baizhan)",
-            "segkit_encoders.resnet_seg:build",
-            ResNetSegOptions,
+            target="segkit_encoders.resnet_seg:build",
+            options=ResNetSegOptions,
             stride=32,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
         ModelSpec(
             "resnet-classifier",
             "ResNet-18 or another timm trunk and two layers: does the image hold any foreground? (Baizhan)",
-            "segkit_encoders.resnet_classifier:build",
-            ResNetClassifierOptions,
+            target="segkit_encoders.resnet_classifier:build",
+            options=ResNetClassifierOptions,
             kind="classification",
             stride=32,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
     ]

@@ -45,20 +45,20 @@ def segkit_losses() -> list[LossSpec]:
         LossSpec(
             "dice-focal",
             "weighted sum of Dice and focal loss (Vaona, section 7.3.4)",
-            "segkit_losses.dice:build_dice_focal",
-            DiceFocalOptions,
+            target="segkit_losses.dice:build_dice_focal",
+            options=DiceFocalOptions,
             default=True,
         ),
         LossSpec(
             "bce",
             "binary cross-entropy, mean over pixels",
-            "segkit_losses.entropy:build_bce",
+            target="segkit_losses.entropy:build_bce",
             modes=("binary", "multilabel"),
         ),
         LossSpec(
             "cross-entropy",
             "categorical cross-entropy, mean over pixels or cases",
-            "segkit_losses.entropy:build_cross_entropy",
+            target="segkit_losses.entropy:build_cross_entropy",
             modes=("multiclass",),
             kinds=both,
             default=True,
@@ -66,14 +66,14 @@ def segkit_losses() -> list[LossSpec]:
         LossSpec(
             "focal",
             "focal loss, binary and categorical (Ehab & Li, eq. 2 and 3; Lin 2017)",
-            "segkit_losses.entropy:build_focal",
-            FocalOptions,
+            target="segkit_losses.entropy:build_focal",
+            options=FocalOptions,
             kinds=both,
         ),
         LossSpec(
             "dice",
             "1 - soft Dice, mean over cases and classes (Milletari 2016)",
-            "segkit_losses.dice:build_dice",
-            DiceOptions,
+            target="segkit_losses.dice:build_dice",
+            options=DiceOptions,
         ),
     ]

@@ -20,13 +20,13 @@ def segkit_metrics() -> list[MetricSpec]:
         "confusion": (BOTH, "share of each true class that was called each class"),
     }
     counted = [
-        MetricSpec(name, summary, f"segkit_metrics.overlap:build_{name}", kinds=kinds, default=True)
+        MetricSpec(name, summary, target=f"segkit_metrics.overlap:build_{name}", kinds=kinds, default=True)
         for name, (kinds, summary) in offered.items()
     ]
     auroc = MetricSpec(
         "auroc",
         "area under the ROC curve per class against the rest; undefined where all cases are of one class",
-        "segkit_metrics.ranking:build_auroc",
+        target="segkit_metrics.ranking:build_auroc",
         modes=("multiclass",),
         kinds=CLASSES,
         default=True,

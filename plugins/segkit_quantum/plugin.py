@@ -13,6 +13,8 @@ DEPTH = "dressed: how often"
 REUPLOAD = "the data enters again before each level or repetition"
 BACKEND = "folded: fast; pennylane: its TorchLayer, the reference; device:NAME: any PennyLane device, to predict"
 SHOTS = "of device:NAME, how often a circuit is measured (auto: exact expectation values)"
+SUPPORTS = ("mixed-precision", "channels-last", "compile", "checkpointing")
+EXPORTS = ("onnx", "torch-export")
 PARTS = {
     "pennylane": "pip install pennylane",
     "segkit_encoders": "It is a part of segkit: pip install --force-reinstall segkit",
@@ -54,20 +56,24 @@ def segkit_models() -> list[ModelSpec]:
         ModelSpec(
             "resnet-qcnn",
             "ResNet-18 or another timm trunk and a quantum circuit: does the image hold any foreground? (Baizhan)",
-            "segkit_quantum.resnet_qcnn:build",
-            ResNetQCNNOptions,
+            target="segkit_quantum.resnet_qcnn:build",
+            options=ResNetQCNNOptions,
             requires=PARTS,
             describe="segkit_quantum.resnet_qcnn:describe",
             kind="classification",
             stride=32,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
         ModelSpec(
             "quantum-resnet",
             "resnet-seg with a quantum 1x1 convolution at its deepest maps, or its classical control (Baizhan)",
-            "segkit_quantum.quantum_resnet:build",
-            QuantumResNetOptions,
+            target="segkit_quantum.quantum_resnet:build",
+            options=QuantumResNetOptions,
             requires=PARTS,
             describe="segkit_quantum.quantum_resnet:describe",
             stride=32,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
     ]

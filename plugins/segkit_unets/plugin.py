@@ -12,6 +12,8 @@ Activation = Literal["relu", "leaky-relu", "elu", "prelu", "prelu-layer"]
 Initialisation = Literal["torch", "keras", "keras-he-normal", "keras-he-uniform"]
 Place = Literal["encoder", "bottleneck", "decoder"]
 
+SUPPORTS = ("mixed-precision", "channels-last", "compile", "checkpointing")
+EXPORTS = ("onnx", "torch-export")
 WIDTH = "feature maps of the first level; each level below has twice as many"
 DEPTH = "how often the size is halved"
 NORM = "after each 3x3 convolution"
@@ -96,39 +98,49 @@ def segkit_models() -> list[ModelSpec]:
         ModelSpec(
             "unet",
             "U-Net: two 3x3 convolutions a level, nearest up-sampling (Ehab & Li, after Ronneberger 2015)",
-            "segkit_unets.unet:build",
-            UNetOptions,
+            target="segkit_unets.unet:build",
+            options=UNetOptions,
             stride=halvings,
             minimum=least,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
         ModelSpec(
             "resunet",
             "U-Net with a projected shortcut around each pair of convolutions (Ehab & Li)",
-            "segkit_unets.resunet:build",
-            VariantOptions,
+            target="segkit_unets.resunet:build",
+            options=VariantOptions,
             stride=halvings,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
         ModelSpec(
             "attention-unet",
             "U-Net whose skips pass attention gates (Baizhan, after Oktay 2018)",
-            "segkit_unets.attention:build",
-            VariantOptions,
+            target="segkit_unets.attention:build",
+            options=VariantOptions,
             stride=halvings,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
         ModelSpec(
             "attention-resunet",
             "attention U-Net of residual blocks (Ehab & Li)",
-            "segkit_unets.attention:build_residual",
-            VariantOptions,
+            target="segkit_unets.attention:build_residual",
+            options=VariantOptions,
             stride=halvings,
+            supports=SUPPORTS,
+            exports=EXPORTS,
         ),
         ModelSpec(
             "unet3d",
             "3D U-Net: two 3x3x3 convolutions a level, transposed up-sampling (Baizhan, after Çiçek 2016)",
-            "segkit_unets.unet3d:build",
-            UNet3DOptions,
+            target="segkit_unets.unet3d:build",
+            options=UNet3DOptions,
             dims=(3,),
             stride=halvings,
             minimum=least,
+            supports=("mixed-precision", "compile", "checkpointing"),
+            exports=EXPORTS,
         ),
     ]

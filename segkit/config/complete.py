@@ -152,7 +152,7 @@ def _check_model(model: Choice, dataset: str, task: Task) -> int:
 
 
 def check_features(spec: ModelSpec, train: Train) -> None:
-    """Refuse what the model says it does not stand. (channels-last is the engine's own choice, and left out for it.)"""
+    """Refuse what the model does not claim. (channels-last is the engine's own choice, made only where it is claimed.)"""
     asked = {
         "mixed-precision": train.precision in ("bf16", "fp16"),
         "compile": train.compile,
@@ -161,9 +161,12 @@ def check_features(spec: ModelSpec, train: Train) -> None:
     if train.compile and train.checkpointing:
         raise UsageError("train.compile and train.checkpointing exclude each other.", "Leave one of them out.")
     for feature, wanted in asked.items():
-        if wanted and feature in spec.lacks:
+        if wanted and feature not in spec.supports:
             key = "precision" if feature == "mixed-precision" else feature
-            raise UsageError(f"The model {spec.name!r} does not stand {feature} (train.{key}).", f"Leave out train.{key}.")
+            claimed = f"It supports: {', '.join(spec.supports)}." if spec.supports else "It supports nothing of this kind."
+            raise UsageError(
+                f"The model {spec.name!r} does not support {feature} (train.{key}).", f"Leave out train.{key}. {claimed}"
+            )
 
 
 def _check_tracker(train: Train) -> None:

@@ -42,7 +42,7 @@ class Half(nn.Module):
 def check_format(spec: ModelSpec, format: str) -> None:
     """Refuse a format that a model does not declare. Raises UsageError."""
     if format not in spec.exports:
-        words = f"These work: {', '.join(spec.exports)}." if spec.exports else "It declares no format at all."
+        words = f"These work: {', '.join(spec.exports)}." if spec.exports else "It claims no format at all."
         known = "" if format in FORMATS else f" (known are {', '.join(FORMATS)})"
         raise UsageError(f"The model {spec.name!r} cannot be exported as {format!r}{known}.", words)
 

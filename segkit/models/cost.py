@@ -80,7 +80,7 @@ def count_cost(choice: Choice, task: Task, size: Sequence[int]) -> dict[str, int
 
 def _training_cost(choice: Choice, task: Task, sides: Sequence[int], batch: int) -> dict[str, int]:
     cost = {"training_batch": batch, "training_bytes": count_activations(choice, task, sides, batch, training=True)}
-    if "checkpointing" not in choice.spec.lacks and blocks_of(on_meta(choice, task)):
+    if "checkpointing" in choice.spec.supports and blocks_of(on_meta(choice, task)):
         cost["training_bytes_checkpointed"] = count_activations(choice, task, sides, batch, training=True, checkpointed=True)
     return cost
 

@@ -12,13 +12,13 @@ from segkit.specs import ModelSpec
 
 def to_device(model: nn.Module, device: torch.device, dims: int, spec: ModelSpec) -> nn.Module:
     """Move a model; 2D convolutions are faster with channels last."""
-    if dims != 2 or "channels-last" in spec.lacks:
+    if dims != 2 or "channels-last" not in spec.supports:
         return model.to(device)
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def layout(images: Tensor, spec: ModelSpec) -> Tensor:
-    if images.ndim != 4 or "channels-last" in spec.lacks:
+    if images.ndim != 4 or "channels-last" not in spec.supports:
         return images
     return images.contiguous(memory_format=torch.channels_last)
 

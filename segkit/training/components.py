@@ -125,7 +125,7 @@ def assemble(config: Config, data: Task, device: torch.device, alone: bool = Fal
 
 def _precision(settings: Train, device: torch.device, spec: ModelSpec) -> str:
     if settings.precision == "auto":
-        if device.type != "cuda" or "mixed-precision" in spec.lacks:
+        if device.type != "cuda" or "mixed-precision" not in spec.supports:
             return "no"
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     if settings.precision == "fp16" and device.type == "cpu":

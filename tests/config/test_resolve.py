@@ -129,7 +129,7 @@ def test_impossible_seeds_are_told(value: str) -> None:
 
 def test_a_3d_model_on_2d_data_is_refused_in_words(install) -> None:  # type: ignore[no-untyped-def]
     install("acme", "from segkit.api import ModelSpec, hookimpl\n@hookimpl\ndef segkit_models():\n"
-            "    return [ModelSpec('cube-net', 'a 3D model', 'nowhere:build', dims=(3,))]")  # fmt: skip
+            "    return [ModelSpec('cube-net', 'a 3D model', target='nowhere:build', dims=(3,))]")  # fmt: skip
     with pytest.raises(UsageError, match="'cube-net' takes 3D images; the dataset 'phantom' has 2D ones"):
         record(model="cube-net")
 
@@ -144,7 +144,7 @@ class Options:
 
 @hookimpl
 def segkit_models():
-    return [ModelSpec("grid-net", "a model", "nowhere:build", Options)]
+    return [ModelSpec("grid-net", "a model", target="nowhere:build", options=Options)]
 """
 
 
@@ -202,7 +202,7 @@ class Options:
 
 @hookimpl
 def segkit_models():
-    return [ModelSpec("coded-net", "a model", "acme_module:build", Options)]
+    return [ModelSpec("coded-net", "a model", target="acme_module:build", options=Options)]
 
 def build(task, options):
     import torch
@@ -233,7 +233,7 @@ def test_the_encoders_own_mean_and_std_come_from_timm_and_stand_in_the_record(in
 
 def test_a_recipe_is_a_starting_point(install, segkit, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     install("acme", "from segkit.api import RecipeSpec, hookimpl\n@hookimpl\ndef segkit_recipes():\n"
-            "    return [RecipeSpec('quick', 'a quick look', 'acme_recipes:quick.toml')]")  # fmt: skip
+            "    return [RecipeSpec('quick', 'a quick look', target='acme_recipes:quick.toml')]")  # fmt: skip
     package = tmp_path / "site" / "acme_recipes"
     package.mkdir()
     (package / "__init__.py").touch()

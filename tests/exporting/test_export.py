@@ -210,10 +210,11 @@ from segkit.api import ModelSpec, hookimpl
 
 @hookimpl
 def segkit_models():
-    return [ModelSpec("liar", "exports something else", "acme_module:build"),
-            ModelSpec("rigid", "cannot be exported for any size", "acme_module:build_rigid"),
-            ModelSpec("silent", "finds nothing", "acme_module:build_silent"),
-            ModelSpec("walled", "declares one format", "acme_module:build_silent", exports=("torch-export",))]
+    both = ("onnx", "torch-export")
+    return [ModelSpec("liar", "exports something else", target="acme_module:build", exports=both),
+            ModelSpec("rigid", "cannot be exported for any size", target="acme_module:build_rigid", exports=both),
+            ModelSpec("silent", "finds nothing", target="acme_module:build_silent", exports=both),
+            ModelSpec("walled", "claims one format", target="acme_module:build_silent", exports=("torch-export",))]
 
 def make():
     import torch

@@ -103,8 +103,7 @@ from segkit.api import ModelSpec, hookimpl
 
 @hookimpl
 def segkit_models():
-    lacks = ("checkpointing", "compile", "mixed-precision")
-    return [ModelSpec("plain-net", "one convolution", "acme_module:build", lacks=lacks)]
+    return [ModelSpec("plain-net", "one convolution", target="acme_module:build", supports=())]
 
 def build(task, options):
     import torch
@@ -113,19 +112,19 @@ def build(task, options):
 
 
 @pytest.mark.parametrize("asked", ["train.checkpointing=true", "train.compile=true", "train.precision=bf16"])
-def test_what_a_spec_says_it_lacks_is_refused_in_words(segkit: Command, install, tmp_path: Path, asked: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_a_spec_does_not_claim_is_refused_in_words(segkit: Command, install, tmp_path: Path, asked: str) -> None:  # type: ignore[no-untyped-def]
     install("acme", REFUSING)
     words = (
         "train --dataset phantom --model plain-net -o dataset.cases=8 -o dataset.size=32 -o preprocess.size=32 --epochs 1"
     )
     done = segkit(*words.split(), "-o", asked, "--out", tmp_path / "run")
-    assert done.code == 2 and "'plain-net' does not stand" in done.err and not (tmp_path / "run").exists()
+    assert done.code == 2 and "'plain-net' does not support" in done.err and not (tmp_path / "run").exists()
     assert segkit(*words.split(), "--out", tmp_path / "run").code == 0
     assert "training_bytes_checkpointed" not in json.loads(segkit("models", "plain-net", "--size", 8, "--json").out)
 
 
-def test_a_spec_that_lacks_something_unknown_is_no_good_spec(segkit: Command, install) -> None:  # type: ignore[no-untyped-def]
-    install("acme", REFUSING.replace('"checkpointing", ', '"flying", '))
+def test_a_spec_that_claims_something_unknown_is_no_good_spec(segkit: Command, install) -> None:  # type: ignore[no-untyped-def]
+    install("acme", REFUSING.replace("supports=()", 'supports=("flying",)'))
     assert "flying" in segkit("plugins", "--check").out
 
 

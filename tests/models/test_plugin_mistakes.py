@@ -22,17 +22,17 @@ from segkit.api import Case, Dataset, DatasetSpec, Metric, MetricSpec, ModelSpec
 def segkit_models():
     names = ("tied", "crash", "leave", "chatty", "bad_shape", "pair", "raises", "empty", "no_stride")
     strides = {"no_stride": 0}
-    return [ModelSpec(n.replace("_", "-"), "a model", f"acme_module:{n}", stride=strides.get(n, 1)) for n in names]
+    return [ModelSpec(n.replace("_", "-"), "a model", target=f"acme_module:{n}", stride=strides.get(n, 1)) for n in names]
 
 @hookimpl
 def segkit_metrics():
-    half = MetricSpec("dice", "half", "acme_module:half", default=True)
-    return [half, MetricSpec("broken", "fails", "acme_module:broken")]
+    half = MetricSpec("dice", "half", target="acme_module:half", default=True)
+    return [half, MetricSpec("broken", "fails", target="acme_module:broken")]
 
 @hookimpl
 def segkit_datasets():
     specs = {"twice": "two cases of one id", "nothing": "no dataset"}
-    return [DatasetSpec(name, words, f"acme_module:{name}", needs_root=False) for name, words in specs.items()]
+    return [DatasetSpec(name, words, target=f"acme_module:{name}", needs_root=False) for name, words in specs.items()]
 
 def tied(task, options):
     import torch
@@ -151,7 +151,7 @@ from segkit.api import ModelSpec, hookimpl
 
 @hookimpl
 def segkit_models():
-    return [ModelSpec("growing-net", "rounds sizes up to multiples of 16", "acme_module:build", stride=4)]
+    return [ModelSpec("growing-net", "rounds sizes up to multiples of 16", target="acme_module:build", stride=4)]
 
 def build(task, options):
     import torch

@@ -24,7 +24,7 @@ from segkit.api import ModelSpec, hookimpl
 
 @hookimpl
 def segkit_models():
-    return [ModelSpec(f"copy-{dims}d", "1 where its input is above 0.5", "acme_module:build", dims=(dims,), stride=4)
+    return [ModelSpec(f"copy-{dims}d", "1 where its input is above 0.5", target="acme_module:build", dims=(dims,), stride=4)
             for dims in (2, 3)]
 
 def build(task, options):

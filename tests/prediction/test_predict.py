@@ -291,7 +291,7 @@ from segkit.api import ModelSpec, hookimpl
 
 @hookimpl
 def segkit_models():
-    return [ModelSpec("picky-net", "refuses small images", "acme_module:build")]
+    return [ModelSpec("picky-net", "refuses small images", target="acme_module:build")]
 
 def build(task, options):
     import torch

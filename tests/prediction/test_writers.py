@@ -41,7 +41,7 @@ from segkit.api import ModelSpec, hookimpl
 
 @hookimpl
 def segkit_models():
-    return [ModelSpec("echo", "its channels are its logits", "acme_module:build")]
+    return [ModelSpec("echo", "its channels are its logits", target="acme_module:build")]
 
 def build(task, options):
     import torch
@@ -269,7 +269,7 @@ class Greedy(torch.nn.Conv2d):
 
 def test_out_of_memory_makes_batches_smaller_and_says_so(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     header, model = read_header(trained / "model.safetensors"), Greedy(3, 1, 1)
-    runner = Runner(header, ModelSpec("greedy", "x", "a:b"), model, torch.device("cpu"))
+    runner = Runner(header, ModelSpec("greedy", "x", target="a:b"), model, torch.device("cpu"))
     images = np.random.default_rng(0).random((7, 3, 8, 8)).astype(np.float32)
     with torch.inference_mode():
         expected = torch.nn.Conv2d.forward(model, torch.from_numpy(images)).numpy()
@@ -279,10 +279,10 @@ def test_out_of_memory_makes_batches_smaller_and_says_so(trained: Path, caplog: 
 
 
 def test_out_of_memory_of_a_gpu_ends_on_the_cpu(
-    trained: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    trained: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header, model = read_header(trained / "model.safetensors"), torch.nn.Conv2d(3, 1, 1)
-    runner = Runner(header, ModelSpec("greedy", "x", "a:b"), model, torch.device("cpu"))
+    runner = Runner(header, ModelSpec("greedy", "x", target="a:b"), model, torch.device("cpu"))
     runner.device = torch.device("meta")  # a device whose every tensor is refused
     whole = Runner._run
 
@@ -295,7 +295,7 @@ def test_out_of_memory_of_a_gpu_ends_on_the_cpu(
 
     monkeypatch.setattr(Runner, "_run", refuse)
     assert runner.forward(np.zeros((2, 3, 8, 8), np.float32)).shape == (2, 1, 8, 8)
-    assert runner.device.type == "cpu" and "on with the CPU" in capfd.readouterr().err
+    assert runner.device.type == "cpu" and "on with the CPU" in caplog.text
 
 
 def test_a_folder_and_a_file_without_permission_are_named(trained: Path, pictures: Path, tmp_path: Path) -> None:

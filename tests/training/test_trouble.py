@@ -49,7 +49,7 @@ def build(task, options):
 
 @hookimpl
 def segkit_models():
-    return [ModelSpec("greedy", "needs memory", "greedy_module:build", Options)]
+    return [ModelSpec("greedy", "needs memory", target="greedy_module:build", options=Options)]
 """
 
 

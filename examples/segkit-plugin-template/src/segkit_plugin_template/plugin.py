@@ -23,5 +23,7 @@ def segkit_models() -> list[ModelSpec]:
             target="segkit_plugin_template.net:build",
             options=TinyNetOptions,
             stride=2,  # input sizes are padded to multiples of it
+            supports=("mixed-precision", "channels-last", "compile", "checkpointing"),  # what the tests show to work
+            exports=("onnx", "torch-export"),
         )
     ]
