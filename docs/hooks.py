@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import html
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -38,10 +38,12 @@ def _command(command: Any, name: str, parent: typer.Context | None) -> Iterator[
     yield f"## {name}"
     yield command.help or ""
     yield f"```text\n{name} {' '.join(command.collect_usage_pieces(context))}\n```"
-    parameters = [one for one in command.get_params(context) if one.get_help_record(context)]
-    for panel, members in itertools.groupby(parameters, lambda one: getattr(one, "rich_help_panel", None)):
-        records = (one.get_help_record(context) for one in members)
-        yield _table(f"{panel or 'Option'}", ((f"`{usage}`", text) for usage, text in records))
+    panels: dict[str, list[Row]] = {}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record:
+            panels.setdefault(getattr(parameter, "rich_help_panel", None) or "Option", []).append(record)
+    yield from (_table(panel, rows) for panel, rows in panels.items())
     for own in getattr(command, "commands", {}).values():
         yield from _command(own, f"{name} {own.name}", context)
 
@@ -56,16 +58,16 @@ def _settings() -> Iterator[str]:
         yield f"## {section}"
         yield settings.__doc__ or ""
         fields = fields_of(settings)
-        yield _table(
-            "Key", ((f"`{one.name}`", f"{one.help} ({one.type}; default `{in_words(one.default)}`)") for one in fields)
-        )
+        yield _table("Key", ((one.name, f"{one.help} ({one.type}; default: {in_words(one.default)})") for one in fields))
 
 
 def _table(title: str, rows: Iterable[Row]) -> str:
     lines = [f"| {title} | |", "| --- | --- |"]
-    lines += [f"| {_cell(left)} | {_cell(right)} |" for left, right in rows]
+    lines += [f"| <code>{_cell(left)}</code> | {_cell(right)} |" for left, right in rows]
     return "\n".join(lines)
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """Text that neither HTML nor Markdown takes for more than text."""
+    escaped = html.escape(text, quote=False).replace("\n", " ")
+    return "".join(f"&#{ord(letter)};" if letter in "|*_`[]\\" else letter for letter in escaped)
