@@ -1,17 +1,17 @@
-# make setup | demo | test | lint | bench; PYTHON and VENV may be set
+# make setup | demo | test | lint | docs | bench; PYTHON and VENV may be set
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test lint format bench
+.PHONY: setup demo test lint format docs bench
 
 setup: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade pip
-	$(BIN)/python -m pip install -c constraints.txt -e ".[test,lint]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[test,lint,docs]"
 	touch $@
 
 demo: setup
@@ -28,6 +28,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: setup
+	$(BIN)/mkdocs build --strict
 
 bench: setup
 	$(BIN)/python tests/benchmarks/startup.py

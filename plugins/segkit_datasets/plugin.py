@@ -172,6 +172,7 @@ DATASETS = (
         homepage="https://www.kaggle.com/datasets/pkdarabi/brain-tumor-image-dataset-semantic-segmentation",
         licence="CC BY 4.0 (README of the dataset)",
         layout=COCO_LAYOUT,
+        requires={"pycocotools": "pip install pycocotools"},
         synthesize="segkit_datasets.brain_coco:synthesize",
     ),
     DatasetSpec(
