@@ -144,7 +144,7 @@ def test_wrong_names_and_settings_are_errors_and_write_nothing(tmp_path: Path) -
         with pytest.raises(UsageError) as error:
             library.train(**{"dataset": "phantom", "model": "unet", "out": tmp_path / "run", **wrong})  # type: ignore[arg-type]
         assert words in str(error.value)
-    with pytest.raises(UsageError, match="train.lr cannot change"):
+    with pytest.raises(UsageError, match=r"train\.lr cannot change"):
         library.resume(tmp_path, lr=3)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
@@ -170,7 +170,7 @@ def test_what_is_changed_for_the_whole_process_is_put_back(tmp_path: Path, lr: f
         library.train("phantom", "unet", epochs=2, batch_size=4, lr=lr, deterministic=True, out=out, options=TINY)
 
     if lr > 1:
-        with pytest.raises(SegkitError, match="finite|became"):
+        with pytest.raises(SegkitError, match=r"finite|became"):
             train()
     else:
         train()
