@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from segkit import plugins
 from segkit.cli.app import run
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch comes: workers that share cores wait for each other's threads
+
+hypothesis_settings.register_profile("segkit", deadline=None)  # no test asserts a time
+hypothesis_settings.load_profile("segkit")
 
 SHARED = Path(os.environ.get("SEGKIT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -166,7 +166,7 @@ def test_another_seed_of_generated_data_is_other_data(segkit: Command, trained: 
 
 def test_settings_that_evaluate_does_not_look_at_are_refused(segkit: Command, trained: Path) -> None:
     told = segkit("evaluate", trained, "-o", "train.lr=foo")
-    assert told.code == 2 and "does not look at train" in told.err and "dataset, metrics" in told.err
+    assert told.code == 2 and "train cannot be set here" in told.err and "dataset, metrics" in told.err
 
 
 def test_a_class_called_mean_keeps_its_own_figures(segkit: Command, tmp_path: Path) -> None:

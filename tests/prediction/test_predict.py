@@ -49,7 +49,7 @@ def test_the_tree_is_mirrored_at_each_images_own_size(segkit: Command, trained: 
     for name, size in sizes.items():
         mask = read_mask(out / masks[name])
         assert mask.shape == size and set(np.unique(mask)) <= {0, 255}
-    assert "1 file(s) that are no images, or hidden" in done.err
+    assert "1 file(s) that are not images, or are hidden" in done.err
 
 
 def test_images_that_share_a_stem_keep_their_extension(segkit: Command, trained: Path, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_newer_format_says_upgrade(trained: Path, tmp_path: Path) -> None:
     file = rewrite(trained / "model.safetensors", tmp_path / "model.safetensors", lambda header: header.update(format=2))
     with pytest.raises(SegkitError, match="newer") as error:
         read_header(file)
-    assert "pip install --upgrade segkit" in error.value.hint
+    assert "pip install --upgrade segkit-med" in error.value.hint
 
 
 def test_options_that_do_not_fit_the_tensors_are_refused(trained: Path, tmp_path: Path) -> None:
