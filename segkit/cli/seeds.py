@@ -88,15 +88,17 @@ def start(
 def go_on(folder: Path, flags: dict[str, Any], assignments: list[str], others: Mapping[str, Any], json: bool) -> None:
     """The seeds that are not done yet."""
     from segkit import plugins, terminal
+    from segkit.config.migrate import migrate_record
 
     refuse_changes(flags, assignments, others)
     from segkit.experiments import seeds as engine
 
     plan = engine.read_seeds(folder)
     catalogue = plugins.load()
-    values = changed(plan.record, flags, assignments, pretrained=not engine.all_begun(plan))
+    before = migrate_record(plan.record, catalogue)
+    values = changed(before, flags, assignments, pretrained=not engine.all_begun(plan))
     config, dataset = configure(values, catalogue)
-    say_schedule(plan.record, config)
+    say_schedule(before, config)
     with terminal.results_only():
         document, stopped = engine.resume_seeds(config, dataset, catalogue, plan)
     _end(document, stopped, json)

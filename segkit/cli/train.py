@@ -63,6 +63,7 @@ def train(
     lr: Annotated[str | None, _setting("train.lr", TRAINING)] = None,
     optimizer: Annotated[str | None, _setting("train.optimizer", TRAINING)] = None,
     patience: Annotated[str | None, _setting("train.patience", TRAINING)] = None,
+    monitor: Annotated[str | None, _setting("train.monitor", TRAINING)] = None,
     seed: Annotated[str | None, _setting("train.seed", TRAINING)] = None,
     seeds: Annotated[
         str | None,
@@ -142,6 +143,7 @@ def start(
 def go_on(run: Path, flags: dict[str, Any], assignments: list[str], others: dict[str, Any], json: bool) -> None:
     """The rest of a run that was interrupted."""
     from segkit import plugins
+    from segkit.config.migrate import migrate_record
     from segkit.errors import UsageError
     from segkit.runs.folder import find_run
 
@@ -154,7 +156,8 @@ def go_on(run: Path, flags: dict[str, Any], assignments: list[str], others: dict
     from segkit.training.train import resume as resume_training
 
     document = checkpoint.load(folder)
-    before, catalogue = document["record"]["config"], plugins.load()
+    catalogue = plugins.load()
+    before = migrate_record(document["record"]["config"], catalogue)
     config, dataset = configure(changed(before, flags, assignments, pretrained=False), catalogue)
     say_schedule(before, config)
     _train(lambda: resume_training(config, dataset, folder, document), json)
@@ -174,11 +177,10 @@ def _train(training: Any, json: bool) -> None:
         raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
     folder = shown(outcome.run)
     if json and distributed.is_main():
-        known = {key: value for key, value in vars(outcome).items() if key != "signal"}
+        known = {key: value for key, value in vars(outcome).items() if key not in ("signal", "headline")}
         print_json({**known, "run": str(outcome.run)})
-    best = ", ".join(
-        f"{key} {value:.3f}" for key, value in outcome.best.items() if key in ("val_loss", "val_dice", "val_f1")
-    )
+    shown_first = dict.fromkeys(("val_loss", outcome.headline))
+    best = ", ".join(f"{key} {outcome.best[key]:.3f}" for key in shown_first if key in outcome.best)
     terminal.say(
         f"{'Interrupted' if outcome.stopped else 'Done'} after {outcome.epochs} epochs, {outcome.seconds:.0f} s. "
         f"Weights of epoch {outcome.best_epoch}{f' ({best})' if best else ''}: {folder}/model.safetensors"

@@ -14,20 +14,22 @@ def starting_point(config: Path | None, recipe: str | None, catalogue: Any) -> d
     """What --config or --recipe holds; nothing where neither was typed."""
     import tomllib
 
+    from segkit.config.migrate import migrate_record
     from segkit.errors import SegkitError, UsageError
     from segkit.runs.folder import read_toml
 
     if config is not None and recipe is not None:
         raise UsageError("--config and --recipe are both starting points.", "Give one of them.")
     if config is not None:
-        return read_toml(config / "run.toml" if config.is_dir() else config)
+        return migrate_record(read_toml(config / "run.toml" if config.is_dir() else config), catalogue)
     if recipe is None:
         return {}
     found = catalogue.find("recipes", recipe)
     try:
-        return tomllib.loads(found.spec.read())
+        values = tomllib.loads(found.spec.read())
     except (OSError, ImportError, tomllib.TOMLDecodeError) as error:
         raise SegkitError(f"The recipe {found.full_name} cannot be read: {error}") from error
+    return {**migrate_record(values, catalogue), "recipe": {"name": found.full_name}}
 
 
 def configure(values: Any, catalogue: Any) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segkit import distributed, terminal
 from segkit.config.complete import complete_metrics
-from segkit.config.resolve import gather
+from segkit.config.resolve import Choice, gather
 from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
@@ -24,6 +24,7 @@ from segkit.inference.predictor import predict_images
 from segkit.inference.probabilities import labels_of, presence_of
 from segkit.plugins import Catalogue
 from segkit.runs.weights import read_header
+from segkit.specs import MetricSpec
 from segkit.task import Case, CaseResult, Dataset, Metric, Sample
 
 
@@ -109,9 +110,14 @@ def evaluate_weights(
     evaluation = evaluate(network, holdout.opened, cases, build_metrics(chosen, task))
     own_place = holdout.run is not None and holdout.own_data and not changes  # figures of a changed model are not the run's
     folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
-    about = {"weights": str(weights), "changes": changes, "kind": task.kind, **about}
+    about = {"weights": str(weights), "changes": changes, "kind": task.kind, "metrics": _directions(chosen), **about}
     write = distributed.is_main()
     return (write_evaluation(evaluation, folder, about) if folder and write else document_of(evaluation, about)), folder
+
+
+def _directions(metrics: Sequence[Choice]) -> dict[str, dict[str, Any]]:
+    specs: list[MetricSpec] = [metric.spec for metric in metrics]
+    return {spec.name: {"higher_is_better": spec.higher_is_better, "unit": spec.unit} for spec in specs}
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def read_header(path: Path) -> Header:
     if header is None:
         raise SegkitError(
             f"{path} was written by segkit {document.get('segkit')}, which is newer than this one ({__version__}).",
-            "Update segkit.",
+            "pip install --upgrade segkit-med",
         )
     return header
 

@@ -29,7 +29,7 @@ def rewrite(source: Path, target: Path, change) -> Path:  # type: ignore[no-unty
 
 def test_the_header_says_all_that_rebuilding_needs(trained: Path) -> None:
     header = read_header(trained / "model.safetensors")
-    assert (header.model, header.distribution) == ("unets/unet", "segkit")
+    assert (header.model, header.distribution) == ("unets/unet", "segkit-med")
     assert header.options["width"] == 4 and header.options["depth"] == 2 and header.options["upsample"] == "nearest"
     assert header.task.classes == ("background", "target")
     assert header.preprocess.size == (32, 32)
@@ -86,7 +86,7 @@ def test_a_newer_format_says_upgrade(trained: Path, tmp_path: Path) -> None:
     file = rewrite(trained / "model.safetensors", tmp_path / "model.safetensors", lambda header: header.update(format=2))
     with pytest.raises(SegkitError, match="newer") as error:
         read_header(file)
-    assert "pip install --upgrade segkit" in error.value.hint
+    assert "pip install --upgrade segkit-med" in error.value.hint
 
 
 def test_options_that_do_not_fit_the_tensors_are_refused(trained: Path, tmp_path: Path) -> None:
