@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from segkit.data.images import read_image, read_mask, write_image
     from segkit.data.pairing import Pairs, find_folder, list_images, missing_data, natural_order, pair_files
     from segkit.data.volumes import is_volume, read_label_volume, read_volume, volume_stem
+    from segkit.evaluation.confusion import count_confusion
 
 _LAZY = {
     "read_image": "segkit.data.images",
@@ -44,6 +45,7 @@ _LAZY = {
     "natural_order": "segkit.data.pairing",
     "pair_files": "segkit.data.pairing",
     "missing_data": "segkit.data.pairing",
+    "count_confusion": "segkit.evaluation.confusion",
 }
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "SegkitError",
     "Task",
     "UsageError",
+    "count_confusion",
     "find_folder",
     "hookimpl",
     "is_volume",

@@ -9,6 +9,7 @@ Environment: `SEGKIT_PLUGINS=a,b` restricts to these plugins, `SEGKIT_STRICT=1` 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -25,8 +26,11 @@ from segkit import hookspecs
 from segkit.errors import SegkitError, UsageError, did_you_mean
 from segkit.specs import KINDS, Spec
 
+logger = logging.getLogger(__name__)
+
 GROUP = "segkit"
-BUILTIN = "segkit"
+BUILTIN = "segkit-med"
+FORMER = {"segkit": BUILTIN}  # distributions that were renamed: their records mean the new one
 SLOW_SECONDS = 0.5
 
 
@@ -75,6 +79,16 @@ class RegisteredSpec:
     def full_name(self) -> str:
         return f"{self.plugin.name}/{self.spec.name}"
 
+    def is_called(self, name: str) -> bool:
+        """Whether a bare or full name means this spec."""
+        return name == self.full_name or (self.spec.bare and name == self.spec.name)
+
+    def was_called(self, name: str) -> bool:
+        """Whether it is one of its names of the past."""
+        bare = {alias for alias in self.spec.aliases if "/" not in alias}
+        full = {f"{self.plugin.name}/{alias}" for alias in bare} | set(self.spec.aliases) - bare
+        return name in full or (self.spec.bare and name in bare)
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -92,13 +106,14 @@ class Catalogue:
         ]
 
     def find(self, group: str, name: str) -> RegisteredSpec:
-        """The spec that a bare or full name means; built-ins win bare names over third parties.
+        """The spec that a bare or full name means; built-ins win bare names over third parties, names of today over aliases.
 
         Raises:
             UsageError: unknown, or offered by two third parties.
         """
         everything = self.all(group)
-        matches = [item for item in everything if name in (item.full_name, item.spec.name if item.spec.bare else None)]
+        matches = [item for item in everything if item.is_called(name)]
+        matches = matches or [item for item in everything if item.was_called(name)]
         if not matches:
             raise UsageError(f"There is no {_singular(group)} called {name!r}.", self._remedy(group, name, everything))
         preferred = [item for item in matches if item.plugin.builtin] or matches
@@ -108,6 +123,8 @@ class Catalogue:
                 f"The {_singular(group)} name {name!r} is offered twice: {owners}.",
                 f"Type the full name, for instance {preferred[0].full_name}.",
             )
+        if not preferred[0].is_called(name):
+            logger.warning(f"the {_singular(group)} {name!r} is now called {preferred[0].full_name!r}.")
         return preferred[0]
 
     def shadowed(self, group: str, found: RegisteredSpec) -> list[RegisteredSpec]:
@@ -143,6 +160,8 @@ def _entry_points() -> list[EntryPoint]:
     """Built-ins first, then by distribution and name: the file system's own order differs between machines."""
     wanted = {name.strip() for name in os.environ.get("SEGKIT_PLUGINS", "").split(",") if name.strip()}
     found = {(_distribution(point)[0], point.name): point for point in entry_points(group=GROUP)}
+    # an installation under a former name that was left behind offers the same code again
+    found = {key: point for key, point in found.items() if (FORMER.get(key[0]), key[1]) not in found}
     order = sorted(found, key=lambda key: (key[0] != BUILTIN, key))
     return [found[key] for key in order if not wanted or key[1] in wanted]
 

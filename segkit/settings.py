@@ -116,8 +116,10 @@ class Train:
     )
     save_minutes: float = option(30.0, "minutes between two saves within an epoch; 0: at its end only", minimum=0)
     patience: int = option(30, "epochs without improvement before training stops; 0: never", minimum=0)
-    monitor: Literal["loss", "dice"] = option(
-        "loss", "validation value that decides best weights, plateau, stopping (dice of a classification is its F1)"
+    monitor: str = option(
+        "auto",
+        "validation value that decides best weights, plateau and early stopping: loss, a metric, or METRIC/CLASS; "
+        "auto: the task's first default metric, over the foreground classes",
     )
     seed: int = option(0, "decides split, initialisation, order and augmentation", minimum=0, maximum=2**32 - 1)
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")

@@ -217,9 +217,18 @@ class LossSpec(_TaskSpec):
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec(_TaskSpec):
-    """`target(task, options) -> Metric`."""
+    """`target(task, options) -> Metric`.
+
+    Args:
+        higher_is_better: whether larger values are better; None for what has no direction, such as a confusion matrix: it
+            cannot be monitored.
+        unit: of its values, such as "mm"; empty for shares and numbers.
+    """
 
     group: ClassVar[str] = "metrics"
+
+    higher_is_better: bool | None = True
+    unit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

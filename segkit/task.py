@@ -193,8 +193,9 @@ class Metric:
     Args:
         measure: CaseResult -> counts by name, numbers or arrays that may be added up over cases. Metrics that share this
             function share its work: it runs once per case.
-        finish: counts of one case, or their sum over many -> values named "metric", "metric/class", or, for what only the
-            files should hold, "metric/detail/detail"; NaN if undefined.
+        finish: counts of one case, or their sum over many -> values by name: "" for the metric as such, the name of a class
+            or region, or "a/b" for what only files should hold; NaN if undefined. The core puts the metric's name before
+            them, and without "" takes the mean over the foreground classes: {"polyp": 0.8} becomes "dice/polyp", "dice".
     """
 
     measure: Callable[[CaseResult], Mapping[str, Any]]

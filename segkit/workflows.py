@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from segkit import plugins
 from segkit.config.complete import Config, complete_config, doubts_about, summarize
+from segkit.config.migrate import migrate_record
 from segkit.config.resolve import Assignments, Choice, Values, gather, resolve_config
 from segkit.config.starting_point import changed, read_starting_point, refuse_changes
 from segkit.errors import UsageError
@@ -109,9 +110,9 @@ def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
     from segkit.training.optim import note_changed_schedule
     from segkit.training.train import resume as go_on
 
-    document = checkpoint.load(folder)
-    before = document["record"]["config"]
-    complete, opened = configure(changed(before, flags, options, pretrained=False), plugins.load())
+    document, catalogue = checkpoint.load(folder), plugins.load()
+    before = migrate_record(document["record"]["config"], catalogue)
+    complete, opened = configure(changed(before, flags, options, pretrained=False), catalogue)
     note_changed_schedule(before["train"]["epochs"], complete.train)
     return go_on(complete, opened, folder, document)
 

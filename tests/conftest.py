@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 
 from segkit import plugins
 from segkit.cli.app import run
+from segkit.testing.sandbox import Install, sandbox
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch comes: workers that share cores wait for each other's threads
@@ -83,27 +83,10 @@ def segkit(capfd: pytest.CaptureFixture[str]) -> Command:
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Make an installed distribution out of source text: a module and a dist-info with its entry point."""
-    site = tmp_path / "site"
-    site.mkdir()
-    monkeypatch.syspath_prepend(str(site))
-
-    def make(distribution: str, source: str, name: str | None = None, version: str = "1.2.3") -> None:
-        module = distribution.replace("-", "_") + "_module"
-        (site / f"{module}.py").write_text(source)
-        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
-        (info / "entry_points.txt").write_text(f"[segkit]\n{name or distribution} = {module}\n")
-        made.append(module)
-        plugins.load.cache_clear()
-
-    made: list[str] = []
-    yield make
-    for module in made:
-        sys.modules.pop(module, None)
-    plugins.load.cache_clear()
+def install() -> Iterator[Install]:
+    """Make an installed distribution out of source text (see segkit.testing.sandbox)."""
+    with sandbox() as make:
+        yield make
 
 
 @pytest.fixture(scope="session")

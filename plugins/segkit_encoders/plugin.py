@@ -11,7 +11,7 @@ ENCODER = "any timm model with feature maps at strides 4, 8, 16 and 32: resnet18
 FREEZE = "the encoder is not trained and its batch norm stays in eval mode (--freeze-encoder)"
 SUPPORTS = ("mixed-precision", "channels-last", "compile", "checkpointing")
 EXPORTS = ("onnx", "torch-export")
-BLOCKS = {"segkit_unets": "It is a part of segkit: pip install --force-reinstall segkit"}
+BLOCKS = {"segkit_unets": "It is a part of segkit: pip install --force-reinstall segkit-med"}
 
 
 @dataclass(frozen=True)

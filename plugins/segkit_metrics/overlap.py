@@ -9,34 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from segkit.api import CaseResult, Metric, NoOptions, Task
+from segkit.api import Metric, NoOptions, Task, count_confusion
 
 Counts = Mapping[str, Any]
 Ratio = Callable[[int, int, int, int], tuple[int, int]]
-
-
-def count(result: CaseResult) -> dict[str, NDArray[np.int64]]:
-    """One look at the pixels.
-
-    Returns:
-        "confusion": exclusive classes: (classes, classes) pixels, truth by prediction;
-        multilabel: (classes - 1, 2, 2), one such table per class. Pixels of ignore_index are left out.
-    """
-    if result.task.mode == "multilabel":
-        pairs = zip(result.truth, result.labels, strict=True)
-        return {"confusion": np.stack([_table(truth, labels, 2, None) for truth, labels in pairs])}
-    classes = len(result.task.classes)
-    return {"confusion": _table(result.truth, result.labels, classes, result.task.ignore_index)}
-
-
-def _table(truth: NDArray[Any], labels: NDArray[Any], classes: int, ignore: int | None) -> NDArray[np.int64]:
-    truth, labels = truth.astype(np.int64).ravel(), labels.astype(np.int64).ravel()
-    if ignore is not None:
-        truth, labels = truth[truth != ignore], labels[truth != ignore]
-    return np.bincount(truth * classes + labels, minlength=classes**2).reshape(classes, classes)
 
 
 def _one_against_rest(task: Task, counts: Counts) -> dict[str, tuple[int, int, int, int]]:
@@ -55,31 +31,31 @@ def _one_against_rest(task: Task, counts: Counts) -> dict[str, tuple[int, int, i
     return found
 
 
-def _ratio_metric(name: str, ratio: Ratio, empty: float) -> Callable[[Task, NoOptions], Metric]:
+def _ratio_metric(ratio: Ratio, empty: float) -> Callable[[Task, NoOptions], Metric]:
     def build(task: Task, options: NoOptions) -> Metric:
         def finish(counts: Counts) -> dict[str, float]:
             values = {}
             for label, cells in _one_against_rest(task, counts).items():
                 above, below = ratio(*cells)
-                values[f"{name}/{label}"] = above / below if below else empty
+                values[label] = above / below if below else empty
             return values
 
-        return Metric(count, finish)
+        return Metric(count_confusion, finish)
 
     return build
 
 
-build_dice = _ratio_metric("dice", lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn), empty=1.0)
-build_iou = _ratio_metric("iou", lambda tp, fp, fn, tn: (tp, tp + fp + fn), empty=1.0)
-build_f1 = _ratio_metric("f1", lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn), empty=float("nan"))
-build_precision = _ratio_metric("precision", lambda tp, fp, fn, tn: (tp, tp + fp), empty=float("nan"))
-build_recall = _ratio_metric("recall", lambda tp, fp, fn, tn: (tp, tp + fn), empty=float("nan"))
-build_specificity = _ratio_metric("specificity", lambda tp, fp, fn, tn: (tn, tn + fp), empty=float("nan"))
-build_accuracy = _ratio_metric("accuracy", lambda tp, fp, fn, tn: (tp + tn, tp + fp + fn + tn), empty=float("nan"))
+build_dice = _ratio_metric(lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn), empty=1.0)
+build_iou = _ratio_metric(lambda tp, fp, fn, tn: (tp, tp + fp + fn), empty=1.0)
+build_f1 = _ratio_metric(lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn), empty=float("nan"))
+build_precision = _ratio_metric(lambda tp, fp, fn, tn: (tp, tp + fp), empty=float("nan"))
+build_recall = _ratio_metric(lambda tp, fp, fn, tn: (tp, tp + fn), empty=float("nan"))
+build_specificity = _ratio_metric(lambda tp, fp, fn, tn: (tn, tn + fp), empty=float("nan"))
+build_accuracy = _ratio_metric(lambda tp, fp, fn, tn: (tp + tn, tp + fp + fn + tn), empty=float("nan"))
 
 
 def build_confusion(task: Task, options: NoOptions) -> Metric:
-    """Rows of the confusion matrix as shares: "confusion/TRUTH/PREDICTION"."""
+    """Rows of the confusion matrix as shares: "TRUTH/PREDICTION"."""
 
     def finish(counts: Counts) -> dict[str, float]:
         table = counts["confusion"]
@@ -90,7 +66,7 @@ def build_confusion(task: Task, options: NoOptions) -> Metric:
         for names, cells in tables.values():
             for truth, row in zip(names, cells, strict=True):
                 for predicted, cell in zip(names, row, strict=True):
-                    values[f"confusion/{truth}/{predicted}"] = cell / row.sum() if row.sum() else float("nan")
+                    values[f"{truth}/{predicted}"] = cell / row.sum() if row.sum() else float("nan")
         return values
 
-    return Metric(count, finish)
+    return Metric(count_confusion, finish)

@@ -9,20 +9,27 @@ MASKS, BOTH, CLASSES = ("segmentation",), ("segmentation", "classification"), ("
 
 @hookimpl
 def segkit_metrics() -> list[MetricSpec]:
-    offered = {
+    offered = {  # the first that suits a task decides the best weights, unless --monitor names another
         "dice": (MASKS, "2 TP / (2 TP + FP + FN) per class; 1 where mask and prediction are both empty"),
         "iou": (MASKS, "TP / (TP + FP + FN) per class; 1 where mask and prediction are both empty"),
+        "f1": (CLASSES, "2 TP / (2 TP + FP + FN) per class; undefined where it neither is nor is predicted"),
         "precision": (BOTH, "TP / (TP + FP) per class; undefined where nothing was predicted"),
         "recall": (BOTH, "TP / (TP + FN) per class (sensitivity); undefined where the mask is empty"),
-        "f1": (CLASSES, "2 TP / (2 TP + FP + FN) per class; undefined where it neither is nor is predicted"),
         "specificity": (BOTH, "TN / (TN + FP) per class; undefined where the mask is full"),
         "accuracy": (BOTH, "(TP + TN) / all pixels (or cases) per class"),
-        "confusion": (BOTH, "share of each true class that was called each class"),
     }
-    counted = [
+    ratios = [
         MetricSpec(name, summary, target=f"segkit_metrics.overlap:build_{name}", kinds=kinds, default=True)
         for name, (kinds, summary) in offered.items()
     ]
+    confusion = MetricSpec(
+        "confusion",
+        "share of each true class that was called each class",
+        target="segkit_metrics.overlap:build_confusion",
+        kinds=BOTH,
+        default=True,
+        higher_is_better=None,
+    )
     auroc = MetricSpec(
         "auroc",
         "area under the ROC curve per class against the rest; undefined where all cases are of one class",
@@ -31,4 +38,4 @@ def segkit_metrics() -> list[MetricSpec]:
         kinds=CLASSES,
         default=True,
     )
-    return [*counted, auroc]
+    return [*ratios, confusion, auroc]

@@ -14,19 +14,19 @@ from segkit.api import CaseResult, Metric, NoOptions, Task
 
 
 def count(result: CaseResult) -> dict[str, int]:
-    """Numbers of items by class, truth and score: "auroc/CLASS/1/0.25" for an item of that class with probability 0.25."""
+    """Numbers of items by class, truth and score: "CLASS/1/0.25" for an item of that class with probability 0.25."""
     counts: dict[str, int] = {}
     truth = np.atleast_1d(result.truth)
     for index, name in enumerate(result.task.classes):
         for probability, true in zip(np.atleast_1d(result.probabilities[index]), truth == index, strict=True):
-            key = f"auroc/{name}/{int(true)}/{float(probability)!r}"
+            key = f"{name}/{int(true)}/{float(probability)!r}"
             counts[key] = counts.get(key, 0) + 1
     return counts
 
 
 def build_auroc(task: Task, options: NoOptions) -> Metric:
     def finish(counts: Mapping[str, Any]) -> dict[str, float]:
-        return {f"auroc/{name}": _area(name, counts) for name in task.classes}
+        return {name: _area(name, counts) for name in task.classes}
 
     return Metric(count, finish)
 
@@ -34,7 +34,7 @@ def build_auroc(task: Task, options: NoOptions) -> Metric:
 def _area(name: str, counts: Mapping[str, Any]) -> float:
     numbers: dict[float, list[int]] = {}  # score -> items of other classes, items of this class
     for key, number in counts.items():
-        _, label, true, score = key.split("/")
+        label, true, score = key.split("/")
         if label == name:
             numbers.setdefault(float(score), [0, 0])[int(true)] += int(number)
     others = np.array([numbers[score][0] for score in sorted(numbers)], np.float64)

@@ -17,7 +17,7 @@ SUPPORTS = ("mixed-precision", "channels-last", "compile", "checkpointing")
 EXPORTS = ("onnx", "torch-export")
 PARTS = {
     "pennylane": "pip install pennylane",
-    "segkit_encoders": "It is a part of segkit: pip install --force-reinstall segkit",
+    "segkit_encoders": "It is a part of segkit: pip install --force-reinstall segkit-med",
 }
 
 

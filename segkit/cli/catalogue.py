@@ -15,6 +15,7 @@ from segkit.plugins import RegisteredSpec
 from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
 
 Name = Annotated[str | None, typer.Argument(help="Show this one's options.")]
+BETTER = {True: "higher", False: "lower", None: "no direction"}
 LARGEST = 100_000  # pixels along an axis
 Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
@@ -101,6 +102,7 @@ def _list(group: str, json: bool) -> None:
             item.spec.name if item.spec.bare else item.full_name,
             item.plugin.name,
             f"{item.plugin.distribution} {item.plugin.version}",
+            *((BETTER[item.spec.higher_is_better], item.spec.unit) if group == "metrics" else ()),
             item.spec.summary,
         )
         for item in items
@@ -108,7 +110,7 @@ def _list(group: str, json: bool) -> None:
     if not rows:
         typer.echo(f"No {group} are installed; 'segkit plugins' shows what is.")
         return
-    print_table(("name", "plugin", "from", "summary"), rows)
+    print_table(("name", "plugin", "from", *(("better", "unit") if group == "metrics" else ()), "summary"), rows)
 
 
 def _summary(item: RegisteredSpec) -> dict[str, Any]:
@@ -119,6 +121,11 @@ def _summary(item: RegisteredSpec) -> dict[str, Any]:
         "distribution": item.plugin.distribution,
         "version": item.plugin.version,
         "summary": item.spec.summary,
+        **(
+            {"higher_is_better": item.spec.higher_is_better, "unit": item.spec.unit}
+            if isinstance(item.spec, MetricSpec)
+            else {}
+        ),
     }
 
 
@@ -148,7 +155,9 @@ def _show(document: dict[str, Any], json: bool) -> None:
         return
     typer.echo(f"{document['name']}: {document['summary']}")
     typer.echo(f"from {document['distribution']} {document['version']}, full name {document['full_name']}")
-    shown = {"name", "full_name", "plugin", "distribution", "version", "summary", "options"}
+    if "higher_is_better" in document:
+        typer.echo(f"better: {BETTER[document['higher_is_better']]}")
+    shown = {"name", "full_name", "plugin", "distribution", "version", "summary", "options", "higher_is_better"}
     for key, value in document.items():
         if key in shown or value in ("", [], {}):
             continue

@@ -95,6 +95,7 @@ def go_on(folder: Path, flags: dict[str, Any], assignments: list[str], json: boo
     """The seeds that are not done yet."""
     from segkit import plugins
     from segkit.cli import terminal
+    from segkit.config.migrate import migrate_record
     from segkit.config.starting_point import changed, refuse_changes
     from segkit.workflows import configure
 
@@ -104,9 +105,10 @@ def go_on(folder: Path, flags: dict[str, Any], assignments: list[str], json: boo
 
     plan = read_seeds(folder)
     catalogue = plugins.load()
-    values = changed(plan.record, flags, assignments, pretrained=not all_begun(plan))
+    before = migrate_record(plan.record, catalogue)
+    values = changed(before, flags, assignments, pretrained=not all_begun(plan))
     config, dataset = configure(values, catalogue)
-    note_changed_schedule(plan.record["train"]["epochs"], config.train)
+    note_changed_schedule(before["train"]["epochs"], config.train)
     with terminal.results_only():
         document, stopped = resume_seeds(config, dataset, catalogue, plan)
     _end(document, stopped, json)

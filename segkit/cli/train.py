@@ -71,6 +71,7 @@ def train(
     lr: Annotated[str | None, _setting("train.lr", TRAINING)] = None,
     optimizer: Annotated[str | None, _setting("train.optimizer", TRAINING)] = None,
     patience: Annotated[str | None, _setting("train.patience", TRAINING)] = None,
+    monitor: Annotated[str | None, _setting("train.monitor", TRAINING)] = None,
     seed: Annotated[str | None, _setting("train.seed", TRAINING)] = None,
     seeds: Annotated[
         str | None,
@@ -149,9 +150,10 @@ def _run(training: Callable[[], Run], json: bool) -> None:
         raise typer.Exit(143 if isinstance(interrupt, Terminated) else 130) from None
     folder = shown(run.path)
     if json and distributed.is_main():
-        known = {key: value for key, value in vars(run).items() if key not in ("path", "signal")}
+        known = {key: value for key, value in vars(run).items() if key not in ("path", "signal", "headline")}
         print_json({"run": str(run.path), **known})
-    best = ", ".join(f"{key} {value:.3f}" for key, value in run.best.items() if key in ("val_loss", "val_dice", "val_f1"))
+    shown_first = dict.fromkeys(("val_loss", run.headline))
+    best = ", ".join(f"{key} {run.best[key]:.3f}" for key in shown_first if key in run.best)
     logger.info(
         f"{'Interrupted' if run.stopped else 'Done'} after {run.epochs} epochs, {run.seconds:.0f} s. "
         f"Weights of epoch {run.best_epoch}{f' ({best})' if best else ''}: {folder}/model.safetensors"

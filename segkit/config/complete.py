@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segkit.config.monitored import LOSS, MonitoredValue, choose_monitored
 from segkit.config.resolve import Choice, RequestedConfig
 from segkit.errors import UsageError
 from segkit.options import in_words, plain
-from segkit.plugins import Catalogue
+from segkit.plugins import Catalogue, RegisteredSpec
 from segkit.settings import AUGMENT_POLICIES, AUGMENT_STRENGTHS, SECTIONS, Augment, Preprocess, Split, Train
 from segkit.specs import ModelSpec
 from segkit.task import Dataset, Task
@@ -26,6 +27,8 @@ class Config:
 
     Args:
         dims: the network's spatial dimensions; a 2D network on volumes sees slices.
+        monitored: what decides best weights, plateau and early stopping.
+        recipe: what it was started from.
     """
 
     dataset: Choice
@@ -38,6 +41,23 @@ class Config:
     split: Split
     train: Train
     dims: int
+    monitored: MonitoredValue
+    recipe: RegisteredSpec | None = None
+
+    @property
+    def headline(self) -> str:
+        """The value that is shown where there is room for one: what is monitored, or beside the loss the first metric."""
+        if self.monitored.name != LOSS:
+            return self.monitored.name
+        return next((metric.spec.name for metric in self.metrics if metric.spec.higher_is_better is not None), LOSS)
+
+    @property
+    def plugins(self) -> dict[str, dict[str, str]]:
+        """Every plugin that has a part in this: name -> distribution and version."""
+        found = [choice.found for choice in (self.dataset, self.model, self.loss, *self.metrics)]
+        found += [self.recipe] if self.recipe else []
+        used = {item.plugin.name: item.plugin for item in found}
+        return {name: {"distribution": used[name].distribution, "version": used[name].version} for name in sorted(used)}
 
     @property
     def data_origin(self) -> tuple[Any, ...]:
@@ -59,6 +79,8 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
     preprocess = _complete_preprocess(requested, dims, dataset.task)
     if task.kind == "classification" and preprocess.fit == "patch":
         raise UsageError("preprocess.fit=patch: a classification model sees whole images or slices.", "Take stretch or pad.")
+    metrics = complete_metrics(requested.metrics, task, catalogue)
+    monitored, added = choose_monitored(requested.train.monitor, metrics, task, catalogue)
     options = requested.model.options
     if getattr(options, "size", 0) is None:
         options = dataclasses.replace(options, size=preprocess.size)
@@ -69,12 +91,14 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
         root=requested.root,
         model=Choice(requested.model.found, options),
         loss=_complete_loss(requested.loss, task, catalogue),
-        metrics=complete_metrics(requested.metrics, task, catalogue),
+        metrics=(*metrics, added) if added else metrics,
         preprocess=preprocess,
         augment=dataclasses.replace(requested.augment, **_unset(requested.augment, policy)),
         split=dataclasses.replace(requested.split, seed=seed),
-        train=requested.train,
+        train=dataclasses.replace(requested.train, monitor=monitored.name),
         dims=dims,
+        monitored=monitored,
+        recipe=requested.recipe,
     )
 
 
@@ -87,6 +111,8 @@ def to_toml(config: Config) -> dict[str, Any]:
         "loss": {"name": config.loss.name, **plain(config.loss.options)},
         "metrics": {metric.name: plain(metric.options) for metric in config.metrics},
         **{section: plain(getattr(config, section)) for section in SECTIONS},
+        **({"recipe": {"name": config.recipe.full_name}} if config.recipe else {}),
+        "plugins": config.plugins,
     }
 
 
@@ -171,9 +197,7 @@ def check_features(spec: ModelSpec, train: Train) -> None:
 
 def _check_tracker(train: Train) -> None:
     if train.tracker != "none" and importlib.util.find_spec(train.tracker) is None:
-        raise UsageError(
-            f"--tracker {train.tracker} needs the package {train.tracker}.", f"pip install segkit[{train.tracker}]"
-        )
+        raise UsageError(f"--tracker {train.tracker} needs the package {train.tracker}.", f"pip install {train.tracker}")
 
 
 def _complete_loss(named: Choice | None, task: Task, catalogue: Catalogue) -> Choice:
@@ -230,7 +254,8 @@ def summarize(config: Config) -> str:
             f"preprocess  {config.preprocess.fit} to {size}, intensity {config.preprocess.intensity}",
             f"augment     {_augment_words(config.augment)}",
             f"train       {train.optimizer}, lr {train.lr:g}, batch {in_words(train.batch_size)}, "
-            f"up to {train.epochs} epochs, schedule {schedule}, patience {train.patience}, seed {train.seed}",
+            f"up to {train.epochs} epochs, schedule {schedule}, patience {train.patience}, monitor {train.monitor}, "
+            f"seed {train.seed}",
         )
     )
 

@@ -24,6 +24,7 @@ Values = dict[str, dict[str, Any]]
 Assignments = Iterable[str] | Mapping[str, Any]  # "model.width=8", as -o takes it; or {"model.width": 8}
 NAMED = ("dataset", "model", "loss")
 ALL_SECTIONS = (*NAMED, "metrics", *SECTIONS)
+RECORDED = ("recipe", "plugins")  # sections of a run.toml that say where it came from; nobody types them
 FLAG_KEYS = {
     "dataset": "dataset.name",
     "data_dir": "dataset.root",
@@ -79,6 +80,7 @@ class RequestedConfig:
     Args:
         loss: None: the default one for the task.
         metrics: those that were named, beside the task's default ones.
+        recipe: the one that was started from.
     """
 
     dataset: Choice
@@ -90,6 +92,7 @@ class RequestedConfig:
     augment: Augment
     split: Split
     train: Train
+    recipe: RegisteredSpec | None = None
 
 
 def gather(
@@ -140,6 +143,7 @@ def resolve_config(values: Values, catalogue: Catalogue) -> RequestedConfig:
         augment=build(Augment, values.get("augment", {}), "augment"),
         split=build(Split, values.get("split", {}), "split"),
         train=_absolute_pretrained(build(Train, values.get("train", {}), "train")),
+        recipe=_recorded_recipe(values.get("recipe", {}), catalogue),
     )
 
 
@@ -181,7 +185,7 @@ def _assign(typed: Values, target: str, value: Any, sections: Sequence[str]) -> 
 
 
 def _merge(base: Mapping[str, Any], typed: Values) -> Values:
-    unknown = set(base) - set(ALL_SECTIONS)
+    unknown = set(base) - {*ALL_SECTIONS, *RECORDED}
     if unknown:
         name = sorted(unknown)[0]
         raise UsageError(f"The configuration has an unknown section {name!r}.", did_you_mean(name, ALL_SECTIONS))
@@ -189,7 +193,7 @@ def _merge(base: Mapping[str, Any], typed: Values) -> Values:
         tables = values.values() if section == "metrics" and isinstance(values, Mapping) else [values]
         if not all(isinstance(table, Mapping) for table in tables):
             raise UsageError(f"The configuration's section {section!r} is no table.", f"Write [{section}] above its keys.")
-    merged = {section: dict(values) for section, values in base.items()}
+    merged = {section: dict(values) for section, values in base.items() if section != "plugins"}
     for section, values in typed.items():
         kept = merged.get(section, {})
         if section in NAMED and not _same_name(values.get("name"), kept.get("name")):
@@ -258,6 +262,11 @@ def _absolute_pretrained(train: Train) -> Train:
             f"--pretrained {train.pretrained}: there is no such file.", "Allowed: imagenet, none, a file or run."
         )
     return dataclasses.replace(train, pretrained=str(path))
+
+
+def _recorded_recipe(values: Mapping[str, Any], catalogue: Catalogue) -> RegisteredSpec | None:
+    """What a run.toml says that it was started from; its values are all there, so it need not be installed any more."""
+    return next((item for item in catalogue.all("recipes") if item.is_called(values.get("name", ""))), None)
 
 
 def _default_loss(catalogue: Catalogue) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segkit.config.migrate import migrate_record
 from segkit.config.resolve import Assignments, Values, gather
 from segkit.errors import SegkitError, UsageError
 from segkit.files import read_toml
@@ -25,14 +26,15 @@ def read_starting_point(config: Path | None, recipe: str | None, catalogue: Cata
     if config is not None and recipe is not None:
         raise UsageError("--config and --recipe are both starting points.", "Give one of them.")
     if config is not None:
-        return read_toml(config / "run.toml" if config.is_dir() else config)
+        return migrate_record(read_toml(config / "run.toml" if config.is_dir() else config), catalogue)
     if recipe is None:
         return {}
     found = catalogue.find("recipes", recipe)
     try:
-        return tomllib.loads(found.spec.read())
+        values = tomllib.loads(found.spec.read())
     except (OSError, ImportError, tomllib.TOMLDecodeError) as error:
         raise SegkitError(f"The recipe {found.full_name} cannot be read: {error}") from error
+    return {**migrate_record(values, catalogue), "recipe": {"name": found.full_name}}
 
 
 def refuse_changes(flags: Mapping[str, Any], assignments: Assignments, others: Mapping[str, Any]) -> None:

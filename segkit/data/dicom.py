@@ -1,4 +1,4 @@
-"""DICOM files and series, where `pydicom` is installed (pip install segkit[dicom])."""
+"""DICOM files and series, where `pydicom` is installed (pip install pydicom)."""
 
 from __future__ import annotations
 

@@ -54,21 +54,22 @@ def score_case(metrics: Mapping[str, Metric], id: str, group: str, result: CaseR
 
 
 def finish(metrics: Mapping[str, Metric], counts: Mapping[str, Any]) -> dict[str, float]:
-    """All metrics' values of one set of counts.
+    """All metrics' values of one set of counts, with the metric's name before the author's: "dice", "dice/polyp".
 
     Raises:
-        SegkitError: a metric fails, or names a value after another metric.
+        SegkitError: a metric fails, or writes its own name.
     """
     owners, values = _owners(metrics), dict[str, float]()
     for name, metric in metrics.items():
         try:
-            own = {key: float(value) for key, value in metric.finish(counts[owners[name]]).items()}
+            own = {str(key): float(value) for key, value in metric.finish(counts[owners[name]]).items()}
         except Exception as error:
             raise SegkitError(f"The metric {name!r} failed: {type(error).__name__}: {error}") from error
-        foreign = [key for key in own if key.partition("/")[0] != name]
-        if foreign:
-            raise SegkitError(f"The metric {name!r} gave a value called {foreign[0]!r}; it must be {name} or {name}/...")
-        values |= own
+        twice = next((key for key in own if key.startswith(f"{name}/")), None)
+        if twice is not None:
+            rest = twice.removeprefix(f"{name}/")
+            raise SegkitError(f"The metric {name!r} gave a value called {twice!r}; it is called {rest!r} alone.")
+        values |= {f"{name}/{key}" if key else name: value for key, value in own.items()}
     return values
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segkit import distributed, reporter
 from segkit.config.complete import complete_metrics
-from segkit.config.resolve import Assignments, gather
+from segkit.config.resolve import Assignments, Choice, gather
 from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
@@ -25,6 +25,7 @@ from segkit.inference.predictor import predict_images
 from segkit.inference.probabilities import labels_of, presence_of
 from segkit.plugins import Catalogue
 from segkit.runs.weights import read_header
+from segkit.specs import MetricSpec
 from segkit.task import Case, CaseResult, Dataset, Metric, Sample
 
 logger = logging.getLogger(__name__)
@@ -123,11 +124,16 @@ def evaluate_weights(
     evaluation = evaluate(network, holdout.opened, cases, build_metrics(chosen, task))
     own_place = holdout.run is not None and holdout.own_data and not changes  # figures of a changed model are not the run's
     folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
-    about = {"weights": str(weights), "changes": changes, "kind": task.kind, **about}
+    about = {"weights": str(weights), "changes": changes, "kind": task.kind, "metrics": _directions(chosen), **about}
     evaluation = replace(evaluation, about=about, folder=folder)
     if folder and distributed.is_main():
         write_evaluation(evaluation, folder)
     return evaluation
+
+
+def _directions(metrics: Sequence[Choice]) -> dict[str, dict[str, Any]]:
+    specs: list[MetricSpec] = [metric.spec for metric in metrics]
+    return {spec.name: {"higher_is_better": spec.higher_is_better, "unit": spec.unit} for spec in specs}
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segkit.config.migrate import migrate_record
 from segkit.config.resolve import Assignments, Choice, gather, resolve_data
 from segkit.data.cache import fingerprint
 from segkit.data.reading import open_dataset
@@ -61,7 +62,8 @@ def open_evaluation_data(
     """
     folder = find_run(weights)
     record = read_toml(folder.config) if folder else {}
-    base: dict[str, Any] = {section: record[section] for section in ("dataset", "metrics") if section in record}
+    own = {section: table for section, table in record.items() if section in ("dataset", "metrics", "plugins")}
+    base = migrate_record(own, catalogue)
     if not base and not flags.get("dataset"):
         raise UsageError(f"{weights} belongs to no run folder.", "Type --dataset NAME --data-dir DIR --subset all.")
     dataset, root, metrics = _resolve(base, flags, assignments, catalogue)

@@ -270,8 +270,8 @@ def _test(work: SeedTraining, run: RunFolder, result: SeedResult) -> SeedResult:
         evaluate_weights(run.weights, work.catalogue, device=work.config.train.device)
     distributed.barrier()
     tested = with_test(result, _metrics(run))
-    score = next((name for name in ("test_dice", "test_f1") if name in tested.values), None)
-    if score:
+    score = f"test_{work.config.headline}"
+    if score in tested.values:
         logger.info(f"tested      {tested.cases} cases: {score.replace('_', ' ')} {tested.values[score]:.3f}")
     return tested
 

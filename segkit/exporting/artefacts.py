@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit import plugins
+from segkit.config.migrate import migrate_record
 from segkit.config.resolve import resolve_data
 from segkit.data.reading import open_dataset, read_case
 from segkit.errors import SegkitError, UsageError
@@ -23,7 +24,7 @@ from segkit.specs import FORMATS
 logger = logging.getLogger(__name__)
 
 CASES = 3
-NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
+NEEDED = {"onnx": ("onnx", "onnxruntime", "onnxscript")}
 
 
 def planned(header: Header, format: str, size: str | None, half: bool) -> Header:
@@ -67,7 +68,9 @@ def place(weights: Path, format: str, out: Path | None, runner: bool, overwrite:
         raise UsageError("--runner writes a program for ONNX files.", "--format onnx")
     missing = [name for name in NEEDED.get(format, ()) if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(f"--format {format} needs {', '.join(missing)}, not installed.", "pip install segkit[export]")
+        raise UsageError(
+            f"--format {format} needs {', '.join(missing)}, not installed.", f"pip install {' '.join(NEEDED[format])}"
+        )
     folder = find_run(weights)
     ending = FORMATS[format]
     target = out or Path(f"{folder.path.name if folder else weights.stem}{ending}")
@@ -116,8 +119,9 @@ def write_card(path: Path, weights: Path, artefact: Path, header: Header) -> Non
 
 
 def _real_cases(folder: RunFolder, header: Header) -> list[Floats]:
-    values = {key: value for key, value in read_toml(folder.config).items() if key == "dataset"}
-    choice, root, _ = resolve_data(values, plugins.load())
+    catalogue, record = plugins.load(), read_toml(folder.config)
+    values = migrate_record({key: record[key] for key in ("dataset", "plugins") if key in record}, catalogue)
+    choice, root, _ = resolve_data(values, catalogue)
     dataset = open_dataset(choice, root)
     split = read_split(folder)
     ids = next((split[name] for name in ("test", "val", "train") if split.get(name)), [])[:CASES]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segkit.data.preprocess import forward_image, geometry_of, slice_axis_of
+from segkit.evaluation.confusion import overlap, tabulate
 from segkit.models.input_size import padded_size
 from segkit.settings import Preprocess
 from segkit.task import Task
@@ -96,17 +97,16 @@ def _dice(pairs: Sequence[tuple[Floats, Floats]], task: Task) -> tuple[float, st
     if task.kind == "classification":
         equal = [ours.argmax(axis=1) == theirs.argmax(axis=1) for ours, theirs in pairs]
         return float(np.concatenate(equal).mean()), "0"
-    dice = _pooled([(_masks(ours, task), _masks(theirs, task)) for ours, theirs in pairs])
+    dice = _agreement([(_masks(ours, task), _masks(theirs, task)) for ours, theirs in pairs])
     if dice is not None:
         return dice, "0"
     middles = [np.median(ours) for ours, _ in pairs]
-    dice = _pooled([(ours > middle, theirs > middle) for (ours, theirs), middle in zip(pairs, middles, strict=True)])
+    dice = _agreement([(ours > middle, theirs > middle) for (ours, theirs), middle in zip(pairs, middles, strict=True)])
     return (1.0 if dice is None else dice), "median"
 
 
-def _pooled(masks: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> float | None:
-    sizes = sum(int(ours.sum()) + int(theirs.sum()) for ours, theirs in masks)
-    return None if sizes == 0 else 2 * sum(int((ours & theirs).sum()) for ours, theirs in masks) / sizes
+def _agreement(masks: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]) -> float | None:
+    return overlap(np.sum([tabulate(ours, theirs, 2) for ours, theirs in masks], axis=0))
 
 
 def _masks(logits: Floats, task: Task) -> NDArray[np.bool_]:

@@ -38,7 +38,7 @@ def open_session(path: Path, device: str) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise UsageError(f"{path} runs in onnxruntime, which is not installed.", "pip install segkit[export]") from None
+        raise UsageError(f"{path} runs in onnxruntime, which is not installed.", "pip install onnxruntime") from None
     providers: list[Any] = ["CPUExecutionProvider"]
     has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     if device.startswith("cuda") or (device == "auto" and has_cuda):

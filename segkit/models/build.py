@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segkit import plugins
+from segkit.config.migrate import find_recorded, migrate_options, tell_of_move
 from segkit.config.resolve import Choice
 from segkit.errors import SegkitError, UsageError, did_you_mean
 from segkit.models.input_size import padded_size
@@ -37,6 +38,8 @@ def build_model(choice: Choice, task: Task, dims: int) -> nn.Module:
 def load_model(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[Header, ModelSpec, nn.Module]:
     """Header, spec and module of a weights file: header -> its plugin alone -> options -> build -> strict load.
 
+    Where the model was renamed, its options were changed or its plugin moved since, the header returned is today's.
+
     Args:
         path: of the file.
         changes: values of the model's runtime options, as typed.
@@ -46,23 +49,25 @@ def load_model(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[He
         SegkitError: the plugin is missing, or the tensors are not those of the model.
     """
     header = read_header(path)
-    plugin, _, name = header.model.partition("/")
-    catalogue = plugins.load(only=plugin)
-    owned = [item for item in catalogue.all("models") if item.full_name == header.model]
-    owned = [item for item in owned if item.plugin.distribution == header.distribution]
-    if not owned:
-        raise SegkitError(_missing(path, header, catalogue), f"pip install {header.distribution}")
-    check_runtime(owned[0].spec, changes or {})
-    options = build(owned[0].spec.options, {**header.options, **(changes or {})}, f"model ({name})")
-    model = build_model(Choice(owned[0], options), header.task, header.dims)
+    distribution = plugins.FORMER.get(header.distribution, header.distribution)
+    found = find_recorded("models", header.model)
+    if found is None:
+        raise SegkitError(_missing(path, header), f"pip install {distribution}")
+    tell_of_move(found, distribution)
+    recorded = migrate_options(found, header.options, header.version)
+    check_runtime(found.spec, changes or {})
+    options = build(found.spec.options, {**recorded, **(changes or {})}, f"model ({found.spec.name})")
+    model = build_model(Choice(found, options), header.task, header.dims)
     try:
         model.load_state_dict(load_tensors(path), strict=True)
     except RuntimeError as error:
         raise SegkitError(
             f"The tensors in {path} are not those of {header.model}: {str(error).splitlines()[0]}",
-            f"It was written by {header.distribution} {header.version}; install that version.",
+            f"It was written by {distribution} {header.version}; install that version.",
         ) from error
-    return header, owned[0].spec, model.eval()
+    plugin = found.plugin
+    now = replace(header, model=found.full_name, distribution=plugin.distribution, version=plugin.version, options=recorded)
+    return now, found.spec, model.eval()
 
 
 def check_runtime(spec: ModelSpec, changes: Mapping[str, Any]) -> None:
@@ -128,9 +133,10 @@ def padded(model: nn.Module, images: Tensor, stride: tuple[int, ...], minimum: i
     return logits
 
 
-def _missing(path: Path, header: Header, catalogue: plugins.Catalogue) -> str:
+def _missing(path: Path, header: Header) -> str:
     words = f"{path} needs the model {header.model}, which comes with {header.distribution} {header.version}"
-    broken = [reason for plugin in catalogue.plugins for reason in plugin.reasons]
+    own = plugins.load(only=header.model.partition("/")[0])
+    broken = [reason for plugin in own.plugins for reason in plugin.reasons]
     if broken:
         return f"{words}; its plugin is installed but failed to load: {'; '.join(broken)}."
     return f"{words} and is not installed."

@@ -9,7 +9,7 @@ from typing import Any
 
 from segkit.files import replacing
 
-SHOWN = ("dice", "f1", "iou", "auroc")  # of the metrics, where they are there
+COLUMNS = 4  # panels beside each other
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Path) -> None:
@@ -22,16 +22,21 @@ def draw_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Pat
     """
     from matplotlib.figure import Figure
 
-    metrics = [name for name in SHOWN if any(f"{side}_{name}" in history[0] for side in ("train", "val"))]
-    figure = Figure(figsize=(4.5 * (2 + len(metrics)), 3.6), layout="constrained")
-    axes = figure.subplots(1, 2 + len(metrics), squeeze=False)[0]
+    keys = dict.fromkeys(key for row in history for key in row)
+    names = [key.partition("_")[2] for key in keys if key.startswith(("train_", "val_")) and "/" not in key]
+    metrics = [name for name in dict.fromkeys(names) if name not in ("loss", "seconds")]
+    rows = -(-(2 + len(metrics)) // COLUMNS)
+    figure = Figure(figsize=(4.5 * min(COLUMNS, 2 + len(metrics)), 3.6 * rows), layout="constrained")
+    axes = [figure.add_subplot(rows, min(COLUMNS, 2 + len(metrics)), number) for number in range(1, 3 + len(metrics))]
     _panel(axes[0], history, {"training": "train_loss", "validation": "val_loss"}, "loss", best_epoch)
     for axis, name in zip(axes[1:-1], metrics, strict=True):
-        classes = [key for key in history[0] if key.startswith(f"val_{name}/") and key.count("/") == 1]
+        classes = [key for key in keys if key.startswith(f"val_{name}/") and key.count("/") == 1]
         lines = {"training": f"train_{name}", "validation": f"val_{name}"}
         lines |= {key.partition("/")[2]: key for key in classes} if len(classes) > 1 else {}
         _panel(axis, history, lines, name, best_epoch)
-        axis.set_ylim(0, 1)
+        values = [row[key] for row in history for key in lines.values() if math.isfinite(row.get(key, math.nan))]
+        if values and min(values) >= 0 and max(values) <= 1:  # shares: seen best on their whole range
+            axis.set_ylim(0, 1)
     _panel(axes[-1], history, {"learning rate": "lr"}, "learning rate", best_epoch)
     if any(row["lr"] > 0 for row in history):
         axes[-1].set_yscale("log")

@@ -169,8 +169,8 @@ def read_split(run: RunFolder) -> dict[str, list[str]]:
 
 
 def write_history(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The whole history at once, so that a reader never sees half a row."""
-    write_csv(run.history, list(rows[0]) if rows else [], rows)
+    """The whole history at once, so that a reader never sees half a row; a metric may have come or gone on --resume."""
+    write_csv(run.history, list(dict.fromkeys(key for row in rows for key in row)), rows)
 
 
 def read_cases(run: RunFolder, subset: str) -> list[dict[str, str]]:

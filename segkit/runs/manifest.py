@@ -17,8 +17,18 @@ from segkit import __version__
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python", "accelerate", "safetensors", "nibabel")
 
 
-def build_manifest(seed: int, fingerprint: Mapping[str, Any], device: str, notes: Sequence[str]) -> dict[str, Any]:
-    """What a stranger needs in order to judge and repeat a run."""
+def build_manifest(
+    seed: int, fingerprint: Mapping[str, Any], device: str, notes: Sequence[str], plugins: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    """What a stranger needs in order to judge and repeat a run.
+
+    Args:
+        seed: of the run.
+        fingerprint: of its data.
+        device: it is trained on.
+        notes: that were made about data and split.
+        plugins: that have a part in it: name -> distribution and version.
+    """
     return {
         "segkit": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -26,6 +36,7 @@ def build_manifest(seed: int, fingerprint: Mapping[str, Any], device: str, notes
         "seed": seed,
         "data": dict(fingerprint),
         "notes": list(notes),
+        "plugins": dict(plugins),
         "versions": {"python": platform.python_version(), **_versions()},
         "git": _git(),
         "hardware": {

@@ -8,11 +8,35 @@ class TestMyDataset(DatasetContract):
 class TestMyModel(ModelContract):
     name = "my-model"
     options = {"width": 4}
+
+`LossContract` and `MetricContract` are used alike; `sandbox` installs an invented package where only one test sees it.
 """
 
 from __future__ import annotations
 
-from segkit.testing.datasets import DatasetContract
-from segkit.testing.models import ModelContract
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["DatasetContract", "ModelContract"]
+from segkit.testing.sandbox import sandbox
+
+if TYPE_CHECKING:
+    from segkit.testing.datasets import DatasetContract
+    from segkit.testing.losses import LossContract
+    from segkit.testing.metrics import MetricContract
+    from segkit.testing.models import ModelContract
+
+_LAZY = {  # torch comes with the contract that needs it
+    "DatasetContract": "segkit.testing.datasets",
+    "LossContract": "segkit.testing.losses",
+    "MetricContract": "segkit.testing.metrics",
+    "ModelContract": "segkit.testing.models",
+}
+
+__all__ = ["DatasetContract", "LossContract", "MetricContract", "ModelContract", "sandbox"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

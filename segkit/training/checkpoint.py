@@ -25,7 +25,7 @@ from segkit.training.components import TrainingComponents
 from segkit.training.optim import Schedule
 from segkit.training.running_metrics import RunningCounts
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass
@@ -66,7 +66,8 @@ class Progress:
         epoch: the one at hand, from 1.
         step: batches of it that are done.
         history: a row for each epoch that is done.
-        best_epoch, best_value, best: of the kept weights: their epoch, what decided, their validation values.
+        best_epoch, best_value, best: of the kept weights: their epoch, what decided (smaller is better), their validation
+            values.
         kept: these weights, on the CPU.
         seconds: of all sessions.
         ended: why the training is over; empty while it is not.

@@ -66,8 +66,8 @@ def tracked(accelerator: Accelerator, tracker: str, run: RunFolder, config: Mapp
 def _tracked_name(key: str) -> str:
     """A figure's name as all trackers take it, where a name is no folder of others.
 
-    >>> _tracked_name("val_dice"), _tracked_name("val_dice/left ventricle"), _tracked_name("lr")
-    ('val/dice', 'val/dice.left ventricle', 'lr')
+    >>> _tracked_name("val_score"), _tracked_name("val_score/left ventricle"), _tracked_name("lr")
+    ('val/score', 'val/score.left ventricle', 'lr')
     """
     name = re.sub(r"[^\w .-]", ".", key)
     return re.sub(r"^(train|val)_", r"\1/", name)

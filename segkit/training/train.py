@@ -66,6 +66,7 @@ class Run:
         path: its folder.
         epochs: that are done.
         best_epoch, best: of the kept weights, and their validation values.
+        headline: the name of the value among these that is shown first.
         stopped: the exit code that a signal calls for; 0 where none came, or when all was done.
         seconds: of all sessions.
         signal: the same, also when all was done.
@@ -75,6 +76,7 @@ class Run:
     epochs: int
     best_epoch: int
     best: Mapping[str, float]
+    headline: str
     stopped: int
     seconds: float
     signal: int = 0
@@ -149,7 +151,11 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     if before != distributed.world_size():
         logger.warning(f"{distributed.world_size()} processes go on with what {before} began: dropout draws other numbers.")
     data = build_data(dataset, record["split"], config, record["manifest"]["unreadable"])
-    now = {"processes": distributed.world_size(), "unreadable": dict(data.unreadable)}
+    now = {
+        "processes": distributed.world_size(),
+        "unreadable": dict(data.unreadable),
+        "plugins": config.plugins,
+    }
     record["manifest"] = {**record["manifest"], **now}
     session = build_session(components, data, run, record)
     progress = checkpoint.restore(document, components, session.schedule)
@@ -209,7 +215,7 @@ def _record(
     config: Config, dataset: Dataset, ids: Mapping[str, Sequence[str]], device: str, notes: Sequence[str], data: TrainingData
 ) -> dict[str, Any]:
     """What besides the state describes a run."""
-    manifest = build_manifest(config.train.seed, fingerprint(dataset), device, notes)
+    manifest = build_manifest(config.train.seed, fingerprint(dataset), device, notes, config.plugins)
     return {
         "config": to_toml(config),
         "split": {name: list(members) for name, members in ids.items()},
@@ -251,7 +257,7 @@ def _run(session: TrainingSession, progress: Progress) -> Run:
                 break
             improved = _keep_best(row, progress, components)
             if session.cases:
-                session.schedule.after(_monitored(row, settings))
+                session.schedule.after(components.config.monitored.cost(row))
             progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, Sums(RunningCounts(components.task))
             done, seconds = len(progress.history), time.perf_counter() - began
             ended = stopping_reason(settings, done, progress.best_epoch, bool(session.cases), seconds)
@@ -262,7 +268,7 @@ def _run(session: TrainingSession, progress: Progress) -> Run:
                     _write_weights(progress, session.run, components.config, components.task)
                 write_history(session.run, progress.history)
             track(row)
-            logger.info(epoch_line(row, epochs, improved))
+            logger.info(epoch_line(row, epochs, components.config.headline, improved))
     return _end(session, progress, max(distributed.all_gather(stop.code)))
 
 
@@ -281,7 +287,10 @@ def _end(session: TrainingSession, progress: Progress, signal: int) -> Run:
         logger.warning("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
     distributed.barrier()
     best = progress.best or {}
-    return Run(session.run.path, len(progress.history), progress.best_epoch, best, stopped, progress.seconds, signal)
+    headline = f"val_{components.config.headline}"
+    return Run(
+        session.run.path, len(progress.history), progress.best_epoch, best, headline, stopped, progress.seconds, signal
+    )
 
 
 def _train_epoch(
@@ -328,7 +337,7 @@ def _train_epoch(
         if drawn:
             bar.show(**figures(session, progress, rate))
     total = sums.over_all()
-    train = {f"train_{name}": value for name, value in total.counts.figures().items()}
+    train = {f"train_{name}": value for name, value in total.counts.figures(components.metrics).items()}
     return {"epoch": epoch, "lr": rate, "train_loss": total.total / total.seen, **train, "train_seconds": total.seconds}
 
 
@@ -351,12 +360,6 @@ def _step(components: TrainingComponents, settings: Train) -> None:
         components.average.update_parameters(components.accelerator.unwrap_model(components.model))  # type: ignore[operator]
 
 
-def _monitored(row: Mapping[str, Any], settings: Train) -> float:
-    """The value whose minimum is best."""
-    value = row["val_loss"] if settings.monitor == "loss" else -row.get("val_dice", row.get("val_f1", math.nan))
-    return math.inf if math.isnan(value) else float(value)
-
-
 def _keep_best(row: dict[str, Any], progress: Progress, components: TrainingComponents) -> bool:
     """Add the row to the history; keep the weights where they are the best so far (or the last, without validation)."""
     progress.history.append(row)
@@ -364,7 +367,7 @@ def _keep_best(row: dict[str, Any], progress: Progress, components: TrainingComp
     if not validated and not all(bool(tensor.isfinite().all()) for tensor in components.tensors().values()):
         error = SegkitError(f"The weights are not finite after epoch {row['epoch']}.", "Lower --lr, or set -o train.clip=1.")
         raise distributed.collective_error(error)
-    value = _monitored(row, components.config.train) if validated else -math.inf
+    value = components.config.monitored.cost(row) if validated else -math.inf
     if validated and progress.best is not None and value >= progress.best_value:
         return False
     names = [key for key in row if key.startswith("val_") and key != "val_seconds" and not math.isnan(row[key])]

@@ -68,6 +68,11 @@ def validate(components: TrainingComponents, cases: Sequence[Cached], epoch: int
     how = "per_case" if components.task.kind == "segmentation" else "pooled"
     figures = aggregate(components.metrics, scores, how, components.task)
     means = {f"val_{key}": figure.mean for key, figure in figures.items() if not is_detail(key)}
+    monitored = f"val_{components.config.monitored.name}"
+    if monitored not in ("val_loss", *means):
+        names = ", ".join(["loss", *(key.removeprefix("val_") for key in means)])
+        failure = SegkitError(f"train.monitor = {monitored[4:]}: validation gives no such value.", f"Allowed: {names}.")
+        raise distributed.collective_error(failure)
     return {"val_loss": math.fsum(losses) / len(losses), **means, "val_seconds": time.perf_counter() - started}
 
 

@@ -232,9 +232,9 @@ def test_the_encoders_own_mean_and_std_come_from_timm_and_stand_in_the_record(in
 
 
 def test_a_recipe_is_a_starting_point(install, segkit, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    install("acme", "from segkit.api import RecipeSpec, hookimpl\n@hookimpl\ndef segkit_recipes():\n"
+    site = install("acme", "from segkit.api import RecipeSpec, hookimpl\n@hookimpl\ndef segkit_recipes():\n"
             "    return [RecipeSpec('quick', 'a quick look', target='acme_recipes:quick.toml')]")  # fmt: skip
-    package = tmp_path / "site" / "acme_recipes"
+    package = site / "acme_recipes"
     package.mkdir()
     (package / "__init__.py").touch()
     recipe = [
@@ -253,3 +253,7 @@ def test_a_recipe_is_a_starting_point(install, segkit, tmp_path: Path) -> None: 
     assert done.code == 0
     written = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
     assert (written["model"]["width"], written["train"]["epochs"], written["dataset"]["cases"]) == (2, 1, 6)
+    assert written["recipe"] == {"name": "acme/quick"}
+    assert written["plugins"]["acme"] == {"distribution": "acme", "version": "1.2.3"}
+    assert segkit("train", "--config", tmp_path / "run", "--out", tmp_path / "again").code == 0
+    assert tomllib.loads((tmp_path / "again" / "run.toml").read_text())["recipe"] == {"name": "acme/quick"}

@@ -473,4 +473,4 @@ def test_what_onnx_needs_is_named_where_it_is_missing(
         importlib.util, "find_spec", lambda name, *rest: None if name == "onnxscript" else found(name, *rest)
     )
     told = segkit("export", trained, "--out", tmp_path / "m.onnx")
-    assert told.code == 2 and "onnxscript" in told.err and "pip install segkit[export]" in told.err
+    assert told.code == 2 and "onnxscript" in told.err and "pip install onnx onnxruntime onnxscript" in told.err

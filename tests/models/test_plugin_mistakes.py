@@ -27,7 +27,7 @@ def segkit_models():
 @hookimpl
 def segkit_metrics():
     half = MetricSpec("dice", "half", target="acme_module:half", default=True)
-    return [half, MetricSpec("broken", "fails", target="acme_module:broken")]
+    return [half, *(MetricSpec(name, "fails", target=f"acme_module:{name}") for name in ("broken", "stutter"))]
 
 @hookimpl
 def segkit_datasets():
@@ -79,10 +79,13 @@ def empty(task, options):
     return torch.nn.Identity()
 
 def half(task, options):
-    return Metric(lambda result: {"n": 1}, lambda counts: {"dice/target": 0.5})
+    return Metric(lambda result: {"n": 1}, lambda counts: {"target": 0.5})
 
 def broken(task, options):
     return Metric(lambda result: {"confusion": 1}, lambda counts: {"broken": 1 / 0})
+
+def stutter(task, options):
+    return Metric(lambda result: {"n": 1}, lambda counts: {"stutter/target": 1.0})
 
 def twice(root, options, labelled=True):
     return Dataset(Task(3, ("background", "target")), (Case("a", "a"), Case("a", "b")), lambda case: None)
@@ -103,6 +106,7 @@ def nothing(root, options, labelled=True):
         ("--model no-stride", "The stride 0 of the model 'no-stride'"),
         ("--model empty", "no parameters to train"),
         ("--model tied --metric broken", "The metric 'broken' failed: ZeroDivisionError"),
+        ("--model tied --metric stutter", "gave a value called 'stutter/target'; it is called 'target' alone"),
         ("--model tied --metric acme/dice", "share a name"),
         ("--model tied --dataset twice", "gave 1 case ids twice: a"),
         ("--model tied --dataset nothing", "gave no segkit.api.Dataset but NoneType"),

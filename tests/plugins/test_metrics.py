@@ -187,7 +187,7 @@ def test_metrics_of_one_count_look_at_the_pixels_once() -> None:
         calls.append(result)
         return {"n": 1}
 
-    metrics = {name: Metric(measure, lambda counts, name=name: {name: counts["n"]}) for name in "abc"}
+    metrics = {name: Metric(measure, lambda counts: {"": counts["n"]}) for name in "abc"}
     result = CaseResult(np.zeros((1, 1, 1), np.float32), np.zeros((1, 1)), np.zeros((1, 1)), BINARY)
     assert score_case(metrics, "1", "1", result).values == {"a": 1, "b": 1, "c": 1}
     assert len(calls) == 1

@@ -348,7 +348,7 @@ def test_weights_that_are_tampered_with_missing_or_pickled_are_refused(
     content = (trained / "model.safetensors").read_bytes()
     wrong = {
         "tampered": content.replace(b"unets/unet", b"unets/ment"),
-        "elsewhere": content.replace(b'\\"distribution\\": \\"segkit\\"', b'\\"distribution\\": \\"acmeai\\"'),
+        "elsewhere": content.replace(b"unets/unet", b"acmes/unet").replace(b'\\"segkit-med\\"', b'\\"segkit-acm\\"'),
         "pickled": b"\x80\x04\x95cposix\nsystem\n",
         "cut": content[: len(content) // 2],
     }
@@ -359,7 +359,8 @@ def test_weights_that_are_tampered_with_missing_or_pickled_are_refused(
         assert told.code == 1 and "Error" in told.err and "segkit itself failed" not in told.err, told.err
         assert not (tmp_path / "no").exists()
     assert (
-        "pip install acmeai" in segkit("predict", tmp_path / "elsewhere.safetensors", pictures, "--out", tmp_path / "no").err
+        "pip install segkit-acm"
+        in segkit("predict", tmp_path / "elsewhere.safetensors", pictures, "--out", tmp_path / "no").err
     )
 
 

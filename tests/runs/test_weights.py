@@ -29,7 +29,7 @@ def rewrite(source: Path, target: Path, change) -> Path:  # type: ignore[no-unty
 
 def test_the_header_says_all_that_rebuilding_needs(trained: Path) -> None:
     header = read_header(trained / "model.safetensors")
-    assert (header.model, header.distribution) == ("unets/unet", "segkit")
+    assert (header.model, header.distribution) == ("unets/unet", "segkit-med")
     assert header.options["width"] == 4 and header.options["depth"] == 2 and header.options["upsample"] == "nearest"
     assert header.task.classes == ("background", "target")
     assert header.preprocess.size == (32, 32)

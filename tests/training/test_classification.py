@@ -128,8 +128,10 @@ def test_what_makes_no_sense_for_classes_is_refused(segkit: Command, tmp_path: P
     }.items():
         done = segkit(*words, *extra)
         assert done.code == 2 and part in done.err, done.err
-    done = segkit("train", *PHANTOM, *MODEL, "--epochs", "1", "-o", "train.monitor=dice", "--out", tmp_path / "run")
-    assert done.code == 0  # the Dice of labels is their F1
+    done = segkit("train", *PHANTOM, *MODEL, "--epochs", "1", "--monitor", "dice", "--out", tmp_path / "run")
+    assert done.code == 2 and "'dice' does not suit" in done.err and "f1" in done.err
+    done = segkit("train", *PHANTOM, *MODEL, "--epochs", "1", "--monitor", "auroc/present", "--out", tmp_path / "run")
+    assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize("empty", [0, 1])

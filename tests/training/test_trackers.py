@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
 from conftest import Command, history
+from segkit import plugins
+from segkit.config.complete import complete_metrics
 from segkit.data.images import read_image
-from segkit.task import Task
+from segkit.evaluation.aggregate import build_metrics
+from segkit.evaluation.confusion import count_confusion
+from segkit.task import CaseResult, Metric, Task
 from segkit.training.running_metrics import RunningCounts
 
 SMALL = (
@@ -18,6 +23,10 @@ SMALL = (
     "-o preprocess.size=16"
 ).split()
 THREE = Task(1, ("background", "edema", "core"), mode="multiclass")
+
+
+def metrics_for(task: Task) -> dict[str, Metric]:
+    return build_metrics(complete_metrics((), task, plugins.load()), task)
 
 
 def test_the_figures_of_an_epoch_are_scikit_learns_over_all_its_pixels() -> None:
@@ -29,7 +38,7 @@ def test_the_figures_of_an_epoch_are_scikit_learns_over_all_its_pixels() -> None
         counts.add(logits, masks)
         labels.append(logits.argmax(dim=1).flatten())
         truths.append(masks.flatten())
-    found, mine, true = counts.figures(), torch.cat(labels).numpy(), torch.cat(truths).numpy()
+    found, mine, true = counts.figures(metrics_for(THREE)), torch.cat(labels).numpy(), torch.cat(truths).numpy()
     scores = {"dice": f1_score, "iou": jaccard_score, "precision": precision_score, "recall": recall_score}
     for name, score in scores.items():
         each = score(true, mine, labels=[1, 2], average=None)
@@ -42,9 +51,31 @@ def test_pixels_that_are_to_be_ignored_are_not_counted() -> None:
     task = Task(1, ("background", "polyp"), mode="binary", ignore_index=255)
     counts = RunningCounts(task)
     counts.add(torch.tensor([[[[1.0, 1.0, 1.0, 1.0, -1.0]]]]), torch.tensor([[[1, 1, 0, 255, 1]]]))
-    found = counts.figures()
+    found = counts.figures(metrics_for(task))
     assert found["precision"] == pytest.approx(2 / 3) and found["recall"] == pytest.approx(2 / 3)
     assert found["iou"] == pytest.approx(2 / 4) and found["dice"] == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("mode", ["binary", "multiclass", "multilabel"])
+@pytest.mark.parametrize("ignore", [None, 7])
+def test_the_device_counts_what_is_counted_of_a_case(mode: str, ignore: int | None) -> None:
+    classes = ("background", "edema", "core")[: 2 if mode == "binary" else 3]
+    task = Task(1, classes, mode=mode, ignore_index=ignore if mode != "multilabel" else None)  # type: ignore[arg-type]
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, task.outputs, 5, 6, generator=draw)
+    masks = torch.randint(0, 2 if mode != "multiclass" else 3, (4, 2, 5, 6), generator=draw)
+    masks = masks if mode == "multilabel" else masks[:, 0]
+    if task.ignore_index is not None:
+        masks[:, 0] = task.ignore_index
+    counts = RunningCounts(task)
+    counts.add(logits, masks)
+    labels = logits.argmax(dim=1) if mode == "multiclass" else (logits > 0).long()
+    labels = labels[:, 0] if mode == "binary" else labels
+    tables = [
+        count_confusion(CaseResult(one.numpy(), found.numpy(), true.numpy(), task))["confusion"]
+        for one, found, true in zip(logits, labels, masks, strict=True)
+    ]
+    assert counts.counts is not None and np.array_equal(counts.counts.numpy(), np.sum(tables, axis=0))
 
 
 @pytest.mark.usefixtures("pictures_drawn")

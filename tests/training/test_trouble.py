@@ -160,7 +160,7 @@ def test_a_missing_tracker_is_told_before_anything_runs(
 
     monkeypatch.setattr(complete.importlib.util, "find_spec", lambda name: None)
     done = segkit(*SMALL, "--tracker", "wandb", "--out", tmp_path / "run")
-    assert done.code == 2 and "pip install segkit[wandb]" in done.err
+    assert done.code == 2 and "pip install wandb" in done.err
 
 
 def test_foreground_patches_of_damaged_places_are_unreadable_too(tmp_path: Path) -> None:
