@@ -49,7 +49,9 @@ def local_device(name: str) -> str:
     import torch
 
     if world_size() > 1 and name.startswith("cuda:"):
-        raise UsageError(f"--device {name} is one GPU; {world_size()} processes take one each.", "Leave --device out.")
+        raise UsageError(
+            f"--device {name} names one GPU, but {world_size()} processes need one each.", "Leave --device out."
+        )
     if world_size() == 1 or name not in ("auto", "cuda") or not torch.cuda.is_available():
         return name
     if int(os.environ.get("LOCAL_RANK", 0)) >= torch.cuda.device_count():

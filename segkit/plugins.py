@@ -192,7 +192,7 @@ def _register(manager: pluggy.PluginManager, module: ModuleType, status: PluginS
     for caller in callers:
         if not caller.has_spec():
             hint = did_you_mean(caller.name, (name for name in vars(hookspecs) if name.startswith("segkit_")))
-            _note(status, f"{caller.name} is no hook of segkit. {hint}")
+            _note(status, f"{caller.name} is not a hook of segkit. {hint}")
             continue
         for implementation in caller.get_hookimpls():
             if implementation.plugin is module:
@@ -214,7 +214,7 @@ def _collect(status: PluginStatus, hook: str, function: Any) -> None:
 def _accept(status: PluginStatus, group: str, spec: Any) -> None:
     kind = KINDS[group]
     if not isinstance(spec, kind):
-        _note(status, f"segkit_{group} gave {spec!r:.80}, which is no {kind.__name__}")
+        _note(status, f"segkit_{group} gave {spec!r:.80}, which is not a {kind.__name__}")
         return
     with _guard(status, f"{_singular(group)} {spec.name!r}"):
         problems = spec.problems()

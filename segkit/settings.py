@@ -21,7 +21,9 @@ class Preprocess:
         "patch: as it is, seen through windows of size",
     )
     size: int | tuple[int, ...] | None = option(None, "pixels along each axis the network sees (height,width)", minimum=1)
-    spacing: float | tuple[float, ...] | None = option(None, "mm along each axis: resample to it first", minimum=0.001)
+    spacing: float | tuple[float, ...] | None = option(
+        None, "resample to this spacing first, mm along each axis", minimum=0.001
+    )
     slice_axis: Literal[0, 1, 2] | None = option(
         None, "which axis of a volume 2D models take slices along; auto: the one of largest spacing, else the last"
     )
@@ -31,8 +33,8 @@ class Preprocess:
         "percentile: clip to the 0.5th and 99.5th, then minmax; imagenet, encoder: its mean and std",
     )
     intensity_per: Literal["case", "slice"] = option("case", "slice: volumes are normalised slice by slice")
-    mean: tuple[float, ...] | None = option(None, "of each channel, for intensity=encoder; asked of timm if not given")
-    std: tuple[float, ...] | None = option(None, "of each channel, for intensity=encoder; asked of timm if not given")
+    mean: tuple[float, ...] | None = option(None, "of each channel, for intensity=encoder; taken from timm if not given")
+    std: tuple[float, ...] | None = option(None, "of each channel, for intensity=encoder; taken from timm if not given")
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class Augment:
     gamma: float | None = option(None, "largest change of the exponent: 0.2 is between 1/1.2 and 1.2", minimum=0, maximum=9)
     noise: float | None = option(None, "largest noise, in standard deviations of the image", minimum=0)
     blur: float | None = option(None, "largest standard deviation of a Gaussian blur, in pixels", minimum=0, maximum=20)
-    chance: float = option(0.3, "probability of each of these for a case, but for flips", minimum=0, maximum=1)
-    elastic_grid: int = option(7, "control points of elastic along each axis: more bend finer", minimum=4, maximum=32)
+    chance: float = option(0.3, "probability of each of these per case (flips have their own)", minimum=0, maximum=1)
+    elastic_grid: int = option(7, "control points of elastic along each axis: more give finer bends", minimum=4, maximum=32)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Split:
     )
     val: float = option(0.15, "share of the cases for validation", minimum=0, maximum=0.9)
     test: float = option(0.15, "share of the cases for the test", minimum=0, maximum=0.9)
-    seed: int | None = option(None, "of the shuffle (default: train.seed)", minimum=0)
+    seed: int | None = option(None, "seed of the shuffle (default: train.seed)", minimum=0)
     folds: int | None = option(None, "cross-validation: this many parts, one of which is the test subset", minimum=2)
     fold: int = option(0, "which part, counted from 0", minimum=0)
     allow_leak: bool = option(False, "accept that a group is in two subsets; written into the run")
@@ -92,14 +94,14 @@ class Train:
     lr: float = option(1e-3, "learning rate", minimum=0)
     optimizer: Literal["adam", "adamw", "sgd"] = option("adamw", "optimiser")
     weight_decay: float = option(1e-4, "decoupled for adamw, L2 for adam and sgd", minimum=0)
-    eps: float = option(1e-8, "of adam and adamw; Keras has 1e-7", minimum=0)
+    eps: float = option(1e-8, "epsilon of adam and adamw (Keras: 1e-7)", minimum=0)
     momentum: float = option(0.9, "of sgd", minimum=0, maximum=1)
     nesterov: bool = option(False, "of sgd")
     schedule: Literal["plateau", "cosine", "poly", "one-cycle", "step", "none"] = option(
-        "plateau", "of the learning rate; plateau: lower it when monitor stops improving"
+        "plateau", "learning rate schedule; plateau: lower the rate when monitor stops improving"
     )
-    plateau_factor: float = option(0.3, "what the rate is multiplied by", minimum=0, maximum=0.99)
-    plateau_patience: int = option(10, "epochs without improvement before that", minimum=0)
+    plateau_factor: float = option(0.3, "factor by which plateau lowers the rate", minimum=0, maximum=0.99)
+    plateau_patience: int = option(10, "epochs without improvement before plateau lowers the rate", minimum=0)
     min_delta: float = option(1e-4, "a smaller change of monitor is no improvement for plateau", minimum=0)
     poly_power: float = option(0.9, "of schedule=poly", minimum=0)
     step_every: int = option(30, "epochs, of schedule=step", minimum=1)
@@ -107,12 +109,14 @@ class Train:
     warmup: float = option(0.0, "epochs in which the rate rises to lr, step by step", minimum=0)
     min_lr: float = option(1e-6, "the rate is not lowered below this", minimum=0)
     accumulate: int = option(1, "batches whose gradients are added up for one step", minimum=1)
-    clip: float = option(0.0, "largest norm of the gradient; 0: as it is", minimum=0)
+    clip: float = option(0.0, "largest norm of the gradient; 0: no clipping", minimum=0)
     ema: float = option(
         0.0, "keep a moving average of the weights with this decay and use it; 0: no", minimum=0, maximum=0.99999
     )
     max_time: float = option(
-        0.0, "minutes after which training ends with the epoch, from its start or --resume; 0: no limit", minimum=0
+        0.0,
+        "end with the epoch in which this many minutes are over, counted from the start or --resume; 0: no limit",
+        minimum=0,
     )
     save_minutes: float = option(30.0, "minutes between two saves within an epoch; 0: at its end only", minimum=0)
     patience: int = option(30, "epochs without improvement before training stops; 0: never", minimum=0)
@@ -127,11 +131,11 @@ class Train:
     pretrained: str = option("none", "weights to start from: imagenet (for the encoder), a file, or none")
     checkpointing: bool = option(False, "less memory, more time: blocks compute their activations again for the gradient")
     compile: bool = option(False, "torch.compile: slow first steps, then faster ones")
-    deterministic: bool = option(False, "ask torch for deterministic kernels: slower, and the same weights also on GPUs")
+    deterministic: bool = option(False, "ask torch for deterministic kernels: slower, but reproducible on GPUs too")
     workers: int | None = option(
-        None, "processes that read the data, for each that trains; auto: none on a CPU, up to 4 for a GPU", minimum=0
+        None, "data loading processes per training process; auto: none on a CPU, up to 4 for a GPU", minimum=0
     )
-    skip_bad: bool = option(False, "name cases that cannot be read and train without them")
+    skip_bad: bool = option(False, "leave out cases that cannot be read, and name them")
     foreground: float | None = option(
         None,
         "share of patches laid around a voxel of a class, or of slices that hold one, each class as often; the rest is "
@@ -139,7 +143,7 @@ class Train:
         minimum=0,
         maximum=1,
     )
-    tracker: Literal["none", "tensorboard", "mlflow", "wandb"] = option("none", "also follow the training there")
+    tracker: Literal["none", "tensorboard", "mlflow", "wandb"] = option("none", "also send figures to this tracker")
     validate: bool = option(True, "score the validation subset after each epoch")
 
 

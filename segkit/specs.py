@@ -142,7 +142,7 @@ class ModelSpec(Spec):
         steps = (stride,) * dims if isinstance(stride, int) else tuple(stride)
         if len(steps) != dims or not all(isinstance(step, int) and step >= 1 for step in steps):
             raise SegkitError(
-                f"The stride {stride!r} of the model {self.name!r} is no whole number above 0 for {dims} axes."
+                f"The stride {stride!r} of the model {self.name!r} is not a whole number above 0 for {dims} axes."
             )
         return steps
 
@@ -172,7 +172,7 @@ class DatasetSpec(Spec):
         licence: as far as known.
         layout: the expected tree, as text.
         preprocess: values of the preprocess section that suit this data.
-        synthesize: target `synthesize(out, cases, seed)` that writes made-up cases in this layout.
+        synthesize: target `synthesize(out, cases, seed)` that writes synthetic cases in this layout.
         needs_root: False for generated data.
     """
 

@@ -31,7 +31,7 @@ class Task:
         mode: binary (one output, sigmoid), multiclass (exclusive, softmax) or multilabel (a sigmoid per class).
         kind: what a model learns from it.
         channel_names: as many as channels, or empty.
-        ignore_index: mask value that no loss and no metric looks at.
+        ignore_index: mask value that every loss and metric ignores.
         regions: named unions of classes, e.g. {"WT": ("NCR", "ED", "ET")}.
 
     Raises:

@@ -334,7 +334,8 @@ def configure(values: Values, catalogue: Catalogue) -> tuple[Config, Dataset]:
     requested = resolve_config(values, catalogue)
     for choice in (requested.dataset, requested.model):
         for hidden in catalogue.shadowed(choice.spec.group, choice.found):
-            logger.warning(f"{choice.name} is meant, not {hidden.full_name} ({hidden.plugin.distribution}).")
+            other = f"{hidden.full_name} of {hidden.plugin.distribution}"
+            logger.warning(f"using {choice.name}, not {other}; its full name selects that one.")
 
     from segkit.data.reading import open_dataset
 

@@ -35,7 +35,7 @@ BROKEN = {
     "misspelt hook": (
         "from segkit.api import hookimpl\n@hookimpl\ndef segkit_modles(): return []",
         "failed",
-        "segkit_modles is no hook of segkit. Did you mean 'segkit_models'",
+        "segkit_modles is not a hook of segkit. Did you mean 'segkit_models'",
     ),
     "wrong signature": (
         "from segkit.api import hookimpl\n@hookimpl\ndef segkit_models(config): return []",

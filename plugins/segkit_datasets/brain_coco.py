@@ -54,7 +54,7 @@ def open_brain_coco(root: Path, options: BrainCocoOptions, labelled: bool = True
 
 
 def synthesize(out: Path, cases: int, seed: int) -> None:
-    """Write made-up images in this layout, half of them for training; outlines are boxes, every fourth image has none."""
+    """Write synthetic images in this layout, half of them for training; outlines are boxes, every fourth image has none."""
     options = PhantomOptions(cases=cases, seed=seed, empty=0.25)
     subsets = {"train": range(0, cases, 2), "valid": range(1, cases, 4), "test": range(3, cases, 4)}
     for name, numbers in subsets.items():
@@ -85,7 +85,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         if not all(isinstance(document[key], list) for key in ("images", "annotations", "categories")):
             raise ValueError("images, annotations and categories must be lists")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SegkitError(f"{path} is no COCO annotation file: {type(error).__name__}: {error}") from None
+        raise SegkitError(f"{path} is not a COCO annotation file: {type(error).__name__}: {error}") from None
     return document
 
 

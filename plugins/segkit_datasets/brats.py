@@ -69,7 +69,7 @@ def open_brats(root: Path, options: BratsOptions, labelled: bool = True) -> Data
 
 
 def synthesize(out: Path, cases: int, seed: int) -> None:
-    """Write made-up cases in this layout, with the labels 1, 2 and 4; one mask is misnamed as in the public copy."""
+    """Write synthetic cases in this layout, with the labels 1, 2 and 4; one mask is misnamed as in the public copy."""
     options = PhantomOptions(dims=3, size=24, classes=3, colour=True, seed=seed)
     for number in range(cases):
         name = f"BraTS20_Training_{number + 1:03d}"

@@ -43,7 +43,7 @@ def open_figshare(root: Path, options: FigshareOptions, labelled: bool = True) -
     """Open N.mat anywhere below root, or else K.png with K_mask.png.
 
     Raises:
-        UsageError: neither is there, or target=type is asked of PNGs, which have lost the type.
+        UsageError: neither is there, or target=type is requested of PNGs, which have lost the type.
         SegkitError: the file of the folds is damaged.
     """
     files = sorted(root.rglob("*.mat"), key=lambda path: natural_order(path.name))
@@ -163,7 +163,7 @@ def _open_mat(path: Path) -> h5py.File:
         if start.startswith(b"MATLAB 5.0"):
             words = "it is of version 5; this dataset's are of version 7.3 (HDF5)"
             raise SegkitError(f"{path} cannot be read: {words}.", "In MATLAB: save(..., '-v7.3').") from None
-        raise SegkitError(f"{path} cannot be read: it is no HDF5 file, or cut short.") from None
+        raise SegkitError(f"{path} cannot be read: it is not an HDF5 file, or cut short.") from None
 
 
 def _data(file: h5py.File, path: Path, names: Iterable[str]) -> Any:

@@ -184,7 +184,7 @@ def _to_labels(path: Path, options: FolderOptions) -> NDArray[np.int32]:
     if strange:
         coloured = any(value.startswith("#") for value in options.values or ())
         shown = ", ".join(f"#{value:06x}" if coloured else str(value) for value in strange[:8])
-        raise SegkitError(f"{path} holds {shown}, which are none of dataset.values ({', '.join(options.values or ())}).")
+        raise SegkitError(f"{path} holds {shown}, which are not among dataset.values ({', '.join(options.values or ())}).")
     return labels
 
 
@@ -208,7 +208,7 @@ def _group(key: str, pattern: str) -> str:
     try:
         match = re.search(pattern, key)
     except re.error as error:
-        raise UsageError(f"dataset.group = {pattern} is no regular expression: {error}.") from None
+        raise UsageError(f"dataset.group = {pattern} is not a regular expression: {error}.") from None
     group = match and (match.group(1) if match.groups() else match.group(0))
     if not group:
         raise UsageError(f"dataset.group = {pattern} matches nothing in the name {key!r}.")

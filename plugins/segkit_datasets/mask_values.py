@@ -34,7 +34,7 @@ def value_of(text: str) -> int:
 def infer_values(masks: Sequence[Path], ignore: int | None) -> tuple[tuple[str, ...], int | None]:
     """The value of each class, background first, and the value to ignore, from looking at masks.
 
-    JPEG masks hold noise, so they are looked at only where there is nothing else.
+    JPEG masks hold noise, so they are used only where there is nothing else.
 
     Raises:
         UsageError: the values could mean anything.

@@ -183,7 +183,9 @@ def _infer(masks: Sequence[Path]) -> tuple[Labels, list[str]]:
     found = {value for labels in readable(masks[::step], read_labels) for value in np.unique(labels).tolist()}
     top = max(1, *found)
     if top > 255:
-        raise UsageError(f"The labels go up to {top}; that is no label map.", "Write a dataset.json with the labels.")
+        raise UsageError(
+            f"The labels go up to {top}, which does not look like a label map.", "Write a dataset.json with the labels."
+        )
     values = tuple(sorted({0, *found})) if len(found) > 1 else (0, 1)
     names = ("background", *(f"class-{value}" for value in values[1:]))
     note = f"there is no dataset.json: {len(values) - 1} class(es) inferred from {len(masks[::step])} masks."

@@ -69,10 +69,10 @@ class PhantomOptions:
     dims: Literal[2, 3] = option(2, "3: volumes, whose classes are nested like the parts of a tumour")
     size: int = option(128, "length of each side in pixels", minimum=16)
     cases: int = option(64, "how many images", minimum=1)
-    classes: int = option(1, "how many kinds of target beside the background", minimum=1, maximum=8)
+    classes: int = option(1, "number of foreground classes", minimum=1, maximum=8)
     colour: bool = option(True, "RGB images; false: gray ones")
     empty: float = option(0.0, "share of the cases without any target", minimum=0, maximum=1)
-    seed: int = option(0, "of the drawing", minimum=0)
+    seed: int = option(0, "random seed", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class FolderOptions:
     values: tuple[str, ...] | None = option(
         None, "mask value of each class, a number or a colour like #ff0000; inferred if not given"
     )
-    ignore: int | None = option(None, "mask value that is not looked at", minimum=0)
+    ignore: int | None = option(None, "mask value that is ignored", minimum=0)
     channels: int | None = option(None, "image channels; inferred if not given", minimum=1)
     group: str | None = option(
         None, "regular expression on the image's name; what it matches names the patient, whom no split tears"

@@ -186,7 +186,7 @@ def build(task: Task, options: TransUNetOptions) -> nn.Module:
     for name, value, factor in (("width", options.width, 32), ("hidden", options.hidden, options.heads)):
         if value % factor:
             raise UsageError(
-                f"model.{name} = {value} is no multiple of {factor}.",
+                f"model.{name} = {value} is not a multiple of {factor}.",
                 f"For instance {max(factor, value // factor * factor)}.",
             )
     return TransUNet(task, options)

@@ -2,7 +2,7 @@
 
 Three ways to run it, with the same weights:
 
-folded       each kind of block is asked of PennyLane as matrices, once per step; they become one matrix per upload of the
+folded       PennyLane gives the matrices of each kind of block, once per step; they become one matrix per upload of the
              data when there are more rows than amplitudes, else they act one by one
 pennylane    qml.qnn.TorchLayer on default.qubit, differentiated by backpropagation: the reference
 device:NAME  any PennyLane device, with shots or without, for inference
@@ -50,7 +50,7 @@ class QuantumLayer(nn.Module):
 
     Raises:
         UsageError: too few or too many qubits, an unknown backend or device.
-        SegkitError: a gradient is asked of a device.
+        SegkitError: a gradient is requested from a device.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class QuantumLayer(nn.Module):
         if self.circuit.qubits != qubits or (isinstance(circuit, Circuit) and options):
             raise UsageError(f"The circuit is one of {self.circuit.qubits} qubits, made with its own options.")
         if not self.measured or not set(self.measured) <= set(range(qubits)):
-            raise UsageError(f"measured = {self.measured} are no wires of {qubits} qubits.", f"Allowed: 0 to {qubits - 1}.")
+            raise UsageError(f"measured = {self.measured} are not wires of {qubits} qubits.", f"Allowed: 0 to {qubits - 1}.")
         self.backend, self.shots = backend, shots
         self.weights = nn.Parameter(SMALL * torch.randn(self.circuit.weights))
         self.register_buffer("signs", folding.signs_of(qubits, self.measured), persistent=False)
@@ -77,7 +77,7 @@ class QuantumLayer(nn.Module):
         if shots and not backend.startswith(DEVICE):
             raise UsageError(f"model.shots = {shots}: model.backend={backend} is exact.", "Shots go with device:NAME.")
         if backend.startswith(DEVICE):
-            self._node()  # a device that is not there is told now
+            self._node()  # a device that does not exist is reported now
 
     @torch.compiler.disable  # PennyLane is asked within; what is around it is compiled
     def forward(self, angles: Tensor) -> Tensor:

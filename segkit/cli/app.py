@@ -50,7 +50,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No words and no progress, only results.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only: no messages, no progress.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
     ] = False,
@@ -116,7 +116,7 @@ def _report(error: Exception) -> int:
     if distributed.is_reported_elsewhere(error):
         return error.exit_code if isinstance(error, SegkitError) else 1
     if distributed.world_size() > 1 and any(word in str(error) for word in distributed.LOST_PEER):
-        error = SegkitError("Another process has ended.", "Its own message, if it left one, says why.")
+        error = SegkitError("Another process has ended.", "Its own message, if there is one, says why.")
     if not distributed.is_main():
         console.print(f"In process {distributed.rank()}:", style="bold red", markup=False)
     if isinstance(error, SegkitError):

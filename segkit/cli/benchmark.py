@@ -8,7 +8,7 @@ import typer
 
 
 def benchmark(
-    model: Annotated[list[str], typer.Option(help="One to compare; repeat it for more.")],
+    model: Annotated[list[str], typer.Option(help="A model to compare; may be repeated.")],
     size: Annotated[str, typer.Option(help="Image size, N or N,M.")] = "256",
     batch: Annotated[str, typer.Option(help="Images at a time; several: 1,8.")] = "1",
     channels: Annotated[int, typer.Option(min=1, help="Image channels.")] = 3,

@@ -22,11 +22,13 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 def models(
     name: Name = None,
-    channels: Annotated[int | None, typer.Option(min=1, help="Image channels: build it and cost.")] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="Image channels: build it and count.")] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Number of outputs, with --channels.")] = None,
     size: Annotated[str | None, typer.Option(help="Image size, N or N,M: also FLOPs and activation memory.")] = None,
     option: Annotated[list[str] | None, typer.Option("-o", metavar="model.KEY=VALUE", help="Option to count with.")] = None,
-    describe: Annotated[bool, typer.Option("--describe", help="What it says about itself: a circuit, drawn.")] = False,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="The model's own description, such as a drawing of its circuit.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the models, or show one: its options and, for given channels and size, its parameters and what they cost."""

@@ -15,10 +15,10 @@ from segkit.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
-app = typer.Typer(help="Check, explore and make up datasets; look after the cache.", no_args_is_help=True)
+app = typer.Typer(help="Check, explore and synthesize datasets; manage the cache.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A dataset; 'segkit datasets' lists them.")]
-Root = Annotated[str | None, typer.Option("--data-dir", help="Where the data lies.")]
+Root = Annotated[str | None, typer.Option("--data-dir", help="Folder that holds the data.")]
 Option = Annotated[list[str] | None, typer.Option("-o", metavar="dataset.KEY=VALUE", help="An option of the dataset.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
@@ -63,17 +63,17 @@ def synth(
     name: Name,
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.")],
     cases: Annotated[int, typer.Option(min=1, help="How many cases.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the drawing.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
 ) -> None:
-    """Write made-up cases in a dataset's own on-disk layout: for tests, tutorials, and while waiting for access."""
+    """Write synthetic cases in a dataset's own on-disk layout: for tests, tutorials, and while waiting for access."""
     found = plugins.load().find("datasets", name)
     target = found.spec.synthesize
     if target is None:
-        raise UsageError(f"The dataset {name!r} cannot be made up.", "'segkit data synth phantom' can.")
+        raise UsageError(f"The dataset {name!r} cannot generate cases.", "'segkit data synth phantom' can.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} exists already.", "Choose another folder.")
     found.spec.load(target)(out, cases, seed)
-    logger.info(f"{cases} made-up cases are in {out}")
+    logger.info(f"{cases} synthetic cases are in {out}")
 
 
 @app.command()

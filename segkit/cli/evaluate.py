@@ -18,8 +18,8 @@ def evaluate(
     what: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported model.onnx.")],
     subset: Annotated[str, typer.Option(help="train, val, test, or all (which holds training data).")] = "test",
     dataset: Annotated[str | None, typer.Option(help="Another dataset than the run's own.")] = None,
-    data_dir: Annotated[str | None, typer.Option(help="Where the data lies, if not where it lay in training.")] = None,
-    metrics: Annotated[list[str] | None, typer.Option("--metric", help="One more metric; may be repeated.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data, if it has moved since training.")] = None,
+    metrics: Annotated[list[str] | None, typer.Option("--metric", help="An additional metric; may be repeated.")] = None,
     aggregate: Annotated[
         str | None,
         typer.Option(help="What the table shows: per_case, per_group or pooled (default: per_case; of classes pooled)."),

@@ -15,7 +15,7 @@ def export(
     what: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors file.")],
     format: Annotated[str, typer.Option(help="onnx, or torch-export (.pt2).")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="File to write (default: named after the run, in this folder).")] = None,
-    half: Annotated[bool, typer.Option("--half", help="Calculate in 16 bits: half the size, less exact.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Compute in 16-bit floats: half the size, less exact.")] = False,
     size: Annotated[
         str | None, typer.Option(metavar="H,W", help="Fix the size of what the network sees (default: any size).")
     ] = None,

@@ -16,7 +16,9 @@ logger = logging.getLogger(__name__)
 
 Devices = Annotated[
     int | None,
-    typer.Option(min=1, help="Processes that share the work here, one for each GPU (or on the CPU, with --device cpu)."),
+    typer.Option(
+        min=1, help="Processes on this machine that share the work, one per GPU (or on the CPU, with --device cpu)."
+    ),
 ]
 Run = Callable[[Sequence[str]], int]
 KEPT = (0, 3, 130, 143)  # codes with which one process ends as all of them do
@@ -93,5 +95,5 @@ def _work(rank: int, count: int, port: int, run: Run, words: list[str], codes: A
 
 def _killed(error: Any) -> int:
 
-    logger.error(f"process {error.error_index} was ended by {error.signal_name}. Where memory ran out: fewer --devices.")
+    logger.error(f"process {error.error_index} was killed by {error.signal_name}. If memory ran out, use fewer --devices.")
     return 1

@@ -23,15 +23,17 @@ def predict(
         list[str],
         typer.Argument(
             metavar="WHAT... INPUT...",
-            help="A run folder, model.safetensors or exported model.onnx, several of them for their mean; then images, "
+            help="A run folder, model.safetensors or exported model.onnx, several of them are averaged; then images, "
             "volumes, folders, lists of them (.txt), or - for a list on stdin.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results; mirrors the inputs.")],
     dataset: Annotated[
-        str | None, typer.Option(help="Put files together to cases as this dataset names them (brats2020, nnunet, acdc).")
+        str | None, typer.Option(help="Group files into cases by this dataset's file names (brats2020, nnunet, acdc).")
     ] = None,
-    overlay: Annotated[bool, typer.Option("--overlay", help="Also draw masks over images; of volumes some slices.")] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also draw masks over images (for volumes, over some slices).")
+    ] = False,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write probabilities: 16-bit PNG, NIfTI or npz.")
     ] = False,
@@ -39,18 +41,18 @@ def predict(
     table: Annotated[
         bool, typer.Option("--table", help="Also write sizes, components, centroids and confidence as CSV.")
     ] = False,
-    palette: Annotated[bool, typer.Option("--palette", help="PNG masks are labels shown in colours.")] = False,
-    tta: Annotated[bool, typer.Option("--tta", help="Mean over all flips; 4 times the work (volumes in 3D: 8).")] = False,
+    palette: Annotated[bool, typer.Option("--palette", help="Write PNG masks with a colour palette.")] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Average over all flips: 4 times the work (8 times in 3D).")] = False,
     threshold: Annotated[
         list[str] | None,
-        typer.Option(metavar="[CLASS=]VALUE", help="Take a class where its probability is above it; may be repeated."),
+        typer.Option(metavar="[CLASS=]VALUE", help="Assign a class where its probability exceeds this; may be repeated."),
     ] = None,
     keep_largest: Annotated[
-        bool, typer.Option("--keep-largest", help="Keep the largest component of each class alone.")
+        bool, typer.Option("--keep-largest", help="Keep only the largest component of each class.")
     ] = False,
     min_size: Annotated[int, typer.Option(min=0, help="Remove components of fewer pixels or voxels.")] = 0,
     null: Annotated[bool, typer.Option("-0", "--null", help="Names in lists end with NUL (find -print0).")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is already done.")] = False,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images, slices or windows at a time (default: 8, fewer if they are large).")
     ] = None,
@@ -97,7 +99,7 @@ def predict(
                 null=null,
             )
     except KeyboardInterrupt:
-        logger.warning("interrupted; the same command does the rest.")
+        logger.warning("interrupted; run the same command again to do the rest.")
         raise typer.Exit(130) from None
     _report(result, out, json)
 

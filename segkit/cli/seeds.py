@@ -1,4 +1,4 @@
-"""`segkit train --seeds`: what several seeds come to together."""
+"""`segkit train --seeds`: train several seeds and summarize them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def parse(text: str) -> int | tuple[int, ...]:
         return seeds[0]
     twice = next((seed for index, seed in enumerate(seeds) if seed in seeds[:index]), None)
     if twice is not None:
-        raise UsageError(f"--seeds {text}: {twice} is there twice.", "Name each seed once.")
+        raise UsageError(f"--seeds {text}: seed {twice} is given twice.", "Name each seed once.")
     _check_largest(text, max(seeds))
     return seeds
 
@@ -136,7 +136,7 @@ def _end(document: dict[str, Any], stopped: int, json: bool) -> None:
         print_json({**document, "stopped": stopped})
     if stopped:
         logger.info(f"\nInterrupted: {len(document['runs']) - len(failed)} of {len(document['seeds'])} seeds are done.")
-        logger.info(f"Go on: segkit train --resume {folder}")
+        logger.info(f"To continue: segkit train --resume {folder}")
         raise typer.Exit(stopped)
     if not json and document["figures"] and distributed.is_main():
         _print(document)
@@ -144,11 +144,11 @@ def _end(document: dict[str, Any], stopped: int, json: bool) -> None:
         logger.error(f"seed {run['seed']}: {run['error']}")
     logger.info(f"written: {folder}/summary.csv, {folder}/summary.json")
     if failed:
-        logger.info(f"Once that is put right: segkit train --resume {folder}")
+        logger.info(f"When that is fixed: segkit train --resume {folder}")
         raise typer.Exit(1 if len(failed) == len(document["runs"]) else 3)
     if any(run["unread"] for run in document["runs"]):
         raise typer.Exit(3)
-    logger.info(f"Next: segkit predict {folder}/seed-* IMAGES --out DIR   lets all seeds predict together")
+    logger.info(f"Next: segkit predict {folder}/seed-* IMAGES --out DIR   predicts with all seeds together")
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ def _switch(key: str, panel: str) -> Any:
 def train(
     context: typer.Context,
     dataset: Annotated[str | None, typer.Option(help="'segkit datasets' lists them.", rich_help_panel=DATA)] = None,
-    data_dir: Annotated[str | None, typer.Option(help="Where the data lies.", rich_help_panel=DATA)] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data.", rich_help_panel=DATA)] = None,
     split: Annotated[str | None, _setting("split.by", DATA)] = None,
     folds: Annotated[str | None, _setting("split.folds", DATA)] = None,
     fold: Annotated[str | None, _setting("split.fold", DATA)] = None,
@@ -60,11 +60,11 @@ def train(
     model: Annotated[str | None, typer.Option(help="'segkit models' lists them.", rich_help_panel=MODEL)] = None,
     pretrained: Annotated[str | None, _setting("train.pretrained", MODEL)] = None,
     freeze_encoder: Annotated[
-        bool | None, typer.Option("--freeze-encoder", help="Train the decoder alone.", rich_help_panel=MODEL)
+        bool | None, typer.Option("--freeze-encoder", help="Train only the decoder.", rich_help_panel=MODEL)
     ] = None,
     loss: Annotated[str | None, typer.Option(help="'segkit losses' lists them.", rich_help_panel=MODEL)] = None,
     metrics: Annotated[
-        list[str] | None, typer.Option("--metric", help="One more; may be repeated.", rich_help_panel=MODEL)
+        list[str] | None, typer.Option("--metric", help="An additional metric; may be repeated.", rich_help_panel=MODEL)
     ] = None,
     epochs: Annotated[str | None, _setting("train.epochs", TRAINING)] = None,
     batch_size: Annotated[str | None, _setting("train.batch_size", TRAINING)] = None,
@@ -77,7 +77,7 @@ def train(
         str | None,
         typer.Option(
             metavar="N|S,S,...",
-            help="One run for each seed: so many from --seed on, or these; then mean and std.",
+            help="One run per seed: this many, counted from --seed, or exactly these; then mean and standard deviation.",
             rich_help_panel=TRAINING,
         ),
     ] = None,
@@ -92,7 +92,7 @@ def train(
     skip_bad: Annotated[bool | None, _switch("train.skip_bad", DATA)] = None,
     tracker: Annotated[str | None, _setting("train.tracker", RUN)] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder to make (default: runs/DATASET-MODEL-N).", rich_help_panel=RUN)
+        Path | None, typer.Option(help="Run folder to create (default: runs/DATASET-MODEL-N).", rich_help_panel=RUN)
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Start from this run.toml; what is typed wins.", rich_help_panel=RUN)
@@ -102,7 +102,7 @@ def train(
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with this run, or these seeds, where it was interrupted.", rich_help_panel=RUN),
+        typer.Option(help="Continue this run (or these seeds) where it was interrupted.", rich_help_panel=RUN),
     ] = None,
     option: Annotated[
         list[str] | None,
@@ -159,6 +159,6 @@ def _run(training: Callable[[], Run], json: bool) -> None:
         f"Weights of epoch {run.best_epoch}{f' ({best})' if best else ''}: {folder}/model.safetensors"
     )
     if run.stopped:
-        logger.info(f"Go on: segkit train --resume {folder}")
+        logger.info(f"To continue: segkit train --resume {folder}")
         raise typer.Exit(run.stopped)
     logger.info(f"Next: segkit evaluate {folder}   or   segkit predict {folder} IMAGES --out DIR")

@@ -78,7 +78,7 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
     task = dataset.task.learned_by(requested.model.spec.kind)
     preprocess = _complete_preprocess(requested, dims, dataset.task)
     if task.kind == "classification" and preprocess.fit == "patch":
-        raise UsageError("preprocess.fit=patch: a classification model sees whole images or slices.", "Take stretch or pad.")
+        raise UsageError("preprocess.fit=patch: a classification model sees whole images or slices.", "Use stretch or pad.")
     metrics = complete_metrics(requested.metrics, task, catalogue)
     monitored, added = choose_monitored(requested.train.monitor, metrics, task, catalogue)
     options = requested.model.options
@@ -138,7 +138,7 @@ def _complete_preprocess(requested: RequestedConfig, dims: int, task: Task) -> P
 
 
 def _encoder_statistics(model: Choice, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the intensities that a model's encoder was trained with, asked of timm.
+    """Mean and standard deviation of the intensities that a model's encoder was trained with, taken from timm.
 
     Images of other than three channels are no colours: each channel gets the mean over the encoder's.
 
@@ -274,7 +274,9 @@ def doubts_about(config: Config) -> list[str]:
     found, options, train = [], config.model.options, config.train
     normed = config.preprocess.intensity in ("encoder", "imagenet")
     if train.pretrained == "imagenet" and hasattr(options, "encoder") and not normed:
-        found.append("ImageNet weights know other intensities: -o preprocess.intensity=encoder gives them theirs.")
+        found.append("ImageNet weights expect other intensities: -o preprocess.intensity=encoder provides them.")
     if getattr(options, "freeze", False) and train.pretrained == "none":
-        found.append("the encoder is frozen and its weights are random: --pretrained imagenet or FILE gives it better ones.")
+        found.append(
+            "the encoder is frozen and its weights are random: --pretrained imagenet or --pretrained FILE loads better ones."
+        )
     return found

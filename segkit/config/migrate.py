@@ -1,7 +1,7 @@
 """Records of the past in today's words: names that were changed, options that were renamed or dropped, plugins that moved.
 
 A weights file and a run.toml name specs, and the distribution and version that they came from. A spec's `aliases` and
-`migrate` say what became of them (segkit.specs); whatever changes on reading is told to the user.
+`migrate` say what became of them (segkit.specs); the user is told what changed on reading.
 """
 
 from __future__ import annotations

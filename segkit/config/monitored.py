@@ -1,4 +1,4 @@
-"""What a training is judged by: the validation value that decides best weights, plateau and early stopping (--monitor).
+"""What a training is measured by: the validation value that decides best weights, plateau and early stopping (--monitor).
 
 `auto` is the first default metric that suits the task; `loss`, a metric or METRIC/CLASS may be named instead.
 """

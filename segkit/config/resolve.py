@@ -108,7 +108,7 @@ def gather(
         flags: values of the command's flags by parameter name; None means not typed. Names outside `FLAG_KEYS` and
             "metrics" are keys of the section train.
         assignments: any other setting by SECTION.KEY.
-        sections: those that the command looks at.
+        sections: those that the command accepts.
 
     Raises:
         UsageError: an unknown section, or a text without "=".
@@ -192,7 +192,9 @@ def _merge(base: Mapping[str, Any], typed: Values) -> Values:
     for section, values in base.items():
         tables = values.values() if section == "metrics" and isinstance(values, Mapping) else [values]
         if not all(isinstance(table, Mapping) for table in tables):
-            raise UsageError(f"The configuration's section {section!r} is no table.", f"Write [{section}] above its keys.")
+            raise UsageError(
+                f"The configuration's section {section!r} is not a table.", f"Write [{section}] above its keys."
+            )
     merged = {section: dict(values) for section, values in base.items() if section != "plugins"}
     for section, values in typed.items():
         kept = merged.get(section, {})

@@ -29,7 +29,7 @@ from segkit.options import plain
 from segkit.settings import Preprocess
 from segkit.task import Case, Dataset, Task
 
-SAMPLE = 4096  # bytes of a file that the fingerprint looks at, three times
+SAMPLE = 4096  # bytes that the fingerprint reads at three places of a file
 PLACES = 1000, 50  # voxels of a class that are remembered: of a whole case, of a slice
 LAYOUT = 3  # of the cached arrays; raised when preprocessing itself changes
 
@@ -39,7 +39,7 @@ class Cached:
     """A preprocessed case on disk.
 
     Args:
-        case: whose it is.
+        case: that it was made from.
         image: file of (C, *S) float32; of (slices, C, *S) where a 2D network sees a volume.
         mask: file of (*S) int32 or (K, *S); likewise (slices, ...).
         places: file of rows (slice, class, *voxel) int32, some voxels of each class; a whole case is slice 0.
@@ -53,7 +53,7 @@ class Cached:
     geometry: Geometry
 
     def load(self) -> tuple[NDArray[np.float32], NDArray[Any]]:
-        """Memory-mapped: only what is looked at is read."""
+        """Memory-mapped: only what is used is read."""
         return np.load(self.image, mmap_mode="r"), np.load(self.mask, mmap_mode="r")
 
 

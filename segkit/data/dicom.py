@@ -71,14 +71,16 @@ def stack_slices(files: Sequence[Path]) -> tuple[Array, NDArray[np.float64]]:
     datasets = [(path, _read(path)) for path in files]
     series = {str(dataset.get("SeriesInstanceUID", "")) for _, dataset in datasets}
     if len(series) != 1:
-        raise SegkitError(f"{folder} holds {len(series)} DICOM series; a volume is one.", "One folder for each series.")
+        raise SegkitError(
+            f"{folder} holds {len(series)} DICOM series; a volume is one.", "Put each series into a folder of its own."
+        )
     try:
         orientation = np.array(datasets[0][1].ImageOrientationPatient, float).reshape(2, 3)
         normal = np.cross(orientation[0], orientation[1])
         places = [np.array(dataset.ImagePositionPatient, float) for _, dataset in datasets]
         row_mm, column_mm = (float(mm) for mm in datasets[0][1].PixelSpacing)
     except (AttributeError, TypeError, ValueError) as error:
-        raise SegkitError(f"{folder}: its slices do not say where they lie ({error}).") from None
+        raise SegkitError(f"{folder}: its slices carry no positions ({error}).") from None
     order = sorted(range(len(places)), key=lambda index: float(places[index] @ normal))
     slices = [_pixels(datasets[index][1], datasets[index][0]) for index in order]
     if len({pixels.shape for pixels in slices}) != 1 or slices[0].ndim != 2:

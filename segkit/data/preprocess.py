@@ -212,7 +212,7 @@ def _resampled(
     if settings.spacing is None:
         return tuple(source)
     if spacing is None:
-        raise SegkitError("preprocess.spacing is set, but this image does not say its spacing.", "Leave it out.")
+        raise SegkitError("preprocess.spacing is set, but the spacing of this image is not known.", "Leave it out.")
     wanted = (settings.spacing,) * len(source) if isinstance(settings.spacing, float) else settings.spacing
     if len(wanted) != len(source):
         raise SegkitError(f"preprocess.spacing = {wanted} does not fit an image of {len(source)} axes.")

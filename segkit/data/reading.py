@@ -30,10 +30,10 @@ def open_dataset(choice: Choice, root: Path | None, labelled: bool = True) -> Da
     except MissingDataError as error:
         raise UsageError(error.message, where_to_get(choice.spec)) from None
     if not isinstance(dataset, Dataset):
-        raise SegkitError(f"The dataset {choice.name} gave no segkit.api.Dataset but {type(dataset).__name__}.")
+        raise SegkitError(f"The dataset {choice.name} returned {type(dataset).__name__}, not a segkit.api.Dataset.")
     twice = [id for id, count in Counter(case.id for case in dataset.cases).items() if count > 1]
     if twice:
-        raise SegkitError(f"The dataset {choice.name} gave {len(twice)} case ids twice: {', '.join(twice[:5])}.")
+        raise SegkitError(f"The dataset {choice.name} returned {len(twice)} case ids twice: {', '.join(twice[:5])}.")
     return dataset
 
 
@@ -44,7 +44,7 @@ def open_cases(name: str, roots: Sequence[str], options: Mapping[str, Any], task
         UsageError: more than one folder, no such dataset or data, or another task.
     """
     if len(roots) > 1:
-        raise UsageError(f"--dataset {name} reads one folder, not {len(roots)}.", "Type the folder that holds the cases.")
+        raise UsageError(f"--dataset {name} reads one folder, not {len(roots)}.", "Give the folder that holds the cases.")
     root = {"root": roots[0]} if roots else {}
     choice, folder, _ = resolve_data({"dataset": {**options, "name": name, **root}}, plugins.load())
     dataset = open_dataset(choice, folder, labelled=False)
@@ -100,7 +100,9 @@ def _check(image: NDArray[Any], mask: NDArray[Any] | None, case: Case, task: Tas
     allowed = {0, 1} if task.mode == "multilabel" else set(range(len(task.classes)))
     strange = set(np.unique(mask).tolist()) - allowed - {task.ignore_index}
     if strange:
-        raise SegkitError(f"{where}: its mask holds {sorted(strange)[:8]}, which are none of the labels {sorted(allowed)}.")
+        raise SegkitError(
+            f"{where}: its mask holds {sorted(strange)[:8]}, which are not among the labels {sorted(allowed)}."
+        )
 
 
 def _where(case: Case) -> str:

@@ -33,7 +33,7 @@ def split_cases(cases: Sequence[Case], settings: Split) -> dict[str, list[str]]:
     if settings.folds and any(case.subset == "test" for case in cases):
         cases = [case for case in cases if case.subset != "test"]  # cross-validation leaves the official test set alone
     if settings.by == "official" and not official:
-        raise UsageError("--split official: this dataset states no subsets.", "Type --split group.")
+        raise UsageError("--split official: this dataset has no official subsets.", "Type --split group.")
     if settings.by == "official" or (settings.by == "auto" and official and not settings.folds):
         subsets = _official(cases, settings)
     else:

@@ -152,7 +152,7 @@ def write_volume(path: Path, array: Array, like: Path | NDArray[np.float64], slo
         stored = apply_orientation(array, _inverse(_orientation(image, like)))
         own = tuple(image.shape[:3])
         if stored.shape[:3] != own + (1,) * (3 - len(own)):
-            raise SegkitError(f"A result of the size {stored.shape[:3]} does not lie on the grid of {like}, {own}.")
+            raise SegkitError(f"A result of size {stored.shape[:3]} does not fit the grid of {like}, {own}.")
         header = image.header.copy()
         header.set_data_dtype(array.dtype)
         header["cal_min"] = header["cal_max"] = 0  # the window in which viewers would show the scan
@@ -171,14 +171,14 @@ def _open(path: Path) -> Any:
     except Exception as error:
         raise SegkitError(f"{path} cannot be read as a volume: {first_line(error)}") from None
     if not isinstance(image, (nib.Nifti1Pair, nib.Nifti2Pair)):
-        raise SegkitError(f"{path} is no NIfTI file but {type(image).__name__}.", "Convert it to .nii.gz.")
+        raise SegkitError(f"{path} is not a NIfTI file but {type(image).__name__}.", "Convert it to .nii.gz.")
     return image
 
 
 def _orientation(image: Any, path: Path) -> Array:
     """From the file's axes to closest RAS."""
     if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
-        raise SegkitError(f"{path} has an affine that places no voxel: {image.affine[:3].round(3).tolist()}.")
+        raise SegkitError(f"{path} has an affine that cannot be inverted: {image.affine[:3].round(3).tolist()}.")
     orientation: Array = io_orientation(image.affine)
     return orientation
 

@@ -65,7 +65,7 @@ def open_evaluation_data(
     own = {section: table for section, table in record.items() if section in ("dataset", "metrics", "plugins")}
     base = migrate_record(own, catalogue)
     if not base and not flags.get("dataset"):
-        raise UsageError(f"{weights} belongs to no run folder.", "Type --dataset NAME --data-dir DIR --subset all.")
+        raise UsageError(f"{weights} is not part of a run folder.", "Type --dataset NAME --data-dir DIR --subset all.")
     dataset, root, metrics = _resolve(base, flags, assignments, catalogue)
     recorded = base.get("dataset", {})
     same_name = dataset.name == recorded.get("name")
@@ -79,7 +79,9 @@ def open_evaluation_data(
                 "the data has changed since the training (its fingerprint differs); the split is taken by case id."
             )
         return EvaluationData(folder, same_name, dataset, root, opened, data, metrics)
-    logger.warning("this is not the data of the run: the run's split does not apply, and nothing inferred from it.")
+    logger.warning(
+        "this is not the data that the run was trained on: its split, and what was inferred from its data, do not apply."
+    )
     if root is not None:
         typed = {"dataset": recorded["name"], **{key: value for key, value in flags.items() if value is not None}}
         dataset, root, metrics = _resolve({"metrics": base.get("metrics", {})}, typed, assignments, catalogue)
@@ -123,7 +125,8 @@ def check_task(trained: Task, opened: Task) -> None:
             raise UsageError(f"The weights were trained on {fact} = {ours}; this dataset has {fact} = {theirs}.")
     if len(trained.classes) != len(opened.classes):
         raise UsageError(
-            f"The weights know the classes {', '.join(trained.classes)}; this dataset has {', '.join(opened.classes)}."
+            f"The weights were trained on the classes {', '.join(trained.classes)}; "
+            f"this dataset has {', '.join(opened.classes)}."
         )
     if trained.classes != opened.classes:
         logger.warning(f"classes are matched by position: {trained.classes} are scored as {opened.classes}.")
@@ -150,9 +153,9 @@ def select(holdout: EvaluationData, subset: str) -> tuple[list[Case], dict[str, 
     if subset == "all":
         about["holds_training_data"] = True if holdout.own_data else None  # None: nobody can know
         logger.warning(
-            "--subset all holds the training data: these figures say nothing about new cases."
+            "--subset all includes training data: these figures say nothing about new cases."
             if holdout.own_data
-            else "whether these cases were trained on is not known to segkit."
+            else "segkit cannot know whether the model was trained on these cases."
         )
         return list(dataset.cases), about
     if holdout.own_data and holdout.run is not None:
@@ -160,7 +163,7 @@ def select(holdout: EvaluationData, subset: str) -> tuple[list[Case], dict[str, 
         return _of_the_split(read_split(holdout.run), dataset, subset), about
     cases = [case for case in dataset.cases if case.subset == subset]
     if not cases:
-        raise UsageError(f"This dataset states no subset {subset!r}.", "Type --subset all.")
+        raise UsageError(f"This dataset has no subset {subset!r}.", "Type --subset all.")
     return cases, about
 
 

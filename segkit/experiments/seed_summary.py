@@ -1,4 +1,4 @@
-"""What runs that differ by their seed come to together: mean and standard deviation of every figure over the seeds.
+"""Summary of runs that differ only by their seed: mean and standard deviation of every figure over the seeds.
 
 summary.json   {"runs": one entry per seed, "figures": name -> mean, std, min, max, n, undefined}
 summary.csv    a row per seed, then the rows mean, std and n

@@ -1,4 +1,4 @@
-"""One training per seed under one folder: each an ordinary run, resumable as a whole, and what they come to together.
+"""One training per seed under one folder: each an ordinary run, resumable as a whole, with a summary over all of them.
 
 FOLDER/seeds.json              the seeds, and the settings that all of them share
 FOLDER/seed-0/ seed-1/ ...     runs, each tested as `segkit evaluate` does
@@ -155,7 +155,7 @@ def _check_epochs(plan: SeedRuns, epochs: int) -> None:
         done = _epochs_done(plan.run(seed))
         if done > epochs:
             hint = f"Type --epochs {done} or more."
-            raise UsageError(f"{epochs} epochs for all seeds: seed {seed} has done {done}.", hint)
+            raise UsageError(f"--epochs {epochs}: seed {seed} has already done {done}.", hint)
 
 
 def _epochs_done(run: RunFolder) -> int:
@@ -168,7 +168,7 @@ def _epochs_done(run: RunFolder) -> int:
 def _run(work: SeedTraining) -> Ended:
     """Train and test what is not done yet, then sum up. A seed that fails is named, and the others are trained."""
     plan, results, stopped = work.plan, list[SeedResult](), 0
-    for name in NAMES if distributed.is_main() else ():  # of an earlier call, and not true any more
+    for name in NAMES if distributed.is_main() else ():  # of an earlier call, and out of date
         (plan.folder / name).unlink(missing_ok=True)
     try:
         with terminable():
@@ -257,8 +257,8 @@ def _clear(run: RunFolder) -> None:
         discard_run(run)
     if run.path.exists():
         raise SegkitError(
-            f"{run.path} holds files, and no resume/state.pt to go on from.",
-            f"Take it away, then: segkit train --resume {run.path.parent}",
+            f"{run.path} holds files, but no resume/state.pt to continue from.",
+            f"Remove it, then: segkit train --resume {run.path.parent}",
         )
 
 
@@ -277,7 +277,7 @@ def _test(work: SeedTraining, run: RunFolder, result: SeedResult) -> SeedResult:
 
 
 def _is_tested(run: RunFolder) -> bool:
-    """Whether the figures of its test are those of the training as it stands."""
+    """Whether its test figures belong to the current state of the training."""
     metrics = _metrics(run)
     return metrics.is_file() and metrics.stat().st_mtime_ns >= run.state.stat().st_mtime_ns
 

@@ -36,21 +36,23 @@ def planned(header: Header, format: str, size: str | None, half: bool) -> Header
         UsageError: the size is none, or the network does not take it.
     """
     if header.export:
-        raise UsageError("This file is an export already.", "Give the run folder or its model.safetensors.")
+        raise UsageError("This file is already an export.", "Give the run folder or its model.safetensors.")
     if size is None:
         return replace(header, export={"format": format, "half": half, "size": None})
     sides = _sides(size, header.dims)
     steps = [step for side, step in zip(sides, header.stride, strict=True) if side % step or side < header.minimum]
     if steps:
         words = f"multiples of {', '.join(map(str, header.stride))}, at least {header.minimum}"
-        raise UsageError(f"--size {size}: {header.model} takes {words}.", "Or leave --size out: any size then works.")
+        raise UsageError(
+            f"--size {size}: {header.model} takes {words}.", "Or leave out --size: the file then takes any size."
+        )
     fit = "patch" if header.preprocess.fit == "native" else header.preprocess.fit
     if fit != header.preprocess.fit:
         logger.warning(f"this model sees images at their own size; the exported file sees them in windows of {size}.")
     elif header.preprocess.fit != "patch" and tuple(sides) != header.preprocess.size:
         before = " x ".join(map(str, header.preprocess.size or ()))  # type: ignore[arg-type]
         logger.warning(
-            f"trained at {before}: at {' x '.join(map(str, sides))} images have another scale, masks will differ."
+            f"trained at {before}: at {' x '.join(map(str, sides))} objects appear at another scale, so masks will differ."
         )
     preprocess = replace(header.preprocess, fit=fit, size=sides)
     return replace(header, preprocess=preprocess, export={"format": format, "half": half, "size": list(sides)})
@@ -96,7 +98,7 @@ def cases_of(weights: Path, header: Header) -> tuple[list[Floats], str]:
     except SegkitError as error:
         logger.warning(f"the data of the run cannot be read ({error.message})")
     size = size_of(header.preprocess, header.dims, header.stride, header.minimum)
-    return made_up(header.task, header.preprocess, header.dims, size), "made-up images"
+    return made_up(header.task, header.preprocess, header.dims, size), "synthetic images"
 
 
 def write_runner(path: Path) -> None:

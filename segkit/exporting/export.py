@@ -77,7 +77,7 @@ def export_model(model: nn.Module, header: Header, format: str, path: Path, case
         try:
             program = convert(ready, images, format, None if fixed else header.stride)
             save(program, temporary, header)
-        except Exception as error:  # torch's exporters raise whatever meets them
+        except Exception as error:  # torch's exporters raise errors of many kinds
             words = "" if fixed else " for images of any size"
             raise SegkitError(
                 f"{header.model} cannot be exported as {format}{words}: {first_line(error)}",
@@ -86,7 +86,7 @@ def export_model(model: nn.Module, header: Header, format: str, path: Path, case
         parity = _compare(model, temporary, format, header, cases, sizes, half)
         header = replace(header, export={**header.export, "torch": torch.__version__, "parity": parity.to_dict()})
         if not parity.holds:
-            words = "" if fixed else f" Its size may be at fault: --size {','.join(map(str, size))} fixes it."
+            words = "" if fixed else f" The size may be the cause: --size {','.join(map(str, size))} fixes it."
             raise SegkitError(f"The exported file differs from the model: {parity}.", f"Nothing was written.{words}")
         save(program, temporary, header)
     return header

@@ -34,7 +34,7 @@ def card(
         _facts(header),
         "## Data",
         _data(config, manifest, split),
-        "## How well it does",
+        "## Performance",
         _scores(scores),
         "## The exported file",
         _export(header),
@@ -112,11 +112,11 @@ def _export(header: Header) -> str:
 
 
 def _limits(header: Header, scores: Sequence[Mapping[str, str]]) -> str:
-    limits = ["- Other scanners, hospitals, protocols and patients than those of the data above were not looked at."]
+    limits = ["- Other scanners, hospitals, protocols and patients than those of the data above were not tested."]
     if not scores:
-        limits.append("- It was not evaluated, so nothing is known of how well it does.")
+        limits.append("- It was not evaluated, so its quality is not known.")
     elif len(scores) < FEW:
         limits.append(f"- {len(scores)} held-out cases are few (fewer than {FEW}): the intervals above say little.")
     if header.dims < header.task.dims:
-        limits.append("- Slices are looked at one by one: neighbouring ones may not agree.")
+        limits.append("- Slices are segmented one by one, so neighbouring ones may disagree.")
     return "\n".join(limits)

@@ -73,7 +73,9 @@ def run(network: Network, images: Iterable[Floats]) -> Iterator[Floats]:
         batch = [first, *itertools.islice(images, network.at_once(prod(first.shape[1:])) - 1)]
         logits = network.forward(np.stack(batch))
         if not np.isfinite(logits).all():
-            raise NotFiniteError("The network gave values that are not finite: these weights are unusable.", "Train again.")
+            raise NotFiniteError(
+                "The network returned values that are not finite: these weights are unusable.", "Train again."
+            )
         yield from logits
 
 

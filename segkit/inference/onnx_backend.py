@@ -76,5 +76,5 @@ def run_session(session: Any, batch: Floats, header: Header) -> Floats:
         raise SegkitError(f"onnxruntime failed on images of shape {images.shape}: {first_line(error)}") from None
     expected = (len(batch), header.task.outputs, *(wanted if logits.ndim > 2 else ()))
     if logits.shape != expected:
-        raise SegkitError(f"The network gave {logits.shape}; logits of shape {expected} are expected.")
+        raise SegkitError(f"The network returned {logits.shape}; logits of shape {expected} were expected.")
     return logits[(slice(None), slice(None), *(slice(own) for own in sizes))] if logits.ndim > 2 else logits

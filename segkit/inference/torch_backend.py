@@ -47,9 +47,13 @@ class Runner:
         except OutOfMemoryError:
             if step > 1:
                 self.largest = step // 2
-                logger.warning(f"the memory of {self.device} is too small for {step} at a time; going on with {step // 2}.")
+                logger.warning(
+                    f"the memory of {self.device} is too small for {step} at a time; continuing with {step // 2}."
+                )
             elif self.device.type != "cpu":
-                logger.warning(f"the memory of {self.device} is too small for images of {batch.shape[2:]}; on with the CPU.")
+                logger.warning(
+                    f"the memory of {self.device} is too small for images of {batch.shape[2:]}; continuing on the CPU."
+                )
                 self.device, self.largest = torch.device("cpu"), None
                 self.model = to_device(self.model, self.device, self.header.dims, self.spec)
             else:

@@ -28,7 +28,7 @@ def checkpoint_blocks(model: nn.Module) -> None:
     blocks = blocks_of(model)
     if not blocks:
         raise SegkitError(
-            f"{type(model).__name__} has no blocks to checkpoint: none of its parts has parts.",
+            f"{type(model).__name__} has no blocks to checkpoint: none of its modules contains modules.",
             "Leave out train.checkpointing.",
         )
     for block in blocks:

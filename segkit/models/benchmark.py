@@ -109,9 +109,7 @@ def _contender(choice: Choice, task: Task, size: Sequence[int], batch: int, plac
     try:
         images = torch.rand(batch, task.channels, *sides, device=place)
     except RuntimeError as error:
-        raise SegkitError(
-            f"{batch} images of size {sides} do not fit into the memory.", "Smaller: --size, --batch."
-        ) from error
+        raise SegkitError(f"{batch} images of size {sides} do not fit into memory.", "Smaller: --size, --batch.") from error
     return Contender(choice, task, model, layout(images, choice.spec))
 
 

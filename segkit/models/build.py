@@ -31,7 +31,7 @@ def build_model(choice: Choice, task: Task, dims: int) -> nn.Module:
     """
     model = choice.make(replace(task, dims=dims))
     if not isinstance(model, nn.Module):
-        raise SegkitError(f"The model {choice.name} is no torch.nn.Module but {type(model).__name__}.")
+        raise SegkitError(f"The model {choice.name} is not a torch.nn.Module but {type(model).__name__}.")
     return model
 
 
@@ -62,7 +62,7 @@ def load_model(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[He
         model.load_state_dict(load_tensors(path), strict=True)
     except RuntimeError as error:
         raise SegkitError(
-            f"The tensors in {path} are not those of {header.model}: {str(error).splitlines()[0]}",
+            f"The tensors in {path} do not match {header.model}: {str(error).splitlines()[0]}",
             f"It was written by {distribution} {header.version}; install that version.",
         ) from error
     plugin = found.plugin
@@ -79,7 +79,7 @@ def check_runtime(spec: ModelSpec, changes: Mapping[str, Any]) -> None:
             raise UsageError(f"{spec.name!r} has no option {name!r}.", did_you_mean(name, allowed or known))
         if name not in allowed:
             words = f"These may change: {', '.join(allowed)}." if allowed else "None of its options may."
-            raise UsageError(f"model.{name} of {spec.name!r} is fixed once it is trained.", words)
+            raise UsageError(f"model.{name} of {spec.name!r} cannot change after training.", words)
 
 
 class OutOfMemoryError(SegkitError):
@@ -101,7 +101,7 @@ def plugin_errors(name: str, images: Tensor) -> Iterator[None]:
             ) from error
         raise SegkitError(
             f"The model {name} failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}",
-            "Another preprocess.size or --batch-size may suit it; --debug shows the traceback.",
+            "Another preprocess.size or --batch-size may help; --debug shows the traceback.",
         ) from error
 
 
@@ -110,7 +110,7 @@ def check_logits(logits: Any, images: Tensor, task: Task) -> Tensor:
     expected = (len(images), task.outputs, *(images.shape[2:] if task.kind == "segmentation" else ()))
     if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise SegkitError(f"The model gave {found}; logits of shape {expected} are expected.")
+        raise SegkitError(f"The model returned {found}; logits of shape {expected} were expected.")
     return logits
 
 
@@ -127,7 +127,7 @@ def padded(model: nn.Module, images: Tensor, stride: tuple[int, ...], minimum: i
     if not isinstance(logits, Tensor) or logits.ndim != images.ndim:
         return logits  # type: ignore[no-any-return]
     if tuple(logits.shape[2:]) != wanted:
-        raise SegkitError(f"The model gave logits of size {tuple(logits.shape[2:])} for images of size {wanted}.")
+        raise SegkitError(f"The model returned logits of size {tuple(logits.shape[2:])} for images of size {wanted}.")
     for axis, size in enumerate(sizes, start=2):
         logits = logits.narrow(axis, 0, size)
     return logits

@@ -35,5 +35,5 @@ def choose_device(name: str) -> torch.device:
     usable = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     usable += ["mps"] if torch.backends.mps.is_available() else []
     if name not in (*usable, "cuda") or (name == "cuda" and len(usable) == 1):
-        raise UsageError(f"--device {name} cannot be used on this machine.", f"Here: auto, {', '.join(usable)}.")
+        raise UsageError(f"--device {name} cannot be used on this machine.", f"Available here: auto, {', '.join(usable)}.")
     return torch.device(name)

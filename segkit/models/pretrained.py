@@ -72,7 +72,7 @@ def _from_file(model: nn.Module, name: str, path: Path) -> None:
         return
     encoder: Any = getattr(model, "encoder", None)
     if not hasattr(encoder, "load_pretrained"):
-        raise SegkitError(f"{path} holds {len(shared)} of the {len(own)} tensors of {name}: it is another model's.")
+        raise SegkitError(f"{path} holds {len(shared)} of the {len(own)} tensors of {name}: it belongs to another model.")
     encoder.load_pretrained(_of_encoder(tensors))
     logger.info(f"pretrained  encoder from {path}")
 

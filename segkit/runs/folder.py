@@ -118,7 +118,7 @@ def split_models(words: Sequence[str]) -> tuple[list[Path], list[str]]:
     if late is not None:
         before = words[count if kinds[0] else 0]
         raise UsageError(
-            f"{words[late]} is a model and stands behind {before}.", "Models come first, then what they predict."
+            f"{words[late]} is a model, but comes after {before}.", "Models come first, then what they predict."
         )
     models, inputs = [Path(word) for word in words[:count]], list(words[count:])
     return models, inputs
@@ -145,8 +145,8 @@ def find_weights(path: Path) -> Path:
     weights = path / "model.safetensors" if path.is_dir() else path
     if not weights.is_file():
         if find_seeds(path):
-            raise UsageError(f"{path} holds a run for each of several seeds.", f"Give one of them: {path}/seed-...")
-        known = "It is a run folder, but its training wrote no weights." if find_run(path) else "It is no run folder."
+            raise UsageError(f"{path} holds one run per seed.", f"Give one of them: {path}/seed-...")
+        known = "It is a run folder, but its training wrote no weights." if find_run(path) else "It is not a run folder."
         raise UsageError(f"There is no model.safetensors in {path}. {known}", "'segkit train' makes run folders.")
     return weights
 

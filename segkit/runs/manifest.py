@@ -1,4 +1,4 @@
-"""manifest.json: what a stranger needs in order to judge and repeat a run."""
+"""manifest.json: what a stranger needs in order to assess and repeat a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python", "accelerat
 def build_manifest(
     seed: int, fingerprint: Mapping[str, Any], device: str, notes: Sequence[str], plugins: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
-    """What a stranger needs in order to judge and repeat a run.
+    """What a stranger needs in order to assess and repeat a run.
 
     Args:
         seed: of the run.

@@ -19,7 +19,7 @@ def read_properties(path: Path) -> dict[str, str]:
     """Key -> value of an ONNX file's metadata_props.
 
     Raises:
-        SegkitError: it cannot be read, or is no ONNX file.
+        SegkitError: it cannot be read, or is not an ONNX file.
     """
     try:
         size = path.stat().st_size
@@ -30,7 +30,7 @@ def read_properties(path: Path) -> dict[str, str]:
     except OSError as error:
         raise SegkitError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, KeyError):
-        raise SegkitError(f"{path} is no ONNX file.", "Give a file that segkit export wrote.") from None
+        raise SegkitError(f"{path} is not an ONNX file.", "Give a file that segkit export wrote.") from None
 
 
 def _fields(file: BinaryIO, end: int) -> Iterator[tuple[int, int]]:

@@ -41,7 +41,7 @@ class DatasetContract:
     @pytest.fixture(scope="class")
     @classmethod
     def root(cls, choice: Choice, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """A folder of made-up cases in the dataset's own layout."""
+        """A folder of synthetic cases in the dataset's own layout."""
         out = tmp_path_factory.mktemp("made-up") / "data"
         cls.synthesize(choice, out, seed=0)
         return out

@@ -247,7 +247,7 @@ class ModelContract:
         return {"logits": logits.detach()} | {name: own / scale for name, own in gradients.items()} | buffers
 
     def phantoms(self, choice: Choice) -> tuple[Task, Tensor, Tensor]:
-        """Four made-up cases as tensors; for a classification two of each class."""
+        """Four synthetic cases as tensors; for a classification two of each class."""
         found = plugins.load().find("datasets", "phantom")
         kinds = {"cases": 4} if choice.spec.kind == "segmentation" else {"cases": 16, "empty": 0.5}
         options = {"dims": max(choice.spec.dims), "size": self.size, **kinds}

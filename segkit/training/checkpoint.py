@@ -133,7 +133,7 @@ def load(run: RunFolder) -> dict[str, Any]:
     """
     path = run.state
     if not path.is_file():
-        raise UsageError(f"{run.path} holds no resume/state.pt to go on from.", "'segkit train' starts a new run.")
+        raise UsageError(f"{run.path} holds no resume/state.pt to continue from.", "'segkit train' starts a new run.")
     try:
         document: dict[str, Any] = torch.load(path, "cpu", weights_only=True)
         if document["format"] != FORMAT:

@@ -31,7 +31,7 @@ Failure = tuple[str, str, str]  # a case that cannot be read: its id, the reason
 
 @dataclass(frozen=True)
 class Batch:
-    """(B, C, *S) float32, (B, *S) int32 (or (B, K, *S)), whose they are, and what could not be read.
+    """(B, C, *S) float32, (B, *S) int32 (or (B, K, *S)), the ids of their cases, and what could not be read.
 
     Without skipping, what cannot be read leaves a batch empty.
     """
@@ -45,7 +45,7 @@ class Batch:
         return Batch(self.images.pin_memory(), self.masks.pin_memory(), self.ids, self.unreadable)
 
 
-Index = tuple[int, int, int]  # which item, in which epoch, for the how manieth time in it
+Index = tuple[int, int, int]  # item, epoch, and how often the item was drawn in it before
 Read = tuple[NDArray[Any], NDArray[Any], str]
 Item = tuple[Read | None, list[Failure]]
 
@@ -153,7 +153,7 @@ class TrainingItems(torch.utils.data.Dataset[Item]):
         return len(self.items)
 
     def close(self) -> None:
-        """Nothing is read any more: workers that are told to end do so."""
+        """Nothing is read any more: workers exit when they receive SIGTERM."""
         self.reading[OVER] = 1
 
     def pools(self, classes: int) -> list[list[int]]:
@@ -244,7 +244,7 @@ def dead_worker(error: Exception, items: TrainingItems) -> SegkitError | None:
 
 
 def _begin_worker(number: int) -> None:
-    """A crash in a library's own code writes the traceback of what was read; signals are the training's to hear."""
+    """A crash in a library's own code writes the traceback of what was read; signals are handled by the training process."""
     faulthandler.enable()
     information = get_worker_info()
     assert information is not None

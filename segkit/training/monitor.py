@@ -1,4 +1,4 @@
-"""What is watched while a training takes its steps: cases that cannot be read, losses that are not finite, signals.
+"""What is watched during the steps of a training: cases that cannot be read, losses that are not finite, signals.
 
 Where several processes train together, all of them look at the same steps, since each look is an exchange.
 """
@@ -44,7 +44,10 @@ def readable(batches: Any, session: TrainingSession) -> Iterator[Batch]:
 
 
 def sync_stop_and_save(session: TrainingSession, step: int, code: int, due: bool) -> tuple[int, bool]:
-    """Whether to stop, or to save: what any of the processes was told. GPUs, which are not to wait, ask now and then."""
+    """Whether to stop (a process received a signal), and whether to save; the same answer in all processes.
+
+    On GPUs, which should not wait for each other, this is asked every `CHECK` steps only.
+    """
     if distributed.world_size() == 1:
         return code, due
     if session.components.device.type != "cpu" and step % CHECK and step < len(session.order):

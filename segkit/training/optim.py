@@ -18,7 +18,7 @@ BY_LENGTH = ("cosine", "poly", "one-cycle")  # what these do depends on the numb
 
 
 def note_changed_schedule(epochs_before: int, settings: Train) -> None:
-    """A schedule that depends on the number of epochs is another one when that changes; the user is told."""
+    """A schedule that depends on the number of epochs changes with it; the user is told."""
     if settings.epochs != epochs_before and settings.schedule in BY_LENGTH:
         logger.warning(f"{settings.epochs} epochs make another {settings.schedule} schedule from here on.")
 
@@ -68,7 +68,7 @@ class Schedule:
         return rate
 
     def after(self, value: float) -> None:
-        """Hear of an epoch's monitored value; smaller is better."""
+        """Take in an epoch's monitored value; smaller is better."""
         if self.kind != "plateau":
             return
         if value < self.best - self.settings.min_delta:

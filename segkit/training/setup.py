@@ -76,7 +76,7 @@ def build_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Confi
     found = {name: _cached(recipe, [by_id[id] for id in ids[name]], unreadable) for name in ("train", "val")}
     new = {id: reason for id, reason in (unreadable or {}).items() if id not in known}
     if new and not settings.skip_bad:
-        raise SegkitError(next(iter(new.values())), "Mend it, or go on without such cases: --skip-bad.")
+        raise SegkitError(next(iter(new.values())), "Fix it, or train without such cases: --skip-bad.")
     for reason in new.values() if distributed.is_main() else ():
         logger.error(reason)
     if not found["train"]:

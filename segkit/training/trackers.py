@@ -43,7 +43,7 @@ def tracked(accelerator: Accelerator, tracker: str, run: RunFolder, config: Mapp
         accelerator.init_trackers(project, flat, named)
     except Exception as error:  # no account, no server: whatever its own library says
         raise SegkitError(
-            f"--tracker {tracker} cannot begin: {first_line(error)}", "Set it up as its own manual says, or leave it out."
+            f"--tracker {tracker} cannot start: {first_line(error)}", "Set it up as its own manual says, or leave it out."
         ) from error
 
     refusals: list[str] = []
@@ -54,7 +54,7 @@ def tracked(accelerator: Accelerator, tracker: str, run: RunFolder, config: Mapp
         except Exception as error:  # a server that is gone ends no training
             if not refusals:
                 refusals.append(first_line(error))
-                logger.warning(f"--tracker {tracker} takes no figures: {refusals[0]}. They are in {run.history}.")
+                logger.warning(f"--tracker {tracker} no longer takes figures: {refusals[0]}. They are in {run.history}.")
 
     try:
         yield log

@@ -149,7 +149,9 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     components = assemble(config, dataset.task, device)
     before = record["manifest"]["processes"]
     if before != distributed.world_size():
-        logger.warning(f"{distributed.world_size()} processes go on with what {before} began: dropout draws other numbers.")
+        logger.warning(
+            f"begun with {before} processes, continued with {distributed.world_size()}: dropout draws other numbers."
+        )
     data = build_data(dataset, record["split"], config, record["manifest"]["unreadable"])
     now = {
         "processes": distributed.world_size(),

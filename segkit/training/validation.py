@@ -33,7 +33,7 @@ def presence_in(masks: Tensor, data: Task) -> Tensor:
 def validate(components: TrainingComponents, cases: Sequence[Cached], epoch: int) -> dict[str, float]:
     """Loss and figures, case by case, on the network's grid (evaluate scores on the data's own).
 
-    Each process looks at its share of the cases; all of them get the same figures.
+    Each process scores its share of the cases; all of them get the same figures.
     """
     started, own = time.perf_counter(), list[tuple[float, CaseScore]]()
 
@@ -52,7 +52,7 @@ def validate(components: TrainingComponents, cases: Sequence[Cached], epoch: int
             own.append(_judge(components, case, logits, truth))
     except NotFiniteError as error:
         raise SegkitError(
-            f"The network gave values that are not finite in the validation of epoch {epoch}.",
+            f"The network returned values that are not finite in the validation of epoch {epoch}.",
             "Lower --lr, or set -o train.clip=1.",
         ) from error
     places = {cached.case.id: number for number, cached in enumerate(cases)}

@@ -1,6 +1,6 @@
 """Indexing many files, and what the cache saves: figures printed against a named reference of the same run.
 
-python tests/benchmarks/data.py [--data DIR]     DIR holds lgg/ and acdc/; made-up cases are used without it
+python tests/benchmarks/data.py [--data DIR]     DIR holds lgg/ and acdc/; synthetic cases are used without it
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ OK = np.zeros((3, 8, 8), np.uint8)
         (OK[:1], np.zeros((8, 8)), r"'7'.*shape \(1, 8, 8\); the task has 3 channels in 2D"),
         (OK, None, "'7' has no mask"),
         (OK, np.zeros((8, 9)), r"the mask's size \(8, 9\) is not the image's \(8, 8\)"),
-        (OK, np.full((8, 8), 5), r"its mask holds \[5\], which are none of the labels \[0, 1\]"),
+        (OK, np.full((8, 8), 5), r"its mask holds \[5\], which are not among the labels \[0, 1\]"),
     ],
 )
 def test_what_contradicts_itself_is_refused_with_the_case_named(folder: Path, image, mask, words: str) -> None:  # type: ignore[no-untyped-def]

@@ -73,7 +73,7 @@ def test_the_bad_files_of_every_layout_are_named_and_the_rest_is_done(segkit: Co
 
 def test_a_label_that_is_unknown_is_named(segkit: Command, data: Path) -> None:
     code, found = check(segkit, "folder", data, "-o", "dataset.values=0,100,200", "-o", "dataset.classes=a,b,c")
-    assert code == 1 and "holds 255, which are none of dataset.values" in found["problems"][0]
+    assert code == 1 and "holds 255, which are not among dataset.values" in found["problems"][0]
 
 
 def test_missing_partners_are_told(segkit: Command, data: Path) -> None:

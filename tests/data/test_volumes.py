@@ -164,12 +164,12 @@ ODD = {
     "functional.nii": (20, 17, 21, 3),
     "reoriented_anat_moved.nii": (1, 21, 26, 22),
     "standard.nii.gz": (1, 4, 5, 7),
-    "analyze.hdr": "is no NIfTI file",
+    "analyze.hdr": "is not a NIfTI file",
     "nifti1.hdr": "its other half",
     "nifti2.hdr": "its other half",
     "resampled_anat_moved.nii": "not finite",
-    "row_major.dconn.nii": "is no NIfTI file",
-    "test.mgz": "is no NIfTI file",
+    "row_major.dconn.nii": "is not a NIfTI file",
+    "test.mgz": "is not a NIfTI file",
 }
 
 

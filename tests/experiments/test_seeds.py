@@ -261,7 +261,7 @@ def test_without_a_test_subset_the_validation_is_summed_up_and_it_is_said(segkit
         (["--seeds", "five"], "neither a number of seeds nor a list"),
         (["--seeds", "1,2.5"], "neither a number of seeds nor a list"),
         (["--seeds", "1,,2"], "neither a number of seeds nor a list"),
-        (["--seeds", "3,4,3"], "3 is there twice"),
+        (["--seeds", "3,4,3"], "3 is given twice"),
         (["--seeds", f"0,{2**32}"], "0 to 4294967295"),
         (["--seeds", "2", "--seed", str(2**32 - 1)], "0 to 4294967295"),
         (["--seeds", "1,2", "--seed", "3"], "exclude each other"),

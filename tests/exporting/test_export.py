@@ -339,7 +339,11 @@ def test_an_onnx_file_that_segkit_did_not_write_is_refused(
     onnx.save(model, tmp_path / "foreign.onnx")
     (tmp_path / "text.onnx").write_text("hello")
     (tmp_path / "empty.onnx").touch()
-    for name, part in (("foreign", "not one that segkit wrote"), ("text", "is no ONNX file"), ("empty", "is no ONNX file")):
+    for name, part in (
+        ("foreign", "not one that segkit wrote"),
+        ("text", "is not an ONNX file"),
+        ("empty", "is not an ONNX file"),
+    ):
         told = segkit("predict", tmp_path / f"{name}.onnx", pictures, "--out", tmp_path / "out")
         assert told.code == 1 and part in told.err
     told = segkit("predict", exported, pictures, "-o", "model.backend=default.qubit", "--out", tmp_path / "out")
@@ -422,7 +426,7 @@ def test_the_model_card_states_data_split_scores_with_intervals_and_limits(
     assert f"| dice/target | {score['mean']:.3f} |" in text
     for part in ("train 10, val 3, test 3", "unets/unet", "no medical device", "95 % interval", "few (fewer than 50)"):
         assert part in text or part.startswith("train")
-    for heading in ("## Data", "## How well it does", "## The exported file", "## Intended use", "## Limits"):
+    for heading in ("## Data", "## Performance", "## The exported file", "## Intended use", "## Limits"):
         assert heading in text
 
 

@@ -110,7 +110,7 @@ def test_damaged_mat_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(SegkitError, match=r"1.mat cannot be read: it is of version 5"):
         first(tmp_path)
     (tmp_path / "1.mat").write_bytes(b"not a mat file")
-    with pytest.raises(SegkitError, match=r"1.mat cannot be read: it is no HDF5 file"):
+    with pytest.raises(SegkitError, match=r"1.mat cannot be read: it is not an HDF5 file"):
         first(tmp_path)
     with h5py.File(tmp_path / "1.mat", "w") as file:
         file["cjdata/PID"] = [1]
@@ -196,7 +196,7 @@ def test_an_outline_that_cannot_be_drawn_names_its_annotation(tmp_path: Path) ->
 def test_damaged_annotations_are_named(tmp_path: Path) -> None:
     root = annotate(tmp_path, [])
     (root / "train" / "_annotations.coco.json").write_text("{}")
-    with pytest.raises(SegkitError, match=r"_annotations.coco.json is no COCO annotation file"):
+    with pytest.raises(SegkitError, match=r"_annotations.coco.json is not a COCO annotation file"):
         opened("brain-coco", root)
 
 

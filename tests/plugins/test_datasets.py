@@ -109,7 +109,7 @@ def test_the_order_of_the_values_is_the_order_of_the_classes(tmp_path: Path) -> 
 
 def test_a_value_beyond_the_two_classes_is_refused_not_swallowed(tmp_path: Path) -> None:
     dataset = opened("folder", write(tmp_path, {"a": BOX * 2}), values="0,1")
-    with pytest.raises(SegkitError, match=r"a.png holds 2, which are none of dataset.values \(0, 1\)"):
+    with pytest.raises(SegkitError, match=r"a.png holds 2, which are not among dataset.values \(0, 1\)"):
         dataset.read(dataset.cases[0])
 
 
@@ -205,7 +205,7 @@ def test_label_values_are_classes_and_a_strange_one_later_is_named(tmp_path: Pat
     again = opened("folder", tmp_path, values="0,1", classes="background,organ")
     assert again.task.mode == "binary"
     named = opened("folder", tmp_path, values="0,3,9", classes="background,spot,rest")
-    with pytest.raises(SegkitError, match=r"a.png holds 1, which are none of dataset.values \(0, 3, 9\)"):
+    with pytest.raises(SegkitError, match=r"a.png holds 1, which are not among dataset.values \(0, 3, 9\)"):
         named.read(named.cases[0])
 
 

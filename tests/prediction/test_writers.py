@@ -274,7 +274,7 @@ def test_out_of_memory_makes_batches_smaller_and_says_so(trained: Path, caplog: 
     with torch.inference_mode():
         expected = torch.nn.Conv2d.forward(model, torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(runner.forward(images), expected, atol=1e-6)
-    assert "too small for 7 at a time; going on with 3" in caplog.text and runner.largest == 1
+    assert "too small for 7 at a time; continuing with 3" in caplog.text and runner.largest == 1
     np.testing.assert_allclose(runner.forward(images[:3]), expected[:3], atol=1e-6)
 
 
@@ -295,7 +295,7 @@ def test_out_of_memory_of_a_gpu_ends_on_the_cpu(
 
     monkeypatch.setattr(Runner, "_run", refuse)
     assert runner.forward(np.zeros((2, 3, 8, 8), np.float32)).shape == (2, 1, 8, 8)
-    assert runner.device.type == "cpu" and "on with the CPU" in caplog.text
+    assert runner.device.type == "cpu" and "continuing on the CPU" in caplog.text
 
 
 def test_a_folder_and_a_file_without_permission_are_named(trained: Path, pictures: Path, tmp_path: Path) -> None:
