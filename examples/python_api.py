@@ -29,16 +29,16 @@ def main(out: Path) -> None:
     )
     print(f"trained: epoch {run.best_epoch} is kept, in {run.weights}")
 
-    evaluation = segkit.evaluate(run.path)
+    evaluation = segkit.evaluate(run)
     for name, figure in evaluation.figures["per_case"].items():
         if "/" not in name:
             print(f"test {name}: {figure.mean:.3f} over {figure.n} cases")
 
-    model = segkit.load(run.path)
+    model = segkit.load(run)
     image = np.random.default_rng(0).integers(0, 255, (3, 100, 80), dtype=np.uint8)  # (C, H, W) of any size
     print(f"labels: {model.predict(image).shape}, probabilities: {model.probabilities(image).shape}")
 
-    exported = segkit.export(run.path, out=out / "model.onnx")
+    exported = segkit.export(run, out=out / "model.onnx")
     print(f"exported: {exported.files[0].name}, largest difference {exported.header.export['parity']['difference']:.1e}")
 
     network = segkit.build_model("resunet", Task(channels=3, classes=("background", "polyp")), width=16)

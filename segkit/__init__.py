@@ -3,7 +3,7 @@
 import segkit
 
 run = segkit.train("phantom", "unet", epochs=5, options={"model.width": 8})
-labels = segkit.load(run.path).predict(image)
+labels = segkit.load(run).predict(image)
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     import segkit
 
     run = segkit.train("phantom", "unet", epochs=20, options={"model.width": 16})
-    print(segkit.evaluate(run.path).figures["per_case"]["dice"].mean)
-    segkit.predict(run.path, "images/", out="masks/")
-    labels = segkit.load(run.path).predict(image)
+    print(segkit.evaluate(run).figures["per_case"]["dice"].mean)
+    segkit.predict(run, "images/", out="masks/")
+    labels = segkit.load(run).predict(image)
 
 Nothing is printed: words go to the logger `segkit` (`logging.basicConfig(level="INFO")` shows one line per epoch) and
 progress to the reporter in place (`segkit.reporter`). What is changed for the whole process is put back when a call returns.
@@ -14,6 +14,7 @@ progress to the reporter in place (`segkit.reporter`). What is changed for the w
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Export", "build_model", "evaluate", "export", "load", "predict", "resume", "train"]
 
 logger = logging.getLogger(__name__)
-PathLike = str | Path
+PathLike = str | os.PathLike[str]  # a Run is one, too
 
 
 def train(
@@ -208,7 +209,7 @@ def predict(
     post = replace(post, thresholds=read_thresholds(thresholds, task)) if thresholds else post
     if task.kind == "classification" and post != Postprocess():
         raise UsageError("--threshold, --keep-largest and --min-size are about masks; this model gives classes.")
-    words, folder = [str(one) for one in _several(inputs)], Path(out)
+    words, folder = [os.fspath(one) for one in _several(inputs)], Path(out)
     found, opened = select_inputs(words, folder, task, dataset, changes.get("dataset", {}), stdin, null)
     jobs = plan_jobs(found, folder, task, outputs)
     check_inputs(found, task, dims, opened)
@@ -350,7 +351,7 @@ def configure(values: Values, catalogue: Catalogue) -> tuple[Config, Dataset]:
 def _plain(flags: Mapping[str, Any]) -> dict[str, Any]:
     """What was given, paths as text."""
     given = {name: value for name, value in flags.items() if value is not None}
-    return {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
 
 
 def _path(value: PathLike | None) -> Path | None:
@@ -358,4 +359,4 @@ def _path(value: PathLike | None) -> Path | None:
 
 
 def _several(value: PathLike | Sequence[PathLike]) -> Sequence[PathLike]:
-    return [value] if isinstance(value, (str, Path)) else value
+    return [value] if isinstance(value, (str, os.PathLike)) else value

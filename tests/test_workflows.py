@@ -44,10 +44,10 @@ def test_training_scoring_predicting_and_exporting_print_nothing(
     tmp_path: Path, pictures: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = library.train("phantom", "unet", epochs=1, batch_size=4, out=tmp_path / "run", options=TINY)
-    resumed = library.resume(run.path, epochs=2)
-    evaluation = library.evaluate(run.path)
-    prediction = library.predict(run.path, pictures, tmp_path / "masks", outputs=OutputOptions(overlay=True))
-    exported = library.export(run.path, out=tmp_path / "model.onnx")
+    resumed = library.resume(run, epochs=2)
+    evaluation = library.evaluate(run)
+    prediction = library.predict(run, pictures, tmp_path / "masks", outputs=OutputOptions(overlay=True))
+    exported = library.export(run, out=tmp_path / "model.onnx")
     labels = library.load(exported.files[0]).predict(read_image(pictures / "1.png"))
     assert capfd.readouterr() == ("", "")
     assert (run.epochs, resumed.epochs, prediction.done, prediction.failed) == (1, 2, 2, 0)
@@ -120,7 +120,7 @@ def test_an_array_that_does_not_fit_is_refused_in_words(run: Path, shape: tuple[
 def test_gray_images_may_come_without_their_channel(tmp_path: Path) -> None:
     options = {**TINY, "dataset.colour": False}
     run = library.train("phantom", "unet", epochs=1, batch_size=4, out=tmp_path / "run", options=options)
-    model, image = library.load(run.path), np.random.default_rng(0).integers(0, 255, (20, 30), dtype=np.uint8)
+    model, image = library.load(run), np.random.default_rng(0).integers(0, 255, (20, 30), dtype=np.uint8)
     assert np.array_equal(model.probabilities(image), model.probabilities(image[None]))
     with pytest.raises(UsageError, match="spacing has 3 numbers, the image 2 axes"):
         model.predict(image, spacing=(1, 1, 1))

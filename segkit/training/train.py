@@ -81,6 +81,10 @@ class Run:
     seconds: float
     signal: int = 0
 
+    def __fspath__(self) -> str:
+        """Its folder, so that a run can be given wherever a path can."""
+        return str(self.path)
+
     @property
     def weights(self) -> Path:
         """The file of the kept weights."""
