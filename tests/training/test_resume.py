@@ -155,7 +155,7 @@ def test_what_was_killed_at_its_very_end_gets_its_files_from_the_state_too(segki
 
 
 def test_what_cannot_be_resumed_is_told(segkit: Command, trained: Path, tmp_path: Path) -> None:
-    assert "no run folder" in segkit("train", "--resume", tmp_path).err
+    assert "is not a run folder" in segkit("train", "--resume", tmp_path).err
     (tmp_path / "run.toml").write_text("")
     assert "no resume/state.pt" in segkit("train", "--resume", tmp_path).err
     (tmp_path / "resume").mkdir()
