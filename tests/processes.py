@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -73,12 +74,22 @@ def _run(words: list[str], out: str, err: str, dies_at: tuple[str, int] | None) 
     from segkit.cli.app import run
 
     Figure.savefig = save_blank  # type: ignore[method-assign,assignment]
+    multiprocessing.set_start_method("fork", force=True)  # for its readers, as in an ordinary process
     torch.set_num_threads(1)
     spawn = importlib.import_module("torch.multiprocessing.spawn")
-    spawn.start_processes = functools.partial(spawn.start_processes, start_method="fork")  # type: ignore[attr-defined]
+    whole = spawn.start_processes
+    spawn.start_processes = lambda work, *rest, **named: whole(  # type: ignore[attr-defined]
+        functools.partial(_begin, work), *rest, **named, start_method="fork"
+    )
     if dies_at is not None:
         _die_at(*dies_at)
     sys.exit(run(words))
+
+
+def _begin(work: Callable[..., Any], *arguments: Any) -> Any:
+    """One of the processes of `--devices`: a fork would print twice, once for the handler of the process it comes from."""
+    logging.getLogger("segkit").handlers.clear()
+    return work(*arguments)
 
 
 def _die_at(moment: str, number: int) -> None:
