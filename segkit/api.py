@@ -13,6 +13,8 @@ The interfaces, with B cases, K = task.outputs and spatial axes *S:
                                                   target: (B, *S) integers, or (B, K, *S) of 0 and 1 for multilabel
     metric   build(task, options) -> Metric
     dataset  open(root, options, labelled=True) -> Dataset
+
+What a model or its options may offer beyond that is in segkit.protocols.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from segkit.errors import SegkitError, UsageError
 from segkit.hookspecs import hookimpl
 from segkit.options import NoOptions, option
+from segkit.protocols import DeeplySupervised, Exportable, HasEncoder, HasFreeze, HasSize, PretrainedEncoder
 from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec, RecipeSpec
 from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
 
@@ -53,12 +56,18 @@ __all__ = [
     "CaseResult",
     "Dataset",
     "DatasetSpec",
+    "DeeplySupervised",
+    "Exportable",
+    "HasEncoder",
+    "HasFreeze",
+    "HasSize",
     "LossSpec",
     "Metric",
     "MetricSpec",
     "ModelSpec",
     "NoOptions",
     "Pairs",
+    "PretrainedEncoder",
     "RecipeSpec",
     "Sample",
     "SegkitError",

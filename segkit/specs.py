@@ -210,9 +210,18 @@ class _TaskSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class LossSpec(_TaskSpec):
-    """`target(task, options) -> torch.nn.Module`, (logits, target) -> scalar; the target is the mask, see segkit.api."""
+    """`target(task, options) -> torch.nn.Module`, (logits, target) -> scalar; the target is the mask, see segkit.api.
+
+    Args:
+        ignore_index: whether it leaves out pixels of the task's ignore_index; data that has such pixels is refused without.
+    """
 
     group: ClassVar[str] = "losses"
+
+    ignore_index: bool = False
+
+    def suits(self, task: Task) -> bool:
+        return super().suits(task) and (self.ignore_index or task.ignore_index is None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,8 @@ ROOMS = (
     "config",
 )
 BESIDE = {frozenset({"prediction", "training"}), frozenset({"exporting", "reports"}), frozenset({"data", "runs"})}
-GROUND = ("plugins", "hookspecs", "specs", "settings", "options", "task", "distributed", "reporter", "files", "errors")
+GROUND = ("plugins", "hookspecs", "specs", "protocols", "settings", "options", "task")
+GROUND += ("distributed", "reporter", "files", "errors")
 DOORS = ("__init__", "__main__", "api")  # they hand out what lies in other rooms
 
 HEAVY = {"torch", "torchvision", "numpy", "timm", "cv2", "nibabel", "monai", "pennylane", "accelerate", "scipy", "tifffile"}

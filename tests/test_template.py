@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,34 @@ def test_the_template_lists_trains_predicts_and_is_missed_when_it_is_gone(site: 
     assert listed.returncode == 0 and "segkit-plugin-template 0.1.0" in listed.stdout
     assert segkit("plugins", "--check", site=site).returncode == 0
 
-    options = ["-o", "dataset.cases=8", "-o", "dataset.size=33", "-o", "preprocess.size=33", "-o", "model.width=4"]
-    words = ["train", "--dataset", "phantom", "--model", "tiny-net", "--epochs", "1", "--out", tmp_path / "run", *options]
-    trained = segkit(*words, site=site)
+    assert segkit("data", "synth", "side-by-side", "--cases", 8, "--out", tmp_path / "data", site=site).returncode == 0
+    words = [
+        "train",
+        "--dataset",
+        "side-by-side",
+        "--data-dir",
+        tmp_path / "data",
+        "--model",
+        "tiny-net",
+        "--loss",
+        "tversky",
+    ]
+    words += [
+        "--loss",
+        "tversky",
+        "--monitor",
+        "area-error",
+        "-o",
+        "preprocess.size=33",
+        "-o",
+        "model.width=4",
+        "--epochs",
+        "1",
+    ]
+    trained = segkit(*words, "--out", tmp_path / "run", site=site)
     assert trained.returncode == 0, trained.stderr
+    record = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
+    assert record["plugins"]["template"] == {"distribution": "segkit-plugin-template", "version": "0.1.0"}
 
     assert segkit("data", "synth", "phantom", "--cases", 2, "--out", tmp_path / "new").returncode == 0
     predict = ["predict", tmp_path / "run", tmp_path / "new" / "images", "--out", tmp_path / "masks"]

@@ -48,12 +48,14 @@ def segkit_losses() -> list[LossSpec]:
             target="segkit_losses.dice:build_dice_focal",
             options=DiceFocalOptions,
             default=True,
+            ignore_index=True,
         ),
         LossSpec(
             "bce",
             "binary cross-entropy, mean over pixels",
             target="segkit_losses.entropy:build_bce",
             modes=("binary", "multilabel"),
+            ignore_index=True,
         ),
         LossSpec(
             "cross-entropy",
@@ -62,6 +64,7 @@ def segkit_losses() -> list[LossSpec]:
             modes=("multiclass",),
             kinds=both,
             default=True,
+            ignore_index=True,
         ),
         LossSpec(
             "focal",
@@ -69,11 +72,13 @@ def segkit_losses() -> list[LossSpec]:
             target="segkit_losses.entropy:build_focal",
             options=FocalOptions,
             kinds=both,
+            ignore_index=True,
         ),
         LossSpec(
             "dice",
             "1 - soft Dice, mean over cases and classes (Milletari 2016)",
             target="segkit_losses.dice:build_dice",
             options=DiceOptions,
+            ignore_index=True,
         ),
     ]

@@ -85,14 +85,15 @@ def _print(document: dict[str, Any], how: str) -> None:
     classes = list(dict.fromkeys(key.partition("/")[2] for key in figures if "/" in key))
     names = list(dict.fromkeys(key.partition("/")[0] for key in figures))
     rows = [[label, *(_cell(figures.get(f"{name}/{label}")) for name in names)] for label in classes]
-    if len(classes) != 1 and document["kind"] == "segmentation":
+    whole = [name for name in names if not any(f"{name}/{label}" in figures for label in classes)]  # has no classes
+    if whole or (len(classes) != 1 and document["kind"] == "segmentation"):
         rows.append(["(mean)" if classes else "", *(_cell(figures.get(name)) for name in names)])
     unit = {"per_case": "cases", "per_group": "groups", "pooled": "cases, pooled"}[how]
     number = document["groups"] if how == "per_group" else document["cases"]
     title = f"{document['dataset']} {document['subset']}: {number} {unit} ({how})"
     print_table(["class", *names], rows, title=title, wrap=False)
     undefined = {
-        key: figure["undefined"] for key, figure in figures.items() if figure["undefined"] and ("/" in key or not classes)
+        key: figure["undefined"] for key, figure in figures.items() if figure["undefined"] and ("/" in key or key in whole)
     }
     if undefined:
         listing = ", ".join(f"{key} in {count}" for key, count in undefined.items())

@@ -210,6 +210,8 @@ def _complete_loss(named: Choice | None, task: Task, catalogue: Catalogue) -> Ch
     if not named.spec.suits(task):
         names = ", ".join(item.spec.name for item in offered)
         what = "classes" if task.kind == "classification" else f"{task.mode} masks"
+        if task.ignore_index is not None and not named.spec.ignore_index:
+            what += f" with pixels to ignore ({task.ignore_index})"
         raise UsageError(f"The loss {named.spec.name!r} does not take {what}.", f"These do: {names}.")
     return named
 

@@ -44,6 +44,7 @@ class Volume:
 
 
 def is_volume(path: Path) -> bool:
+    """Whether a file is a NIfTI volume, by its name."""
     return path.name.lower().endswith(SUFFIXES)
 
 

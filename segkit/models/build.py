@@ -114,23 +114,38 @@ def check_logits(logits: Any, images: Tensor, task: Task) -> Tensor:
     return logits
 
 
+def offers_deep_supervision(model: nn.Module) -> bool:
+    """Whether it can give logits at several resolutions in training (see segkit.protocols.DeeplySupervised)."""
+    own = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+    return isinstance(getattr(own, "deep_supervision", None), bool)
+
+
 def padded(model: nn.Module, images: Tensor, stride: tuple[int, ...], minimum: int) -> Tensor:
     """Run a model on any size: zeros up to the next multiple of its stride, logits cropped back.
 
     Raises:
         SegkitError: the logits have another size than what the model was given.
     """
+    return padded_levels(model, images, stride, minimum)[0]
+
+
+def padded_levels(model: nn.Module, images: Tensor, stride: tuple[int, ...], minimum: int) -> list[Tensor]:
+    """As `padded`, with the logits of every resolution that deep supervision gives, all resized to the images' own."""
     sizes = images.shape[2:]
     wanted = padded_size(sizes, stride, minimum)
     after = [side for size, want in zip(reversed(sizes), reversed(wanted), strict=True) for side in (0, want - size)]
-    logits = model(functional.pad(images, after) if any(after) else images)
-    if not isinstance(logits, Tensor) or logits.ndim != images.ndim:
-        return logits  # type: ignore[no-any-return]
-    if tuple(logits.shape[2:]) != wanted:
-        raise SegkitError(f"The model returned logits of size {tuple(logits.shape[2:])} for images of size {wanted}.")
+    given = model(functional.pad(images, after) if any(after) else images)
+    supervised = isinstance(given, (list, tuple)) and model.training and offers_deep_supervision(model)
+    first, *coarser = given if supervised else (given,)
+    if not isinstance(first, Tensor) or first.ndim != images.ndim:
+        return [first]
+    if tuple(first.shape[2:]) != wanted:
+        raise SegkitError(f"The model returned logits of size {tuple(first.shape[2:])} for images of size {wanted}.")
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(sizes)]
+    levels = [first, *(functional.interpolate(logits, wanted, mode=mode) for logits in coarser)]
     for axis, size in enumerate(sizes, start=2):
-        logits = logits.narrow(axis, 0, size)
-    return logits
+        levels = [logits.narrow(axis, 0, size) for logits in levels]
+    return levels
 
 
 def _missing(path: Path, header: Header) -> str:

@@ -17,6 +17,7 @@ from segkit.errors import UsageError
 from segkit.options import build, fields_of, plain
 from segkit.settings import Split
 from segkit.task import Dataset, Sample
+from segkit.testing.imports import heavy_imports
 
 
 class DatasetContract:
@@ -65,6 +66,9 @@ class DatasetContract:
         assert spec.summary and spec.licence
         assert not spec.needs_root or spec.layout
         assert all(field.help for field in fields_of(spec.options))
+
+    def test_its_plugin_imports_nothing_heavy(self, choice: Choice) -> None:
+        assert heavy_imports(choice.found.plugin.name) == frozenset()
 
     def test_cases_have_unique_ids_groups_and_files_that_exist(self, dataset: Dataset) -> None:
         assert dataset.cases

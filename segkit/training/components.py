@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from segkit.errors import UsageError
 from segkit.evaluation.aggregate import build_metrics
 from segkit.inference.network import Network
 from segkit.models.activation_checkpointing import checkpoint_blocks
-from segkit.models.build import build_model, check_logits, padded, plugin_errors
+from segkit.models.build import build_model, check_logits, offers_deep_supervision, padded_levels, plugin_errors
 from segkit.models.device import layout, to_device
 from segkit.models.pretrained import start_from
 from segkit.settings import Train
@@ -57,11 +57,21 @@ class TrainingComponents:
 
     def logits(self, images: Tensor, model: nn.Module | None = None) -> Tensor:
         """(B, C, *S) of any size -> (B, K, *S) in float32."""
+        return self.levels(images, model)[0]
+
+    def levels(self, images: Tensor, model: nn.Module | None = None) -> list[Tensor]:
+        """As `logits`; with deep supervision those of every resolution, the finest first, all resized to *S."""
         spec, options = self.config.model.spec, self.config.model.options
         with plugin_errors(self.config.model.name, images):
             strides, minimum = spec.strides(options, self.config.dims), spec.minimum_size(options)
-            logits = padded(model or self.model, layout(images, spec), strides, minimum)
-            return check_logits(logits, images, self.task).float()
+            found = padded_levels(model or self.model, layout(images, spec), strides, minimum)
+            return [check_logits(logits, images, self.task).float() for logits in found]
+
+    def loss(self, levels: Sequence[Tensor], targets: Tensor) -> Tensor:
+        """The loss of all resolutions, weighed 1, 1/2, 1/4, ... and divided by their sum (nnU-Net, Isensee 2021)."""
+        weights = [0.5**number for number in range(len(levels))]
+        losses = [weight * self.criterion(logits, targets) for weight, logits in zip(weights, levels, strict=True)]
+        return torch.stack(losses).sum() / sum(weights)
 
     def network(self) -> Network:
         """What is validated, as inference sees it."""
@@ -104,6 +114,8 @@ def assemble(config: Config, data: Task, device: torch.device, alone: bool = Fal
     accelerator = Accelerator(mixed_precision=_precision(settings, device, spec), cpu=device.type == "cpu")
     model = build_model(config.model, task, config.dims)
     start_from(model, config.model.name, settings.pretrained)
+    if offers_deep_supervision(model):
+        model.deep_supervision = True  # type: ignore[assignment]
     if distributed.world_size() > 1 and device.type == "cuda" and not alone:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     model = to_device(model, device, config.dims, spec)

@@ -124,7 +124,7 @@ def _two_steps(components: TrainingComponents, images: torch.Tensor, masks: torc
                 images.to(components.device), masks.to(components.device), components.config.augment, 0, epoch, ids
             )
             targets = truth if components.task == components.data else presence_in(truth, components.data)
-            loss = components.criterion(components.logits(inputs, model), targets)
+            loss = components.loss(components.levels(inputs, model), targets)
             components.accelerator.backward(loss)
             components.optimizer.step()
         except OutOfMemoryError as error:  # what the helper knows is its cause

@@ -353,8 +353,8 @@ def _forward(components: TrainingComponents, batch: Batch, epoch: int) -> tuple[
     masks = batch.masks.to(components.device, non_blocking=True)
     images, masks = augment(images, masks, components.config.augment, components.config.train.seed, epoch, batch.ids)
     targets = masks if components.task == components.data else presence_in(masks, components.data)
-    logits = components.logits(images)
-    return components.criterion(logits, targets), logits, targets
+    levels = components.levels(images)
+    return components.loss(levels, targets), levels[0], targets
 
 
 def _step(components: TrainingComponents, settings: Train) -> None:

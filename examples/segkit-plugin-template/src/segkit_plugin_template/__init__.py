@@ -1,1 +1,1 @@
-"""A segkit plugin with one model."""
+"""A segkit plugin with a model, a dataset, a loss and a metric."""
