@@ -97,7 +97,7 @@ def shard(items: Sequence[T]) -> Sequence[T]:
 
 
 def gather_shards(items: Sequence[T]) -> list[T]:
-    """What all processes have, by rank; `share` took it apart in another order."""
+    """What all processes have, by rank; `shard` dealt them out in another order."""
     return [item for part in all_gather(list(items)) for item in part]
 
 

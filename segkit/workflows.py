@@ -24,7 +24,8 @@ from segkit import plugins
 from segkit.config.complete import Config, complete_config, doubts_about, summarize
 from segkit.config.migrate import migrate_record
 from segkit.config.resolve import Assignments, Choice, Values, gather, resolve_config
-from segkit.config.starting_point import changed, read_starting_point, refuse_changes
+from segkit.config.resume import apply_resume_changes, refuse_resume_changes
+from segkit.config.starting_point import read_starting_point
 from segkit.errors import UsageError
 from segkit.options import build
 from segkit.plugins import Catalogue
@@ -102,7 +103,7 @@ def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
         SegkitError: the data is not what it was.
     """
     flags = _plain(settings)
-    refuse_changes(flags, options, {})
+    refuse_resume_changes(flags, options, {})
     folder = find_run(Path(run))
     if folder is None:
         raise UsageError(f"{run} is not a run folder.", "segkit train --resume RUN")
@@ -113,7 +114,7 @@ def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
 
     document, catalogue = checkpoint.load(folder), plugins.load()
     before = migrate_record(document["record"]["config"], catalogue)
-    complete, opened = configure(changed(before, flags, options, pretrained=False), catalogue)
+    complete, opened = configure(apply_resume_changes(before, flags, options, pretrained=False), catalogue)
     note_changed_schedule(before["train"]["epochs"], complete.train)
     return go_on(complete, opened, folder, document)
 
@@ -265,9 +266,9 @@ def export(
 
     weights = find_weights(Path(what))
     changes = gather({}, {}, options, ("model",)).get("model", {})
-    header = artefacts.planned(read_header(weights), format, size, half)
-    files = artefacts.place(weights, format, _path(out), runner, overwrite)
-    cases, where_from = artefacts.cases_of(weights, header)
+    header = artefacts.plan_header(read_header(weights), format, size, half)
+    files = artefacts.plan_files(weights, format, _path(out), runner, overwrite)
+    cases, where_from = artefacts.comparison_cases(weights, header)
 
     from segkit.exporting.export import check_format, export_model
     from segkit.models.build import load_model

@@ -134,7 +134,7 @@ def test_a_shadowed_built_in_wins_and_training_says_so(install: Callable[..., No
     assert [hidden.full_name for hidden in catalogue.shadowed("models", found)] == ["acme/unet"]
     assert catalogue.find("models", "acme/unet").plugin.distribution == "acme"
     told = segkit("train", "--dataset", "phantom", "--model", "unet", "--device", "nonsense")
-    assert "unets/unet is meant, not acme/unet (acme)" in told.err
+    assert "using unets/unet, not acme/unet of acme" in told.err
 
 
 def test_an_unknown_name_shows_the_closest_and_the_broken_plugins(install: Callable[..., None], segkit: Command) -> None:

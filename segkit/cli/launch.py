@@ -20,7 +20,7 @@ Devices = Annotated[
         min=1, help="Processes on this machine that share the work, one per GPU (or on the CPU, with --device cpu)."
     ),
 ]
-Run = Callable[[Sequence[str]], int]
+CommandRunner = Callable[[Sequence[str]], int]
 KEPT = (0, 3, 130, 143)  # codes with which one process ends as all of them do
 PATIENCE = 10.0  # seconds that the others get once one has failed
 
@@ -42,7 +42,7 @@ def in_processes(context: typer.Context, devices: int | None) -> None:
         raise typer.Exit(launch(run, words, devices))
 
 
-def launch(run: Run, words: Sequence[str], devices: int) -> int:
+def launch(run: CommandRunner, words: Sequence[str], devices: int) -> int:
     """Call `run(words)` in `devices` processes that find each other; returns the largest exit code of them.
 
     SIGINT and SIGTERM are passed on once. Where a process fails the others are ended.
@@ -81,7 +81,7 @@ def launch(run: Run, words: Sequence[str], devices: int) -> int:
     return int(max(codes))
 
 
-def _work(rank: int, count: int, port: int, run: Run, words: list[str], codes: Any) -> None:
+def _work(rank: int, count: int, port: int, run: CommandRunner, words: list[str], codes: Any) -> None:
     """One of the processes."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # a terminal's Ctrl-C reaches it through its parent alone; Windows knows no such groups

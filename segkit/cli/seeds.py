@@ -96,17 +96,17 @@ def go_on(folder: Path, flags: dict[str, Any], assignments: list[str], json: boo
     from segkit import plugins
     from segkit.cli import terminal
     from segkit.config.migrate import migrate_record
-    from segkit.config.starting_point import changed, refuse_changes
+    from segkit.config.resume import apply_resume_changes, refuse_resume_changes
     from segkit.workflows import configure
 
-    refuse_changes(flags, assignments, {})
+    refuse_resume_changes(flags, assignments, {})
     from segkit.experiments.seeds import all_begun, read_seeds, resume_seeds
     from segkit.training.optim import note_changed_schedule
 
     plan = read_seeds(folder)
     catalogue = plugins.load()
     before = migrate_record(plan.record, catalogue)
-    values = changed(before, flags, assignments, pretrained=not all_begun(plan))
+    values = apply_resume_changes(before, flags, assignments, pretrained=not all_begun(plan))
     config, dataset = configure(values, catalogue)
     note_changed_schedule(before["train"]["epochs"], config.train)
     with terminal.results_only():

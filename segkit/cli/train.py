@@ -116,7 +116,7 @@ def train(
     'segkit settings', 'segkit models NAME', 'segkit losses NAME' and 'segkit datasets NAME' list what there is.
     """
     from segkit import workflows
-    from segkit.config.starting_point import refuse_changes
+    from segkit.config.resume import refuse_resume_changes
     from segkit.runs.folder import find_seeds
 
     flags = {key: value for key, value in context.params.items() if key not in NO_SETTINGS}
@@ -124,7 +124,7 @@ def train(
     assignments = option or []
     folder = find_seeds(resume) if resume is not None else None
     if resume is not None:
-        refuse_changes({}, (), {"seeds": seeds, "out": out, "config": config, "recipe": recipe})
+        refuse_resume_changes({}, (), {"seeds": seeds, "out": out, "config": config, "recipe": recipe})
     if folder is not None:
         many.go_on(folder, flags, assignments, json)
     elif resume is not None:

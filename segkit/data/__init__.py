@@ -1,1 +1,1 @@
-"""From files to arrays: reading, pairing, splitting, preprocessing, caching, augmenting, loading."""
+"""From files to arrays: reading, pairing, splitting, preprocessing, caching."""

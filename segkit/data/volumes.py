@@ -178,9 +178,10 @@ def _open(path: Path) -> Any:
 
 def _orientation(image: Any, path: Path) -> Array:
     """From the file's axes to closest RAS."""
-    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
+    usable = np.isfinite(image.affine).all() and abs(np.linalg.det(image.affine[:3, :3])) >= 1e-9
+    orientation: Array = io_orientation(image.affine) if usable else np.full((3, 2), np.nan)
+    if np.isnan(orientation).any():  # also where two axes all but coincide
         raise SegkitError(f"{path} has an affine that cannot be inverted: {image.affine[:3].round(3).tolist()}.")
-    orientation: Array = io_orientation(image.affine)
     return orientation
 
 

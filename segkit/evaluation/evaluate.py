@@ -116,12 +116,12 @@ def evaluate_weights(
     header = read_header(weights)
     changes = gather({}, {}, assignments, SECTIONS).get("model", {})
     holdout = open_evaluation_data(weights, flags or {}, assignments, catalogue)
-    task = holdout.opened.task.learned_by(header.task.kind)
+    task = holdout.dataset.task.learned_by(header.task.kind)
     check_task(header.task, task)
     chosen = complete_metrics(holdout.metrics, task, catalogue)
     cases, about = select(holdout, subset)
     (network,) = load_networks([weights], device, batch_size, changes)
-    evaluation = evaluate(network, holdout.opened, cases, build_metrics(chosen, task))
+    evaluation = evaluate(network, holdout.dataset, cases, build_metrics(chosen, task))
     own_place = holdout.run is not None and holdout.own_data and not changes  # figures of a changed model are not the run's
     folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
     about = {"weights": str(weights), "changes": changes, "kind": task.kind, "metrics": _directions(chosen), **about}

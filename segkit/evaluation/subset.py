@@ -33,19 +33,19 @@ class EvaluationData:
     Args:
         run: the run that the weights belong to, None for weights that stand alone.
         own_data: it is the data that the run was trained on (by its fingerprint), so the run's split applies.
-        dataset: the chosen spec, and its options.
+        dataset_choice: the chosen spec, and its options.
         root: where the data lies.
-        opened: the dataset.
-        data: its fingerprint.
+        dataset: opened.
+        fingerprint: of the dataset.
         metrics: the recorded ones and those that were typed.
     """
 
     run: RunFolder | None
     own_data: bool
-    dataset: Choice
+    dataset_choice: Choice
     root: Path | None
-    opened: Dataset
-    data: Mapping[str, Any]
+    dataset: Dataset
+    fingerprint: Mapping[str, Any]
     metrics: tuple[Choice, ...]
 
 
@@ -141,12 +141,12 @@ def select(holdout: EvaluationData, subset: str) -> tuple[list[Case], dict[str, 
     """
     if subset not in SUBSETS:
         raise UsageError(f"--subset {subset} is not allowed.", did_you_mean(subset, SUBSETS))
-    dataset = holdout.opened
+    dataset = holdout.dataset
     about: dict[str, Any] = {
-        "dataset": holdout.dataset.spec.name,
+        "dataset": holdout.dataset_choice.spec.name,
         "root": str(holdout.root) if holdout.root else None,
-        "options": plain(dataset.options or holdout.dataset.options),
-        "data": dict(holdout.data),
+        "options": plain(dataset.options or holdout.dataset_choice.options),
+        "data": dict(holdout.fingerprint),
         "subset": subset,
         "holds_training_data": False,
     }

@@ -15,7 +15,7 @@ from segkit.config.resolve import resolve_data
 from segkit.data.reading import open_dataset, read_case
 from segkit.errors import SegkitError, UsageError
 from segkit.exporting.model_card import card
-from segkit.exporting.parity import Floats, as_seen, made_up, size_of
+from segkit.exporting.parity import Floats, preprocess_case, size_of, synthetic_cases
 from segkit.files import read_toml, write_text
 from segkit.runs.folder import RunFolder, find_run, read_cases, read_split
 from segkit.runs.weights import Header
@@ -27,7 +27,7 @@ CASES = 3
 NEEDED = {"onnx": ("onnx", "onnxruntime", "onnxscript")}
 
 
-def planned(header: Header, format: str, size: str | None, half: bool) -> Header:
+def plan_header(header: Header, format: str, size: str | None, half: bool) -> Header:
     """The header of the file that shall be written.
 
     A fixed size becomes the size of its preprocessing; what saw images at their own size sees windows of it then.
@@ -58,7 +58,7 @@ def planned(header: Header, format: str, size: str | None, half: bool) -> Header
     return replace(header, preprocess=preprocess, export={"format": format, "half": half, "size": list(sides)})
 
 
-def place(weights: Path, format: str, out: Path | None, runner: bool, overwrite: bool) -> list[Path]:
+def plan_files(weights: Path, format: str, out: Path | None, runner: bool, overwrite: bool) -> list[Path]:
     """The files to write: the artefact, and with `runner` the example program and the model card.
 
     Raises:
@@ -87,7 +87,7 @@ def place(weights: Path, format: str, out: Path | None, runner: bool, overwrite:
     return files
 
 
-def cases_of(weights: Path, header: Header) -> tuple[list[Floats], str]:
+def comparison_cases(weights: Path, header: Header) -> tuple[list[Floats], str]:
     """What to compare on: held-out cases of the run where they are at hand, else made-up ones; and which it was."""
     folder = find_run(weights)
     try:
@@ -98,7 +98,7 @@ def cases_of(weights: Path, header: Header) -> tuple[list[Floats], str]:
     except SegkitError as error:
         logger.warning(f"the data of the run cannot be read ({error.message})")
     size = size_of(header.preprocess, header.dims, header.stride, header.minimum)
-    return made_up(header.task, header.preprocess, header.dims, size), "synthetic images"
+    return synthetic_cases(header.task, header.preprocess, header.dims, size), "synthetic images"
 
 
 def write_runner(path: Path) -> None:
@@ -131,7 +131,7 @@ def _real_cases(folder: RunFolder, header: Header) -> list[Floats]:
     for case in dataset.cases:
         if case.id in ids:
             sample = read_case(dataset, case)
-            found += as_seen(sample.image, header.preprocess, header.dims, sample.spacing)
+            found += preprocess_case(sample.image, header.preprocess, header.dims, sample.spacing)
     return found
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segkit.evaluation.statistics.bootstrap import interval
+from segkit.evaluation.statistics.bootstrap import bootstrap_interval
 from segkit.options import in_words
 from segkit.runs.weights import Header
 
@@ -91,7 +91,7 @@ def _scores(scores: Sequence[Mapping[str, str]]) -> str:
         if not defined:
             continue
         mean = sum(value for _, value in defined) / len(defined)
-        span = interval([value for _, value in defined], [group for group, _ in defined])
+        span = bootstrap_interval([value for _, value in defined], [group for group, _ in defined])
         shown = f"{span[0]:.3f} to {span[1]:.3f}" if span else "one group: none"
         rows.append(f"| {name} | {mean:.3f} | {shown} | {len(defined)} | {len({group for group, _ in defined})} |")
     if not rows:

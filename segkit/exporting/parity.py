@@ -131,7 +131,7 @@ def size_of(settings: Preprocess, dims: int, stride: Sequence[int], minimum: int
     return padded_size([max(side, 2 * step) for side, step in zip(wanted, stride, strict=True)], stride, minimum)
 
 
-def made_up(task: Task, settings: Preprocess, dims: int, size: Sequence[int], count: int = 3) -> list[Floats]:
+def synthetic_cases(task: Task, settings: Preprocess, dims: int, size: Sequence[int], count: int = 3) -> list[Floats]:
     """Smooth noise in stored units, preprocessed."""
     draw = np.random.default_rng(0)
     found = []
@@ -139,11 +139,11 @@ def made_up(task: Task, settings: Preprocess, dims: int, size: Sequence[int], co
         rough = draw.normal(size=(task.channels, *size))
         smooth = ndimage.gaussian_filter(rough, (0, *(max(1, side / 16) for side in size)))
         stored = (255 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.uint8)
-        found += as_seen(stored, replace(settings, spacing=None), dims, None)
+        found += preprocess_case(stored, replace(settings, spacing=None), dims, None)
     return found
 
 
-def as_seen(
+def preprocess_case(
     image: NDArray[Any], settings: Preprocess, dims: int, spacing: tuple[float, ...] | None, slices: int = 2
 ) -> list[Floats]:
     """(C, *S) in stored units -> (C, *S) as a network of `dims` sees it; of a volume in slices, some from its middle."""

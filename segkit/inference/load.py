@@ -52,7 +52,7 @@ def load_networks(
                 raise UsageError(f"{path} is exported: its options ({', '.join(changes)}) are fixed.")
             networks.append(load_onnx(path, device, batch_size))
         else:
-            from segkit.inference.torch_backend import load_network
+            from segkit.inference.torch_backend import load_torch
 
-            networks.append(load_network(path, device, batch_size, changes))
+            networks.append(load_torch(path, device, batch_size, changes))
     return networks

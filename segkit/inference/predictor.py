@@ -29,7 +29,7 @@ from segkit.data.preprocess import (
 )
 from segkit.inference.network import BATCH, Floats, Network, run
 from segkit.inference.probabilities import background_of, probabilities_of
-from segkit.inference.sliding_window import blend
+from segkit.inference.sliding_window import predict_windows
 
 Spacing = tuple[float, ...] | None
 Band = tuple[int, int, Floats]
@@ -281,7 +281,7 @@ def _windows(
 ) -> Iterator[Band]:
     window = network.window(shape)
     assert window is not None
-    return blend(lambda parts: run(network, parts), crop, shape, window, axis)
+    return predict_windows(lambda parts: run(network, parts), crop, shape, window, axis)
 
 
 def _mean(members: Sequence[Iterator[Band]], axis: int) -> Iterator[Band]:

@@ -19,7 +19,7 @@ OVERLAP = 0.5  # of neighbouring windows, as a share of their size
 SIGMA = 0.125  # of the windows' weight, as a share of their size
 
 
-def blend(
+def predict_windows(
     run: Callable[[Iterable[Floats]], Iterator[Floats]],
     crop: Callable[[Box], Floats],
     shape: Sequence[int],
@@ -39,7 +39,7 @@ def blend(
         (start, stop, logits (K, ...) of these rows), in order, covering the image.
     """
     weight = gaussian(size)
-    places = [starts(own, window) for own, window in zip(shape, size, strict=True)]
+    places = [window_starts(own, window) for own, window in zip(shape, size, strict=True)]
     along = places.pop(axis)
     total, weights = np.zeros(0, np.float32), np.zeros(0, np.float32)
     for number, start in enumerate(along):
@@ -61,10 +61,10 @@ def blend(
         total, weights = _moved(total, axis + 1, end - start), _moved(weights, axis, end - start)
 
 
-def starts(own: int, window: int) -> list[int]:
+def window_starts(own: int, window: int) -> list[int]:
     """Evenly spaced first positions of windows that cover an axis.
 
-    >>> starts(10, 4), starts(3, 4)
+    >>> window_starts(10, 4), window_starts(3, 4)
     ([0, 2, 4, 6], [0])
     """
     if own <= window:

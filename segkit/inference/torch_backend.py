@@ -21,7 +21,7 @@ from segkit.specs import ModelSpec
 logger = logging.getLogger(__name__)
 
 
-def load_network(path: Path, device: str, batch_size: int | None, changes: Mapping[str, Any] | None = None) -> Network:
+def load_torch(path: Path, device: str, batch_size: int | None, changes: Mapping[str, Any] | None = None) -> Network:
     """The network of a weights file, ready for inference on a device; `changes` as in `load_model`."""
     header, spec, model = load_model(path, changes)
     place = choose_device(device)

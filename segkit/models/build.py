@@ -1,4 +1,4 @@
-"""What runs a network: the torch module of a weights file, NumPy in and out."""
+"""Building a model: from its spec and options, or from a weights file; and running it on images of any size."""
 
 from __future__ import annotations
 

@@ -34,13 +34,13 @@ class TrainingComponents:
     Args:
         config: complete.
         task: what the model learns.
-        data: what the masks say.
+        mask_task: what the masks say; another one where a classification is learned from masks.
         average: moving average of the weights, which is validated and kept then; None without.
     """
 
     config: Config
     task: Task
-    data: Task
+    mask_task: Task
     device: torch.device
     accelerator: Accelerator
     model: nn.Module
@@ -54,6 +54,14 @@ class TrainingComponents:
         """What is validated and kept; never wrapped for several processes, which may look at fewer or more cases."""
         model: nn.Module = self.accelerator.unwrap_model(self.model)
         return model if self.average is None else self.average
+
+    def targets(self, masks: Tensor) -> Tensor:
+        """What the model learns of (B, ...) masks: these; of a classification (B,), 1 where there is any foreground."""
+        if self.task == self.mask_task:
+            return masks
+        ignored = self.mask_task.ignore_index
+        found = (masks != 0) if ignored is None else (masks != 0) & (masks != ignored)
+        return found.flatten(1).any(dim=1).long()
 
     def logits(self, images: Tensor, model: nn.Module | None = None) -> Tensor:
         """(B, C, *S) of any size -> (B, K, *S) in float32."""

@@ -18,7 +18,6 @@ from segkit.models.cost import count_activations, size_seen
 from segkit.training.augmentation.augment import augment
 from segkit.training.components import TrainingComponents
 from segkit.training.loader import TrainingItems
-from segkit.training.validation import presence_in
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +122,7 @@ def _two_steps(components: TrainingComponents, images: torch.Tensor, masks: torc
             inputs, truth = augment(
                 images.to(components.device), masks.to(components.device), components.config.augment, 0, epoch, ids
             )
-            targets = truth if components.task == components.data else presence_in(truth, components.data)
+            targets = components.targets(truth)
             loss = components.loss(components.levels(inputs, model), targets)
             components.accelerator.backward(loss)
             components.optimizer.step()

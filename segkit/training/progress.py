@@ -1,39 +1,78 @@
-"""What the progress line and the line of a finished epoch say."""
+"""How far a training is: what an epoch has added up so far, the history, the kept weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from segkit import distributed
-from segkit.config.monitored import LOSS
-from segkit.training.checkpoint import Progress
-from segkit.training.memory import in_use
-from segkit.training.setup import TrainingSession
+from segkit.task import Task
+from segkit.training.running_metrics import RunningCounts
 
 
-def figures(session: TrainingSession, progress: Progress, rate: float) -> dict[str, str]:
-    """What the progress line shows while an epoch runs."""
-    components, sums = session.components, progress.sums
-    seen = sums.seen * distributed.world_size()
-    speed = seen / max(sums.seconds, 1e-9)
-    left = max(0.0, (session.order.count - seen) / max(speed, 1e-9))
-    running, name = sums.counts.figures(components.metrics), components.config.headline
-    return {
-        "epoch": f"{progress.epoch}/{components.config.train.epochs} ({left:.0f} s left)",
-        "loss": f"{sums.total / max(sums.seen, 1):.4f}",
-        **({name: f"{running[name]:.3f}"} if name in running else {}),
-        "lr": f"{rate:.1e}",
-        "images/s": f"{speed:.1f}",
-        "memory": f"{in_use(components.device) / 1e9:.1f} GB",
-    }
+@dataclass
+class EpochSums:
+    """What an epoch has added up so far, over this process' share of the batches that were trained on."""
+
+    counts: RunningCounts
+    total: float = 0.0
+    seen: int = 0
+    seconds: float = 0.0
+
+    def state(self) -> dict[str, Any]:
+        counts = self.counts.counts
+        own = {"total": self.total, "seen": self.seen, "seconds": self.seconds}
+        return {**own, "counts": counts if counts is None else counts.cpu()}
+
+    def over_all(self) -> EpochSums:
+        """Over all processes."""
+        return add_sums(distributed.all_gather(self.state()), self.counts.task)
 
 
-def epoch_line(row: Mapping[str, Any], epochs: int, headline: str, improved: bool) -> str:
-    """What is said of an epoch that is done; `headline` is the metric shown beside the loss (see Config)."""
-    words = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"loss {row['train_loss']:.4f}"]
-    words += [f"{headline} {row[f'train_{headline}']:.3f}"] if f"train_{headline}" in row and headline != LOSS else []
-    words += [f"val loss {row['val_loss']:.4f}"] if "val_loss" in row else []
-    words += [f"val {headline} {row[f'val_{headline}']:.3f}"] if f"val_{headline}" in row and headline != LOSS else []
-    words += [f"lr {row['lr']:.1e}", f"{row['train_seconds'] + row.get('val_seconds', 0):.1f} s"]
-    return "  ".join(words) + ("  best" if improved else "")
+def add_sums(states: Sequence[Mapping[str, Any]], task: Task) -> EpochSums:
+    """The sums of several processes, from what `EpochSums.state` gave, put together."""
+    counts = [state["counts"] for state in states if state["counts"] is not None]
+    return EpochSums(
+        RunningCounts(task, torch.stack(counts).sum(dim=0) if counts else None),
+        math.fsum(state["total"] for state in states),
+        sum(state["seen"] for state in states),
+        max((state["seconds"] for state in states), default=0.0),
+    )
+
+
+@dataclass
+class TrainingProgress:
+    """How far a training is.
+
+    Args:
+        sums: of the epoch at hand.
+        epoch: the one at hand, from 1.
+        step: batches of it that are done.
+        history: a row for each epoch that is done.
+        best_epoch, best_value, best: of the kept weights: their epoch, what decided (smaller is better), their validation
+            values.
+        kept: these weights, on the CPU.
+        seconds: of all sessions.
+        ended: why the training is over; empty while it is not.
+    """
+
+    sums: EpochSums = field(metadata={"apart": True})
+    epoch: int = 1
+    step: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_value: float = math.inf
+    best: Mapping[str, float] | None = None
+    kept: dict[str, Tensor] | None = None
+    seconds: float = 0.0
+    ended: str = ""
+    saved: bool = field(default=False, metadata={"apart": True})  # since it began or went on here
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs of it, beside the sums, which each process has of its own."""
+        return {own.name: getattr(self, own.name) for own in fields(self) if not own.metadata.get("apart")}

@@ -109,9 +109,9 @@ def build_session(
     settings = components.config.train
     assert settings.batch_size is not None, "chosen by now"
     logger.info(f"run folder  {run.path}")
-    if components.task != components.data:
-        say_presence([cached for cached, number in data.items.items if not number], components.data)
-    pools = _pools(data.items, settings, components.task, components.data)
+    if components.task != components.mask_task:
+        say_presence([cached for cached, number in data.items.items if not number], components.mask_task)
+    pools = _pools(data.items, settings, components.task, components.mask_task)
     order = Order(
         len(data.items),
         settings.batch_size,

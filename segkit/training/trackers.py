@@ -1,4 +1,4 @@
-"""Following a training: what the progress line and an epoch's line say; TensorBoard, MLflow, Weights & Biases."""
+"""Sending the figures of a training to TensorBoard, MLflow or Weights & Biases."""
 
 from __future__ import annotations
 

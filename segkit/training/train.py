@@ -41,19 +41,19 @@ from segkit.settings import Train
 from segkit.task import Dataset, Task
 from segkit.training import checkpoint
 from segkit.training.augmentation.augment import augment
-from segkit.training.checkpoint import Progress, Sums
 from segkit.training.components import TrainingComponents, assemble
 from segkit.training.early_stopping import stopping_reason
 from segkit.training.global_state import preserved_global_state
 from segkit.training.loader import Batch, dead_worker, loader
 from segkit.training.memory import largest_batch, step_errors
-from segkit.training.monitor import CHECK, PendingLoss, read_losses, readable, sync_stop_and_save
-from segkit.training.progress import epoch_line, figures
+from segkit.training.progress import EpochSums, TrainingProgress
 from segkit.training.running_metrics import RunningCounts
 from segkit.training.setup import TrainingData, TrainingSession, build_data, build_session, check_data, notes_of, workers_of
 from segkit.training.signals import Stop
+from segkit.training.status_lines import epoch_line, figures
+from segkit.training.step_checks import CHECK, PendingLoss, read_losses, skip_unreadable, sync_stop_and_save
 from segkit.training.trackers import tracked
-from segkit.training.validation import presence_in, validate
+from segkit.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Run:
     run = distributed.broadcast_object(
         create_run(out, config.dataset.spec.name, config.model.spec.name) if main else RunFolder(Path())
     )
-    progress: Progress | None = None
+    progress: TrainingProgress | None = None
     try:
         components = assemble(config, dataset.task, device, alone=config.train.batch_size is None)
         notes = notes_of(dataset, ids)
@@ -118,7 +118,7 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Run:
         if main:
             write_record(run, record)
         session = build_session(components, data, run, record)
-        progress = Progress(Sums(RunningCounts(components.task)))
+        progress = TrainingProgress(EpochSums(RunningCounts(components.task)))
         checkpoint.save(run, record, progress, components, session.schedule)
         return _run(session, progress)
     except BaseException:
@@ -185,13 +185,13 @@ def rebuild(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[
     if not distributed.is_main():
         return
     task = dataset.task.learned_by(config.model.spec.kind)
-    progress = Progress(Sums(RunningCounts(task)), **document["progress"])
+    progress = TrainingProgress(EpochSums(RunningCounts(task)), **document["progress"])
     _write_files(run, document["record"], progress, config, task)
     if progress.history:
         draw_curves(progress.history, progress.best_epoch, run.path / "curves.png")
 
 
-def _write_files(run: RunFolder, record: Mapping[str, Any], progress: Progress, config: Config, task: Task) -> None:
+def _write_files(run: RunFolder, record: Mapping[str, Any], progress: TrainingProgress, config: Config, task: Task) -> None:
     write_record(run, record)
     write_history(run, progress.history)
     if progress.kept is not None:
@@ -229,7 +229,7 @@ def _record(
     }
 
 
-def _run(session: TrainingSession, progress: Progress) -> Run:
+def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
     """Epochs until one of the reasons to end; the state is saved after each."""
     components, settings = session.components, session.components.config.train
     epochs, began, before = settings.epochs, time.perf_counter(), progress.seconds
@@ -264,7 +264,7 @@ def _run(session: TrainingSession, progress: Progress) -> Run:
             improved = _keep_best(row, progress, components)
             if session.cases:
                 session.schedule.after(components.config.monitored.cost(row))
-            progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, Sums(RunningCounts(components.task))
+            progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, EpochSums(RunningCounts(components.task))
             done, seconds = len(progress.history), time.perf_counter() - began
             ended = stopping_reason(settings, done, progress.best_epoch, bool(session.cases), seconds)
             progress.ended = distributed.broadcast_object(ended)
@@ -278,7 +278,7 @@ def _run(session: TrainingSession, progress: Progress) -> Run:
     return _end(session, progress, max(distributed.all_gather(stop.code)))
 
 
-def _end(session: TrainingSession, progress: Progress, signal: int) -> Run:
+def _end(session: TrainingSession, progress: TrainingProgress, signal: int) -> Run:
     """The last words and pictures of a training."""
     components, main = session.components, distributed.is_main()
     done = bool(progress.ended) or progress.epoch > components.config.train.epochs
@@ -300,7 +300,7 @@ def _end(session: TrainingSession, progress: Progress, signal: int) -> Run:
 
 
 def _train_epoch(
-    session: TrainingSession, progress: Progress, batches: Any, bar: Bar, stop: Stop, save: Callable[[], None]
+    session: TrainingSession, progress: TrainingProgress, batches: Any, bar: Bar, stop: Stop, save: Callable[[], None]
 ) -> dict[str, Any] | None:
     """What is left of an epoch; returns its row of the history, or None where it was stopped."""
     components, order, sums = session.components, session.order, progress.sums
@@ -311,7 +311,7 @@ def _train_epoch(
     saved = time.perf_counter()
     rate = components.optimizer.param_groups[0]["lr"]
     components.model.train()
-    for batch in readable(batches, session) if progress.step < steps else ():
+    for batch in skip_unreadable(batches, session) if progress.step < steps else ():
         first = progress.step // settings.accumulate * settings.accumulate
         together = min(settings.accumulate, steps - first)
         whole = progress.step + 1 == first + together  # the optimiser's step comes after this batch
@@ -352,7 +352,7 @@ def _forward(components: TrainingComponents, batch: Batch, epoch: int) -> tuple[
     images = batch.images.to(components.device, non_blocking=True)
     masks = batch.masks.to(components.device, non_blocking=True)
     images, masks = augment(images, masks, components.config.augment, components.config.train.seed, epoch, batch.ids)
-    targets = masks if components.task == components.data else presence_in(masks, components.data)
+    targets = components.targets(masks)
     levels = components.levels(images)
     return components.loss(levels, targets), levels[0], targets
 
@@ -366,7 +366,7 @@ def _step(components: TrainingComponents, settings: Train) -> None:
         components.average.update_parameters(components.accelerator.unwrap_model(components.model))  # type: ignore[operator]
 
 
-def _keep_best(row: dict[str, Any], progress: Progress, components: TrainingComponents) -> bool:
+def _keep_best(row: dict[str, Any], progress: TrainingProgress, components: TrainingComponents) -> bool:
     """Add the row to the history; keep the weights where they are the best so far (or the last, without validation)."""
     progress.history.append(row)
     validated = "val_loss" in row
@@ -383,7 +383,7 @@ def _keep_best(row: dict[str, Any], progress: Progress, components: TrainingComp
     return validated
 
 
-def _write_weights(progress: Progress, run: RunFolder, config: Config, task: Task) -> None:
+def _write_weights(progress: TrainingProgress, run: RunFolder, config: Config, task: Task) -> None:
     assert progress.kept is not None and progress.best is not None
     save_weights(run.weights, progress.kept, _header(config, task, progress.best))
 

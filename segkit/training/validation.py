@@ -1,4 +1,4 @@
-"""What is known of a training while it runs: the running counts of an epoch, and the figures of the validation cases."""
+"""Loss and metrics of the validation cases after an epoch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from segkit import distributed
 from segkit.data.cache import Cached
@@ -20,14 +19,8 @@ from segkit.evaluation.aggregate import CaseScore, aggregate, is_detail, score_c
 from segkit.inference.network import NotFiniteError
 from segkit.inference.predictor import logits_of
 from segkit.inference.probabilities import labels_of, presence_of, probabilities_of
-from segkit.task import Case, CaseResult, Task
+from segkit.task import Case, CaseResult
 from segkit.training.components import TrainingComponents
-
-
-def presence_in(masks: Tensor, data: Task) -> Tensor:
-    """(B, ...) masks -> (B,): 1 where there is any foreground. What a classification learns, of the image it sees."""
-    found = (masks != 0) if data.ignore_index is None else (masks != 0) & (masks != data.ignore_index)
-    return found.flatten(1).any(dim=1).long()
 
 
 def validate(components: TrainingComponents, cases: Sequence[Cached], epoch: int) -> dict[str, float]:
@@ -43,7 +36,11 @@ def validate(components: TrainingComponents, cases: Sequence[Cached], epoch: int
             axis = cached.geometry.slice_axis
             if axis is not None:
                 image, mask = from_slices(image, axis, lead=1), from_slices(mask, axis, lead=mask.ndim - 3)
-            truth = np.asarray(mask) if components.task == components.data else presence_of(mask, components.data, axis)
+            truth = (
+                np.asarray(mask)
+                if components.task == components.mask_task
+                else presence_of(mask, components.mask_task, axis)
+            )
             yield (cached.case, truth), image, cached.geometry
 
     components.eval_model.eval()

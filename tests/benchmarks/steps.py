@@ -86,7 +86,7 @@ class Training:
 
 
 def take_step(parts: TrainingComponents, batch: Batch, epoch: int, counts: RunningCounts, timed: Timed) -> None:
-    """One step of `engine.train`, part by part."""
+    """One step of `training.train`, part by part."""
     settings = parts.config
     with timed("transfer"):
         images = batch.images.to(parts.device, non_blocking=True)

@@ -130,12 +130,12 @@ def test_weights_and_run_toml_of_the_past_load_with_a_notice(
     tmp_path: Path,
     segkit: Command,
     install: Callable[..., Path],
-    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     source, distribution, plugin, told = PASTS[what]
     install(distribution, source, name=plugin, version="2.0")
     header, _, model = load_model(run / "model.safetensors")
-    assert told in capfd.readouterr().err
+    assert told in caplog.text
     assert (header.distribution, header.version) == (distribution, "2.0")
     assert sum(own.numel() for own in model.parameters()) == 3 * 2 + 2 + 2 + 1
 
@@ -189,14 +189,14 @@ def test_a_migrate_that_fails_is_named_with_both_versions(run: Path, install: Ca
 
 
 def test_weights_of_the_distribution_segkit_are_ours(
-    trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     document = read_header(trained / "model.safetensors").to_dict()
     document["model"]["distribution"] = "segkit"
     file = tmp_path / "model.safetensors"
     save_file(load_file(trained / "model.safetensors"), file, metadata={"segkit": json.dumps(document)})
     header, _, _ = load_model(file)
-    assert header.distribution == "segkit-med" and capfd.readouterr().err == ""
+    assert header.distribution == "segkit-med" and caplog.text == ""
     document["model"]["name"] = "unets/unknown"
     save_file(load_file(trained / "model.safetensors"), file, metadata={"segkit": json.dumps(document)})
     with pytest.raises(SegkitError) as error:

@@ -117,7 +117,7 @@ def test_an_option_of_the_loss_needs_no_name_of_it() -> None:
 
 @pytest.mark.parametrize("base", [{"dataset": "polyp"}, {"train": [1, 2]}, {"metrics": {"dice": 3}}])
 def test_a_section_that_is_no_table_is_told(base: dict) -> None:  # type: ignore[type-arg]
-    with pytest.raises(UsageError, match="is no table"):
+    with pytest.raises(UsageError, match="is not a table"):
         record(base=base)
 
 

@@ -108,6 +108,10 @@ def damaged(tmp_path: Path, kind: str) -> Path:
         header = nib.Nifti1Header()
         header.set_sform(np.diag([1.0, 1, 0, 1]), code=1)
         nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), None, header), tmp_path / kind)
+    elif kind == "coinciding.nii":  # two axes that differ by less than a float can tell, at a determinant of 1
+        header = nib.Nifti1Header()
+        header.set_sform(np.array([[1e9, 1e9, 0, 0], [0, 1e-9, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), code=1)
+        nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), None, header), tmp_path / kind)
     elif kind == "five.nii":
         save(tmp_path / kind, np.zeros((2, 2, 2, 2, 2), np.uint8), np.eye(4))
     elif kind == "colours.nii":
@@ -127,7 +131,8 @@ def damaged(tmp_path: Path, kind: str) -> Path:
         ("no gzip.nii.gz", "cannot be read as a volume"),
         ("missing.nii", "No such file"),
         ("nan.nii", "not finite"),
-        ("flat.nii", "places no voxel"),
+        ("flat.nii", "cannot be inverted"),
+        ("coinciding.nii", "cannot be inverted"),
         ("five.nii", "three axes"),
         ("colours.nii", "gray values are expected"),
         ("complex.nii", "gray values are expected"),

@@ -161,7 +161,7 @@ def test_other_data_takes_nothing_from_the_run_and_overwrites_nothing_in_it(segk
 
 def test_another_seed_of_generated_data_is_other_data(segkit: Command, trained: Path) -> None:
     told = segkit("evaluate", trained, "-o", "dataset.seed=9", "--subset", "train")
-    assert told.code == 2 and "not the data of the run" in told.err
+    assert told.code == 2 and "not the data that the run was trained on" in told.err
 
 
 def test_settings_that_evaluate_does_not_look_at_are_refused(segkit: Command, trained: Path) -> None:

@@ -22,7 +22,7 @@ from segkit import plugins
 from segkit.data.images import read_image, read_mask
 from segkit.data.volumes import read_volume
 from segkit.errors import SegkitError
-from segkit.evaluation.statistics.bootstrap import interval
+from segkit.evaluation.statistics.bootstrap import bootstrap_interval
 from segkit.inference.load import load_networks
 from segkit.runs.onnx_metadata import read_properties
 from segkit.settings import Preprocess
@@ -285,7 +285,7 @@ def test_what_cannot_be_exported_is_told(segkit: Command, install, trained: Path
         ("--out", tmp_path / "m.pt"): "must end in .onnx",
         ("--format", "torch-export", "--runner"): "--format onnx",
         ("--size", "a"): "numbers",
-        ("-o", "model.width=3"): "fixed once it is trained",
+        ("-o", "model.width=3"): "cannot change after training",
     }.items():
         told = segkit(
             "export", trained, *words, *(() if "--out" in words else ("--out", tmp_path / "n.onnx"))[: 2 * ("-o" in words)]
@@ -434,12 +434,12 @@ def test_the_interval_is_scipys_percentile_bootstrap_where_each_case_is_its_own_
     from scipy import stats
 
     values = np.random.default_rng(3).beta(8, 2, 40)
-    ours = interval(list(values), [str(index) for index in range(40)])
+    ours = bootstrap_interval(list(values), [str(index) for index in range(40)])
     theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=9999, rng=np.random.default_rng(1))
     assert ours == pytest.approx((theirs.confidence_interval.low, theirs.confidence_interval.high), abs=0.004)
-    torn = interval(list(np.repeat(values[:10], 4)), [str(index // 4) for index in range(40)])
+    torn = bootstrap_interval(list(np.repeat(values[:10], 4)), [str(index // 4) for index in range(40)])
     assert torn is not None and torn[1] - torn[0] > 1.2 * (ours[1] - ours[0])  # type: ignore[index]
-    assert interval([0.5, 0.6], ["one", "one"]) is None
+    assert bootstrap_interval([0.5, 0.6], ["one", "one"]) is None
 
 
 def test_real_frames_give_equal_masks_from_the_run_and_its_export(segkit: Command, tmp_path: Path) -> None:

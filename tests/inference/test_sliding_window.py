@@ -17,7 +17,7 @@ from segkit.inference import network as network_module
 from segkit.inference.network import Network, flipped
 from segkit.inference.predictor import predict_images, predict_prepared, prepare_image
 from segkit.inference.probabilities import labels_of
-from segkit.inference.sliding_window import blend, starts
+from segkit.inference.sliding_window import predict_windows, window_starts
 from segkit.settings import Preprocess
 from segkit.task import Task
 
@@ -56,7 +56,7 @@ def test_blended_windows_are_monais_sliding_window(shape: tuple[int, ...], size:
     def crop(box: tuple[slice, ...]) -> Array:
         return image[(slice(None), *box)]
 
-    bands = list(blend(lambda parts: (uneven(part[None])[0] for part in parts), crop, shape, size, axis))
+    bands = list(predict_windows(lambda parts: (uneven(part[None])[0] for part in parts), crop, shape, size, axis))
     assert [band[0] for band in bands] == [0, *(band[1] for band in bands[:-1])] and bands[-1][1] == shape[axis]
     ours = np.concatenate([band[2] for band in bands], axis + 1)
     np.testing.assert_allclose(ours, theirs[0].numpy(), rtol=1e-4, atol=1e-4)
@@ -64,7 +64,7 @@ def test_blended_windows_are_monais_sliding_window(shape: tuple[int, ...], size:
 
 @given(st.integers(1, 200), st.integers(1, 50))
 def test_windows_cover_an_axis_and_overlap_by_half_at_least(own: int, window: int) -> None:
-    found = starts(own, window)
+    found = window_starts(own, window)
     covered = {place for start in found for place in range(start, min(start + window, own))}
     assert covered == set(range(own)) and found[0] == 0 and found[-1] + window >= own
     assert all(after - before <= -(-window // 2) for before, after in itertools.pairwise(found))

@@ -73,9 +73,9 @@ def test_thresholds_as_typed() -> None:
         read_thresholds(["background=0.9"], Task(1, ("background", "x")))
     for text, part in (
         ("splen=0.4", "'spleen'"),
-        ("1", "no number from 0"),
-        ("liver=x", "no number"),
-        ("-0.1", "no number"),
+        ("1", "not a number from 0"),
+        ("liver=x", "is not a number"),
+        ("-0.1", "is not a number"),
     ):
         with pytest.raises(UsageError) as caught:
             read_thresholds([text], ORGANS)

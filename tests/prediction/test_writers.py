@@ -237,7 +237,7 @@ def test_what_no_input_fits_is_told_before_anything_runs(
         ([volume, pictures], "the model takes volumes"),
         ([trained, tmp_path / "five.nii.gz"], "5 channel(s); the model takes 3"),
         ([volume, pictures, "--polygons"], "--polygons"),
-        ([trained, pictures, "--threshold", "2"], "no number from 0"),
+        ([trained, pictures, "--threshold", "2"], "not a number from 0"),
         ([trained, pictures, "-o", "dataset.cases=3"], "--dataset"),
         ([trained], "There is no input"),
         ([trained, pictures, "--device", "tpu"], "cannot be used"),

@@ -95,7 +95,7 @@ def test_options_that_do_not_fit_the_tensors_are_refused(trained: Path, tmp_path
         tmp_path / "model.safetensors",
         lambda header: header["model"]["options"].update(width=8),
     )
-    with pytest.raises(SegkitError, match="not those of unets/unet"):
+    with pytest.raises(SegkitError, match="do not match unets/unet"):
         load_model(file)
 
 

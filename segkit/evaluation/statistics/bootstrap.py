@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def interval(
+def bootstrap_interval(
     values: Sequence[float], groups: Sequence[str], level: float = 0.95, draws: int = 2000
 ) -> tuple[float, float] | None:
     """Percentile bootstrap interval of a mean over cases, by drawing whole groups: cases of one patient are not independent.

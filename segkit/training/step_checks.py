@@ -15,8 +15,8 @@ from torch import Tensor
 
 from segkit import distributed
 from segkit.errors import SegkitError
-from segkit.training.checkpoint import Progress
 from segkit.training.loader import Batch, unreadable
+from segkit.training.progress import TrainingProgress
 from segkit.training.setup import TrainingSession
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class PendingLoss(NamedTuple):
     ids: tuple[str, ...]
 
 
-def readable(batches: Any, session: TrainingSession) -> Iterator[Batch]:
+def skip_unreadable(batches: Any, session: TrainingSession) -> Iterator[Batch]:
     """The batches; what cannot be read ends the training, or is named and left out."""
     for batch in batches:
         if not batch.ids:
@@ -56,7 +56,7 @@ def sync_stop_and_save(session: TrainingSession, step: int, code: int, due: bool
     return max(code for code, _ in found), found[0][1]
 
 
-def read_losses(unread: list[PendingLoss], progress: Progress) -> None:
+def read_losses(unread: list[PendingLoss], progress: TrainingProgress) -> None:
     """Add up the losses of the last steps; the first that is not finite, in any of the processes, ends the training."""
     sums, strange = progress.sums, None
     values = torch.stack([one.loss for one in unread]).tolist() if unread else []
