@@ -1,10 +1,10 @@
-# make setup | demo | test | lint | bench; PYTHON and VENV may be set
+# make setup | demo | test | test-slow | lint | bench; PYTHON and VENV may be set, and SLICE=2/5 for a part of the slow tests
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test lint format bench
+.PHONY: setup demo test test-slow lint format bench
 
 setup: $(INSTALLED)
 
@@ -19,6 +19,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-slow: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(if $(SLICE),--slow-slice $(SLICE))
 
 lint: setup
 	$(BIN)/ruff format --check .
