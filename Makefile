@@ -1,10 +1,10 @@
-# make setup | demo | test | lint | docs | bench; PYTHON and VENV may be set
+# make setup | demo | test | test-slow | lint | docs | bench; PYTHON and VENV may be set, SLICE=2/5 takes a part of the slow tests
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test lint format docs bench
+.PHONY: setup demo test test-slow lint format docs bench
 
 setup: $(INSTALLED)
 
@@ -19,6 +19,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-slow: setup
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(if $(SLICE),--slow-slice $(SLICE))
 
 lint: setup
 	$(BIN)/ruff format --check .

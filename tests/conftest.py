@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,23 @@ hypothesis_settings.register_profile("segkit", deadline=None)  # no test asserts
 hypothesis_settings.load_profile("segkit")
 
 SHARED = Path(os.environ.get("SEGKIT_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow-slice", metavar="K/N", help="of the slow tests, the K-th of N parts alone (K counts on past N)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Which part a slow test is in hangs on its name alone, so that each comes up once in N days."""
+    if words := config.getoption("--slow-slice"):
+        number, parts = map(int, words.split("/"))
+        other = [
+            item
+            for item in items
+            if item.get_closest_marker("slow") and zlib.crc32(item.nodeid.encode()) % parts != number % parts
+        ]
+        config.hook.pytest_deselected(items=other)
+        items[:] = [item for item in items if item not in set(other)]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from test_datasets import opened
+from test_datasets import opened, synth
 
 from conftest import Command, history, real
 
@@ -142,14 +143,20 @@ def test_figshare_mat_and_png(segkit: Command, tmp_path: Path) -> None:
     assert "lost the patients" in (tmp_path / "png" / "manifest.json").read_text()
 
 
-def test_the_authors_own_folds_are_read() -> None:
+def test_the_authors_own_folds_are_read(tmp_path: Path) -> None:
     path = real("figshare") / "cvind5fold.mat"
     with h5py.File(path) as file:
         folds = file["cvind"][()].ravel()
-    from segkit_datasets.figshare import _read_folds
-
-    read = _read_folds([path])
-    assert read is not None and read.tolist() == folds.tolist() and len(read) == 3064
+    assert len(folds) == 3064
+    made = sorted(synth("figshare", tmp_path / "made", cases=12).rglob("[0-9]*.mat"))
+    numbers = np.linspace(1, len(folds), len(made)).astype(int).tolist()
+    (tmp_path / "data").mkdir()
+    shutil.copy(path, tmp_path / "data")
+    for number, file in zip(numbers, made, strict=True):
+        shutil.copy(file, tmp_path / "data" / f"{number}.mat")
+    for fold in range(1, 6):
+        tested = {int(case.id) for case in opened("figshare", tmp_path / "data", fold=fold).cases if case.subset == "test"}
+        assert tested == {number for number in numbers if folds[number - 1] == fold}
 
 
 def test_brain_coco(segkit: Command, tmp_path: Path) -> None:

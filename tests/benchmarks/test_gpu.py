@@ -9,12 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
+import pytest
+
+SCRIPT = Path(__file__).with_name("gpu.py")
 TINY = "--device cpu --models unet --size 32 --volume 24 --batch-size 2 --width 4 --cases 4"
 SHORT = "--rounds 1 --epochs 2 --window 0.05 --loaders 0,1"
 STEP = {"waiting for data", "transfer", "augmentation", "forward", "backward", "optimiser", "counting"}
 
 
+@pytest.mark.slow
 def test_every_figure_of_the_gpu_benchmark_is_a_positive_number_or_says_why_not(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}

@@ -305,12 +305,24 @@ def test_transunet_takes_other_sizes_than_its_own(size: int | tuple[int, int]) -
 
 
 def test_transunets_positions_are_made_for_its_own_size_and_interpolated_for_others() -> None:
-    encoder = make("transunet", POLYP, size=64, **SMALL).encoder
+    """Weights of a network for 64 x 64 whose positions are their rows: loaded into others they lie bilinearly between."""
+    source = make("transunet", POLYP, size=64, **SMALL).encoder
     rows = torch.arange(4.0).repeat_interleave(4)
-    encoder.pos_embed.data.copy_(rows[None, :, None].expand(1, 16, 48))  # type: ignore[union-attr,operator]
-    found = encoder._positions(8, 4)[0, :, 0].reshape(8, 4)  # type: ignore[operator]
-    assert found[:, 0].tolist() == pytest.approx([0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])  # bilinear, pixels as areas
-    assert torch.equal(encoder._positions(4, 4), encoder.pos_embed)  # type: ignore[operator,arg-type]
+    tensors = {**source.state_dict(), "pos_embed": rows[None, :, None].expand(1, 16, 48)}  # type: ignore[operator]
+    for size, expected in (((64, 64), [0, 1, 2, 3]), ((128, 64), [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])):
+        encoder = make("transunet", POLYP, size=size, **SMALL).encoder
+        encoder.load_pretrained(tensors)  # type: ignore[operator]
+        found = encoder.pos_embed[0, :, 0].reshape(len(expected), 4)  # type: ignore[index]
+        assert found[:, 0].tolist() == pytest.approx(expected)  # pixels as areas
+
+
+def test_transunet_interpolates_its_positions_for_an_image_of_another_size() -> None:
+    own, larger = (make("transunet", POLYP, size=size, **SMALL).eval() for size in (64, (128, 64)))
+    larger.load_state_dict({**own.state_dict(), "encoder.pos_embed": larger.encoder.pos_embed})  # type: ignore[union-attr,dict-item]
+    larger.encoder.load_pretrained(own.encoder.state_dict())  # type: ignore[operator,union-attr]
+    images = torch.randn(1, 3, 128, 64)
+    with torch.inference_mode():
+        assert torch.allclose(own(images), larger(images), atol=1e-5)
 
 
 def test_transunets_size_is_filled_from_the_preprocessing_and_recorded(segkit: Command, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -15,7 +15,9 @@ from PIL import Image
 
 from conftest import Command
 from segkit.data.images import read_image, read_mask
-from segkit.prediction.jobs import ENDS, _output_names
+from segkit.prediction.inputs import Input
+from segkit.prediction.jobs import OutputOptions, plan_jobs
+from segkit.task import Task
 
 
 def picture(path: Path, size: tuple[int, int] = (20, 30), mode: str = "RGB") -> Path:
@@ -67,8 +69,11 @@ SUFFIXES = st.lists(st.sampled_from([".png", ".jpg", ".overlay", ".PNG", ".tif"]
     st.lists(st.tuples(NAMES, SUFFIXES).map(lambda pair: pair[0] + pair[1] + ".png"), unique_by=str.casefold, max_size=12)
 )
 def test_no_two_inputs_share_an_output(keys: list[str]) -> None:
-    outputs = [f"{name}{end}" for name in _output_names(keys) for end in ENDS]
-    assert len({output.casefold() for output in outputs}) == len(outputs)
+    inputs = [Input(key, (Path("in") / key,), "image") for key in keys]
+    everything = OutputOptions(overlay=True, probabilities=True)
+    for task in (Task(3, ("background", "polyp")), Task(3, ("background", "rim", "core"), mode="multiclass")):
+        outputs = [output for job in plan_jobs(inputs, Path("out"), task, everything) for output in job.outputs]
+        assert len({output.casefold() for output in outputs}) == len(outputs) == 3 * len(keys)
 
 
 def test_a_second_call_does_what_is_left(segkit: Command, trained: Path, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from conftest import Command, history
 from segkit import plugins
 from segkit.errors import SegkitError
 from segkit.models.build import load_model
@@ -36,13 +39,66 @@ def test_the_header_says_all_that_rebuilding_needs(trained: Path) -> None:
     assert "val_dice" in header.metrics
 
 
-def test_rebuilt_weights_give_identical_logits(trained: Path) -> None:
-    header, _, model = load_model(trained / "model.safetensors")
-    _, _, again = load_model(trained / "model.safetensors")
+REMEMBERED = """
+from dataclasses import dataclass
+from segkit.api import ModelSpec, hookimpl, option
+
+MADE = []
+
+@dataclass(frozen=True)
+class Options:
+    slope: float = option(0.1, "of its leaky ReLU: no tensor tells it")
+
+@hookimpl
+def segkit_models():
+    return [ModelSpec("remembered", "networks that can be asked for", target="acme_module:build", options=Options)]
+
+def build(task, options):
+    from torch import nn
+    first, last = nn.Conv2d(task.channels, 4, 3, padding=1), nn.Conv2d(4, task.outputs, 1)
+    MADE.append(nn.Sequential(first, nn.BatchNorm2d(4), nn.LeakyReLU(options.slope), last))
+    return MADE[-1]
+"""
+
+
+def test_the_file_of_a_run_gives_the_logits_of_the_very_network_that_was_trained(
+    segkit: Command, install: Callable[..., None], tmp_path: Path
+) -> None:
+    """Without validation the last weights are kept: those that the network in memory has."""
+    install("acme", REMEMBERED)
+    words = "train --dataset phantom --model remembered -o model.slope=0.7 -o dataset.cases=8 -o dataset.size=16 --epochs 2"
+    assert segkit(*words.split(), "-o", "split.val=0", "--lr", "0.01", "--out", tmp_path / "run").code == 0
+    trained = sys.modules["acme_module"].MADE[-1].eval()
+    _, _, loaded = load_model(tmp_path / "run" / "model.safetensors")
+    assert loaded is not trained and not loaded.training
+    ours, theirs = loaded.state_dict(), trained.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(tensor, ours[name]) for name, tensor in theirs.items())
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        assert torch.equal(model(x), again(x))
-    assert not model.training and header.stride == (4, 4)
+        torch.testing.assert_close(loaded(x), trained(x), rtol=0, atol=1e-6)
+
+
+def test_the_kept_weights_score_in_evaluate_what_the_best_epoch_did_in_its_validation(
+    segkit: Command, tmp_path: Path
+) -> None:
+    """With a learning rate too large, the best of these epochs is not the last."""
+    run = tmp_path / "run"
+    words = "train --dataset phantom --model resunet -o dataset.cases=12 -o dataset.size=24 -o preprocess.size=24"
+    more = "-o model.width=2 -o model.depth=2 --batch-size 4 --epochs 12 --lr 0.03".split()
+    assert segkit(*words.split(), *more, "--out", run).code == 0
+    rows = history(run)
+    best = min(rows, key=lambda row: float(row["val_loss"]))
+    assert best is not rows[-1] and best["val_dice/target"] != rows[-1]["val_dice/target"]
+    document = json.loads(segkit("evaluate", run, "--subset", "val", "--json").out)
+    for name in ("dice/target", "precision/target", "recall/target"):
+        assert document["figures"]["per_case"][name]["mean"] == pytest.approx(float(best[f"val_{name}"]), abs=1e-6)
+
+
+def test_what_a_header_says_of_input_sizes_is_that_of_the_network(trained: Path) -> None:
+    header, spec, model = load_model(trained / "model.safetensors")
+    assert header.stride == (4, 4) and spec.name == "unet"
+    with torch.inference_mode():
+        assert model(torch.zeros(1, 3, 8, 12)).shape == (1, 1, 8, 12)
 
 
 def test_a_pickle_called_safetensors_is_refused_and_not_run(tmp_path: Path) -> None:

@@ -105,13 +105,3 @@ def test_tensorboard_gets_every_epoch_also_after_a_resume(segkit: Command, tmp_p
             found |= {event.step: event.value for event in accumulator.Scalars("val/loss")}
     assert found == {int(row["epoch"]): pytest.approx(float(row["val_loss"])) for row in history(run)}
     assert len(found) == 3
-
-
-def test_deterministic_kernels_and_a_limit_of_time_are_flags(segkit: Command, tmp_path: Path) -> None:
-    words = [*SMALL, "--deterministic", "--max-time", "0.0001", "--epochs", 50]
-    done = segkit(*words, "--out", tmp_path / "run")
-    assert done.code == 0 and "minutes are over" in done.err and len(history(tmp_path / "run")) == 1
-    assert (
-        not torch.are_deterministic_algorithms_enabled() or segkit(*SMALL, "--epochs", 1, "--out", tmp_path / "b").code == 0
-    )
-    assert "deterministic = true" in (tmp_path / "run" / "run.toml").read_text()

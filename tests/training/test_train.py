@@ -9,9 +9,13 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from conftest import Command, history, same_weights
 from segkit.runs.weights import read_header
@@ -47,6 +51,15 @@ def test_a_run_folder_holds_what_it_should(segkit: Command, tmp_path: Path) -> N
     best = max(rows, key=lambda row: float(row["val_dice"]))  # the first of equals
     assert read_header(run / "model.safetensors").metrics["val_loss"] == pytest.approx(float(best["val_loss"]))
     assert not [path for path in run.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_training_learns_to_find_the_targets(segkit: Command, tmp_path: Path) -> None:
+    more = "-o dataset.cases=24 -o model.width=4 --batch-size 2 --lr 0.01 --epochs 12".split()
+    assert segkit(*SMALL, *more, "--out", tmp_path / "run").code == 0
+    rows = history(tmp_path / "run")
+    assert float(rows[0]["val_dice"]) < 0.5 and float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    document = json.loads(segkit("evaluate", tmp_path / "run", "--json").out)  # of images that it has never seen
+    assert document["figures"]["per_case"]["dice/target"]["mean"] > 0.8
 
 
 def test_run_toml_repeats_the_run_bit_for_bit(segkit: Command, tmp_path: Path) -> None:
@@ -140,16 +153,66 @@ def test_a_leak_is_refused_and_where_it_is_meant_written_down(segkit: Command, t
 def test_multiclass_masks_train_too(segkit: Command, tmp_path: Path) -> None:
     done = segkit(*SMALL, "-o", "dataset.classes=3", "--loss", "cross-entropy", "--epochs", "1", "--out", tmp_path / "run")
     assert done.code == 0, done.err
-    assert "val_dice/target-3" in history(tmp_path / "run")[0]
+    row = history(tmp_path / "run")[0]
+    each = [float(row[f"val_dice/target-{number}"]) for number in (1, 2, 3)]
+    assert float(row["val_dice"]) == pytest.approx(np.nanmean(each))
+    assert read_header(tmp_path / "run" / "model.safetensors").task.outputs == 4
 
 
-def test_a_size_that_the_depth_does_not_divide_trains_and_scores(segkit: Command, tmp_path: Path) -> None:
+def test_a_size_that_the_depth_does_not_divide_trains_and_scores_every_pixel(segkit: Command, tmp_path: Path) -> None:
     assert segkit(*SMALL, "-o", "preprocess.size=23,17", "--epochs", "1", "--out", tmp_path / "run").code == 0
-    assert segkit("evaluate", tmp_path / "run").code == 0
+    assert read_header(tmp_path / "run" / "model.safetensors").preprocess.size == (23, 17)
+    document = json.loads(segkit("evaluate", tmp_path / "run", "--json").out)
+    assert np.sum(document["counts"]["dice"]["confusion"]) == 2 * 24 * 24  # on the images' own grid
 
 
-def test_bf16_trains(segkit: Command, tmp_path: Path) -> None:
-    assert segkit(*SMALL, "--precision", "bf16", "--epochs", "1", "--out", tmp_path / "run").code == 0
+def test_bf16_computes_in_another_precision_and_keeps_weights_in_float32(segkit: Command, tmp_path: Path) -> None:
+    for name in ("fp32", "bf16"):
+        done = segkit(*SMALL, "--precision", name, "--epochs", "2", "--lr", "0.01", "--out", tmp_path / name)
+        assert done.code == 0, done.err
+    whole, half = (float(history(tmp_path / name)[-1]["val_loss"]) for name in ("fp32", "bf16"))
+    assert half != whole and half == pytest.approx(whole, rel=0.05)
+    tensors = load_file(tmp_path / "bf16" / "model.safetensors").values()
+    assert {tensor.dtype for tensor in tensors if tensor.is_floating_point()} == {torch.float32}
+
+
+WATCHED = """
+from segkit.api import ModelSpec, hookimpl
+
+SEEN = []
+
+@hookimpl
+def segkit_models():
+    return [ModelSpec("watched", "remembers how it was run", target="acme_module:build")]
+
+def build(task, options):
+    import torch
+
+    class Watched(torch.nn.Conv2d):
+        def forward(self, x):
+            SEEN.append((torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark))
+            return super().forward(x)
+
+    return Watched(task.channels, task.outputs, 1)
+"""
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_deterministic_kernels_are_asked_of_torch_while_it_trains_and_no_longer(
+    segkit: Command, install: Callable[..., None], tmp_path: Path, deterministic: bool
+) -> None:
+    install("acme", WATCHED)
+    words = "train --dataset phantom --model watched -o dataset.cases=8 -o dataset.size=16 --epochs 1".split()
+    assert segkit(*words, *["--deterministic"] * deterministic, "--out", tmp_path / "run").code == 0
+    assert set(sys.modules["acme_module"].SEEN) == {(deterministic, not deterministic)}
+    assert not torch.are_deterministic_algorithms_enabled()
+    settings = tomllib.loads((tmp_path / "run" / "run.toml").read_text())["train"]
+    assert settings["deterministic"] is deterministic
+
+
+def test_a_limit_of_time_ends_after_the_epoch(segkit: Command, tmp_path: Path) -> None:
+    done = segkit(*SMALL, "--max-time", "0.0001", "--epochs", "50", "--out", tmp_path / "run")
+    assert done.code == 0 and "minutes are over" in done.err and len(history(tmp_path / "run")) == 1
 
 
 def test_a_case_that_cannot_be_read_is_named(segkit: Command, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def segkit_datasets() -> list[DatasetSpec]:
             target="segkit_plugin_template.data:open_folder",
             licence="yours",
             layout="NAME.png       images\nNAME_mask.png  masks: 0, and anything else for the target",
-            synthesize="segkit_plugin_template.data:synthesize",  # made-up cases, which its tests look at
+            synthesize="segkit_plugin_template.data:synthesize",  # synthetic cases, which its tests look at
         )
     ]
 
