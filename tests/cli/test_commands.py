@@ -71,7 +71,7 @@ def test_what_ships_is_listed_for_people_and_programs(segkit: Command, group: st
     assert names <= {item["name"] for item in listed}
     assert all({"name", "plugin", "distribution", "version", "summary"} <= set(item) for item in listed)
     table = segkit(group).out
-    assert all(name in table for name in names) and f"segkit {__version__}" in table
+    assert all(name in table for name in names) and f"segkit-med {__version__}" in table
 
 
 @pytest.mark.parametrize("group", ["models", "datasets", "losses", "metrics"])

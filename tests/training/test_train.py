@@ -40,11 +40,11 @@ def test_a_run_folder_holds_what_it_should(segkit: Command, tmp_path: Path) -> N
         "train_seconds",
     } <= set(rows[0])
     manifest = json.loads((run / "manifest.json").read_text())
-    assert {"versions", "git", "hardware", "seed", "data", "notes", "command"} <= set(manifest)
+    assert {"versions", "git", "hardware", "seed", "data", "notes", "command", "plugins"} <= set(manifest)
     split = json.loads((run / "split.json").read_text())
     assert [len(split[name]) for name in ("train", "val", "test")] == [8, 2, 2]
     assert sorted(id for ids in split.values() for id in ids) == [f"phantom-{n:04d}" for n in range(12)]
-    best = min(rows, key=lambda row: float(row["val_loss"]))
+    best = max(rows, key=lambda row: float(row["val_dice"]))
     assert read_header(run / "model.safetensors").metrics["val_loss"] == pytest.approx(float(best["val_loss"]))
     assert not [path for path in run.rglob("*") if path.name.startswith(".")]
 
