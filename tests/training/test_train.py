@@ -44,7 +44,7 @@ def test_a_run_folder_holds_what_it_should(segkit: Command, tmp_path: Path) -> N
         "train_seconds",
     } <= set(rows[0])
     manifest = json.loads((run / "manifest.json").read_text())
-    assert {"versions", "git", "hardware", "seed", "data", "notes", "command"} <= set(manifest)
+    assert {"versions", "git", "hardware", "seed", "data", "notes", "command", "plugins"} <= set(manifest)
     split = json.loads((run / "split.json").read_text())
     assert [len(split[name]) for name in ("train", "val", "test")] == [8, 2, 2]
     assert sorted(id for ids in split.values() for id in ids) == [f"phantom-{n:04d}" for n in range(12)]
