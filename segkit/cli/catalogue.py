@@ -136,6 +136,7 @@ def _describe(item: RegisteredSpec) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if isinstance(spec, ModelSpec):
         facts = {"kind": spec.kind, "dims": list(spec.dims)}
+        facts |= {"supports": list(spec.supports), "exports": list(spec.exports)}
     if isinstance(spec, DatasetSpec):
         facts = {"homepage": spec.homepage, "licence": spec.licence, "layout": spec.layout}
         facts["preprocess"] = dict(spec.preprocess)
