@@ -181,7 +181,7 @@ def test_a_native_volume_comes_back_voxel_by_voxel(source: tuple[int, int, int])
 def test_resampling_to_a_spacing_gives_the_physical_size() -> None:
     settings = Preprocess("native", None, (1.0, 1.0, 5.0), None, "none")
     assert geometry_of((100, 80, 10), settings, 3, (0.7, 1.5, 10.0)).target == (70, 120, 20)
-    with pytest.raises(SegkitError, match="does not say its spacing"):
+    with pytest.raises(SegkitError, match="the spacing of this image is not known"):
         geometry_of((100, 80, 10), settings, 3, None)
 
 

@@ -74,7 +74,7 @@ def test_official_subsets_are_kept_and_a_leak_in_them_is_found() -> None:
 
 
 def test_an_official_split_that_is_not_there_is_told() -> None:
-    with pytest.raises(UsageError, match="states no subsets"):
+    with pytest.raises(UsageError, match="has no official subsets"):
         split_cases(cases_of([1, 1]), dataclasses.replace(SPLIT, by="official"))
 
 

@@ -101,15 +101,15 @@ def nothing(root, options, labelled=True):
         ("--model crash", "acme/crash of acme 1.2.3 failed: ZeroDivisionError"),
         ("--model leave", "acme/leave of acme 1.2.3 failed: SystemExit"),
         ("--model bad-shape", "logits of size (16, 15) for images of size (16, 16)"),
-        ("--model pair", "gave tuple"),
+        ("--model pair", "returned tuple"),
         ("--model raises", "The model acme/raises failed on images of shape (8, 3, 16, 16): IndexError"),
         ("--model no-stride", "The stride 0 of the model 'no-stride'"),
         ("--model empty", "no parameters to train"),
         ("--model tied --metric broken", "The metric 'broken' failed: ZeroDivisionError"),
         ("--model tied --metric stutter", "gave a value called 'stutter/target'; it is called 'target' alone"),
         ("--model tied --metric acme/dice", "share a name"),
-        ("--model tied --dataset twice", "gave 1 case ids twice: a"),
-        ("--model tied --dataset nothing", "gave no segkit.api.Dataset but NoneType"),
+        ("--model tied --dataset twice", "returned 1 case ids twice: a"),
+        ("--model tied --dataset nothing", "returned NoneType, not a segkit.api.Dataset"),
     ],
 )
 def test_what_is_wrong_with_a_plugin_is_told_and_leaves_no_folder(

@@ -299,7 +299,7 @@ def test_patients_are_read_from_names(tmp_path: Path) -> None:
     for pattern in (r"q\d+", r"(q\d+)?", r"(q)|p01"):
         with pytest.raises(UsageError, match="matches nothing in the name 'p01_1'"):
             opened("folder", root, group=pattern)
-    with pytest.raises(UsageError, match="no regular expression"):
+    with pytest.raises(UsageError, match="is not a regular expression"):
         opened("folder", root, group="(")
 
 

@@ -250,7 +250,7 @@ def test_unusable_files_are_told_in_words(segkit: Command, tmp_path: Path) -> No
 
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(Path))
     for name, part in {
-        "other.pth": "another model's",
+        "other.pth": "belongs to another model",
         "damaged.pth": "cannot be read as weights",
         "damaged.safetensors": "cannot be read",
         "list.pth": "no tensors by name",

@@ -288,7 +288,7 @@ def test_it_is_left_out_of_autocast() -> None:
         ({"qubits": 4, "circuit": "QCNN"}, "'QCNN' is not allowed"),
         ({"qubits": 4, "conv": "so5"}, "'so5' is not allowed"),
         ({"qubits": 4, "circuit": "dressed", "depth": 0}, "depth = 0"),
-        ({"qubits": 4, "measured": [4]}, "no wires of 4 qubits"),
+        ({"qubits": 4, "measured": [4]}, "not wires of 4 qubits"),
         ({"qubits": 4, "shots": 10}, "is exact"),
         ({"qubits": 4, "backend": "magic"}, "'magic' is not allowed"),
         ({"qubits": 4, "backend": "device:no.such"}, "cannot make the device 'no.such'"),
@@ -427,7 +427,7 @@ def test_the_backend_may_change_after_training_and_the_circuit_may_not(
     assert kept.code == 0 and "Nothing was written" in kept.err
     assert (hybrid / "test" / "metrics.json").read_text() == before  # figures of another backend are not the run's
     for wrong, part in {
-        "model.qubits=5": "fixed once it is trained",
+        "model.qubits=5": "cannot change after training",
         "model.backend=device:no.such": "cannot make the device",
     }.items():
         done = segkit(*words[:-1], wrong)

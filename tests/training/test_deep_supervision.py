@@ -123,7 +123,7 @@ def test_several_tensors_of_a_model_that_does_not_offer_it_are_refused(
     install("acme", PLUGIN.replace("deep_supervision = False", "").replace("self.training and self.deep_supervision", "1"))
     words = ["train", "--dataset", "phantom", "--model", "deep", "-o", "dataset.cases=8", "--epochs", "1"]
     done = segkit(*words, "--out", tmp_path / "run")
-    assert done.code == 1 and "gave list" in done.err
+    assert done.code == 1 and "returned list" in done.err
 
 
 def chosen(name: str) -> Choice:
