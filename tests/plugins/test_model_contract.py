@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from segkit import plugins
+from segkit.config.resolve import Choice
+from segkit.specs import FORMATS
 from segkit.testing import ModelContract
 
 TINY = {"width": 4, "depth": 2}
+
+
+class Variant(ModelContract):
+    """Other options of a model that is here already: what takes long is slow."""
+
+    @pytest.mark.slow
+    def test_four_phantoms_are_learned_by_heart(self, choice: Choice) -> None:
+        super().test_four_phantoms_are_learned_by_heart(choice)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_formats_it_claims_give_its_logits_and_others_are_refused(
+        self, choice: Choice, format: str, tmp_path: Path
+    ) -> None:
+        super().test_formats_it_claims_give_its_logits_and_others_are_refused(choice, format, tmp_path)
 
 
 class TestUNet(ModelContract):
     name, options = "unet", TINY
 
 
-class TestUNetOfKeller(ModelContract):
+class TestUNetOfKeller(Variant):
     name = "unet"
     options = {
         **TINY,
@@ -25,7 +46,7 @@ class TestUNetOfKeller(ModelContract):
     }
 
 
-class TestUNetOfVaona(ModelContract):
+class TestUNetOfVaona(Variant):
     name = "unet"
     options = {**TINY, "upsample": "transposed", "norm": "group", "head_norm": False, "bias": False}
 
@@ -50,7 +71,7 @@ class TestResNet50UNet(ModelContract):
     name, options, lr = "resnet50-unet", {"encoder": "test_resnet", "widths": (16, 16, 16, 8, 8)}, 2e-3
 
 
-class TestResNet50UNetOfMuellerAndWolf(ModelContract):
+class TestResNet50UNetOfMuellerAndWolf(Variant):
     name, lr = "resnet50-unet", 2e-3
     options = {
         "encoder": "test_resnet",
@@ -65,7 +86,7 @@ class TestSemanticFPN(ModelContract):
     name, options, lr = "semantic-fpn", {"encoder": "test_resnet", "width": 16, "dropout": 0.0}, 2e-3
 
 
-class TestSemanticFPNWithTheOtherHead(ModelContract):
+class TestSemanticFPNWithTheOtherHead(Variant):
     name, options, lr = "semantic-fpn", {"encoder": "test_convnext", "width": 16, "fuse": "3x3x2", "dropout": 0.0}, 2e-3
 
 
@@ -91,7 +112,7 @@ class TestResNetQCNN(ModelContract):
     name, options, lr = "resnet-qcnn", {"encoder": "test_resnet", "qubits": 4}, 5e-3
 
 
-class TestResNetQCNNDressed(ModelContract):
+class TestResNetQCNNDressed(Variant):
     name, lr = "resnet-qcnn", 5e-3
     options = {"encoder": "test_resnet", "circuit": "dressed", "qubits": 3, "depth": 2, "reupload": True}
 
@@ -101,7 +122,7 @@ class TestQuantumResNet(ModelContract):
     options = {"encoder": "test_resnet", "qubits": 4, "widths": (32, 32, 16, 16, 8)}
 
 
-class TestQuantumResNetsControl(ModelContract):
+class TestQuantumResNetsControl(Variant):
     name, lr = "quantum-resnet", 2e-3
     options = {"encoder": "test_resnet", "qubits": 4, "widths": (32, 32, 16, 16, 8), "core": "classical"}
 
@@ -111,6 +132,6 @@ def test_every_model_is_here() -> None:
     tested = {
         value.name
         for value in globals().values()
-        if isinstance(value, type) and issubclass(value, ModelContract) and value is not ModelContract
+        if isinstance(value, type) and issubclass(value, ModelContract) and value not in (ModelContract, Variant)
     }
     assert tested == built_in
