@@ -142,7 +142,7 @@ def test_two_processes_may_fill_it_at_once(folder: Path) -> None:
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); from test_cache import record\n"
         "from segkit.data.cache import fill_cache\nfrom segkit.training.setup import cache_recipe\n"
         "config, dataset = record(Path(sys.argv[2]), 'preprocess.size=64')\nrecipe = cache_recipe(config, dataset)\n"
-        "print([float(cached.load()[0].sum()) for cached in fill_cache(recipe, dataset.cases * 40)][-1])"
+        "print([float(cached.load()[0].sum()) for cached in fill_cache(recipe, dataset.cases * 10)][-1])"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-c", code, str(Path(__file__).parent), str(folder)]

@@ -188,12 +188,12 @@ from segkit.models import cost
 choice = cost.choose(plugins.load().find("models", "unet3d"), ["model.width=8", "model.depth=2"])
 task = cost.task_for(choice, 1, 1)
 from segkit.models.build import build_model
-model, images = build_model(choice, task, 3).train(), torch.zeros(1, 1, 128, 128, 128)
+model, images = build_model(choice, task, 3).train(), torch.zeros(1, 1, 96, 96, 96)
 model(torch.zeros(1, 1, 8, 8, 8)).sum().backward()
 before = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 model(images).sum().backward()
 measured = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-print(measured / cost.count_activations(choice, task, (128, 128, 128), training=True))
+print(measured / cost.count_activations(choice, task, (96, 96, 96), training=True))
 """
 
 

@@ -8,14 +8,15 @@ import pytest
 
 from segkit import plugins
 from segkit.config.resolve import Choice
-from segkit.specs import FORMATS
+from segkit.specs import FEATURES, FORMATS
 from segkit.testing import ModelContract
 
 TINY = {"width": 4, "depth": 2}
+SLOW = {"compile": pytest.mark.slow}  # features whose test takes long
 
 
 class Variant(ModelContract):
-    """Other options of a model that is here already: what takes long is slow."""
+    """Other options of a model that is here already, or another assembly of parts that are: what takes long is slow."""
 
     @pytest.mark.slow
     def test_four_phantoms_are_learned_by_heart(self, choice: Choice) -> None:
@@ -27,6 +28,10 @@ class Variant(ModelContract):
         self, choice: Choice, format: str, tmp_path: Path
     ) -> None:
         super().test_formats_it_claims_give_its_logits_and_others_are_refused(choice, format, tmp_path)
+
+    @pytest.mark.parametrize("feature", [pytest.param(own, marks=SLOW.get(own, ())) for own in FEATURES])
+    def test_what_it_claims_works_and_the_rest_is_refused(self, choice: Choice, feature: str) -> None:
+        super().test_what_it_claims_works_and_the_rest_is_refused(choice, feature)
 
 
 class TestUNet(ModelContract):
@@ -59,7 +64,7 @@ class TestAttentionUNet(ModelContract):
     name, options = "attention-unet", TINY
 
 
-class TestAttentionResUNet(ModelContract):
+class TestAttentionResUNet(Variant):
     name, options = "attention-resunet", TINY
 
 
@@ -82,7 +87,7 @@ class TestResNet50UNetOfMuellerAndWolf(Variant):
     }
 
 
-class TestSemanticFPN(ModelContract):
+class TestSemanticFPN(Variant):
     name, options, lr = "semantic-fpn", {"encoder": "test_resnet", "width": 16, "dropout": 0.0}, 2e-3
 
 
@@ -100,7 +105,7 @@ class TestTransUNet(ModelContract):
     options = {"size": 32, "width": 32, "layers": (1, 1, 1), "hidden": 48, "depth": 2, "heads": 4}
 
 
-class TestResNetSeg(ModelContract):
+class TestResNetSeg(Variant):
     name, options, lr = "resnet-seg", {"encoder": "test_resnet", "widths": (32, 32, 16, 16, 8)}, 2e-3
 
 
