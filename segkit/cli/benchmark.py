@@ -28,8 +28,8 @@ def benchmark(
     from segkit.cli import terminal
     from segkit.cli.catalogue import numbers
     from segkit.cli.output import print_json, print_table
-    from segkit.models import benchmark as engine
     from segkit.models import cost
+    from segkit.models.benchmark import benchmark_models, machine
 
     catalogue = plugins.load()
     found = [catalogue.find("models", name) for name in model]
@@ -38,11 +38,9 @@ def benchmark(
     outputs = [classes or (2 if item.spec.kind == "classification" else 1) for item in found]
     tasks = [cost.task_for(choice, channels, number) for choice, number in zip(chosen, outputs, strict=True)]
     with terminal.results_only():
-        entries = engine.benchmark(list(zip(chosen, tasks, strict=True)), sides, batches, device, precision, rounds)
+        entries = benchmark_models(list(zip(chosen, tasks, strict=True)), sides, batches, device, precision, rounds)
     if json:
-        print_json(
-            {"precision": precision, **engine.machine(device), "entries": [dataclasses.asdict(item) for item in entries]}
-        )
+        print_json({"precision": precision, **machine(device), "entries": [dataclasses.asdict(item) for item in entries]})
         return
     rows = [
         (
@@ -58,7 +56,7 @@ def benchmark(
         for item in entries
     ]
     columns = ("model", "size", "batch", "ms (quartiles)", "images/s", "parameters (M)", "GFLOPs/image", "memory (MiB)")
-    about = engine.machine(device)
+    about = machine(device)
     print_table(columns, rows, title=f"{about['device']}, {precision}, {rounds} rounds", wrap=False)
     counted = "measured" if about["memory"] == "measured" else "counted for float32, not measured"
     typer.echo(f"Latency of one forward pass. Memory: weights and activations, {counted}.")

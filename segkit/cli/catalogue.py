@@ -6,12 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from segkit import plugins as registry
 from segkit.cli.output import print_json, print_table
 from segkit.config.resolve import Choice, gather
 from segkit.errors import UsageError
 from segkit.options import build, fields_of, in_words
-from segkit.plugins import RegisteredSpec
+from segkit.plugins import RegisteredSpec, load
 from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
 
 Name = Annotated[str | None, typer.Argument(help="Show this one's options.")]
@@ -34,7 +33,7 @@ def models(
     """List the models, or show one: its options and, for given channels and size, its parameters and what they cost."""
     if name is None:
         return _list("models", json)
-    found = registry.load().find("models", name)
+    found = load().find("models", name)
     document = _describe(found)
     if describe:
         document["description"] = description_of(found, option or [])
@@ -91,11 +90,11 @@ def _list_or_show(group: str, name: str | None, json: bool) -> None:
     if name is None:
         _list(group, json)
     else:
-        _show(_describe(registry.load().find(group, name)), json)
+        _show(_describe(load().find(group, name)), json)
 
 
 def _list(group: str, json: bool) -> None:
-    items = sorted(registry.load().all(group), key=lambda item: (item.spec.name, item.full_name))
+    items = sorted(load().all(group), key=lambda item: (item.spec.name, item.full_name))
     if json:
         print_json([_summary(item) for item in items])
         return

@@ -26,12 +26,12 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 @app.command()
 def check(name: Name, data_dir: Root = None, option: Option = None, json: Json = False) -> None:
     """Read every case: counts, sizes, class balance, and what would make a training fail or lie (then exit 1)."""
-    from segkit.data import check as checks
+    from segkit.data.check import check_dataset, summarize_check
 
     with terminal.results_only():
         dataset = _open(name, data_dir, option)[1]
-        report = checks.check(dataset)
-    document = {"dataset": name, **checks.summary(dataset, report)}
+        report = check_dataset(dataset)
+    document = {"dataset": name, **summarize_check(dataset, report)}
     if json:
         print_json(document)
     else:
@@ -49,12 +49,12 @@ def explore(
 ) -> None:
     """Draw intensities, target sizes, shapes and places, and class balance, by subset: PNGs and one HTML page."""
     from segkit.config.complete import PREPROCESS_DEFAULTS
-    from segkit.reports.explore import explore as draw
+    from segkit.reports.explore import explore_dataset
 
     with terminal.results_only():
         choice, dataset = _open(name, data_dir, option)
         intensity = {**PREPROCESS_DEFAULTS, **choice.spec.preprocess}["intensity"]
-        page = draw(dataset, out, name, str(intensity))
+        page = explore_dataset(dataset, out, name, str(intensity))
     logger.info(f"written: {page}")
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from segkit import plugins as registry
 from segkit.cli.output import print_json, print_table
+from segkit.plugins import load
 
 
 def plugins(
@@ -15,7 +15,7 @@ def plugins(
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """List the plugins: distribution, version, state, load time, and the reason where one failed."""
-    found = registry.load().plugins
+    found = load().plugins
     if json:
         print_json(
             [

@@ -54,7 +54,7 @@ def _check_largest(text: str, largest: int) -> None:
         raise UsageError(f"--seeds {text}: the seed {largest} is too large.", f"Allowed: 0 to {LARGEST}.")
 
 
-def start(
+def run_seeds(
     text: str,
     flags: dict[str, Any],
     assignments: list[str],
@@ -91,7 +91,7 @@ def start(
     _end(document, stopped, json)
 
 
-def go_on(folder: Path, flags: dict[str, Any], assignments: list[str], json: bool) -> None:
+def continue_seeds(folder: Path, flags: dict[str, Any], assignments: list[str], json: bool) -> None:
     """The seeds that are not done yet."""
     from segkit import plugins
     from segkit.cli import terminal

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segkit.cli import seeds as many
 from segkit.cli.launch import Devices, in_processes
+from segkit.cli.seeds import continue_seeds, run_seeds
 from segkit.options import OptionField, fields_of, in_words
 from segkit.settings import SECTIONS
 
@@ -126,11 +126,11 @@ def train(
     if resume is not None:
         refuse_resume_changes({}, (), {"seeds": seeds, "out": out, "config": config, "recipe": recipe})
     if folder is not None:
-        many.go_on(folder, flags, assignments, json)
+        continue_seeds(folder, flags, assignments, json)
     elif resume is not None:
         _run(lambda: workflows.resume(resume, options=assignments, **flags), json)
     elif seeds is not None:
-        many.start(seeds, flags, assignments, out, config, recipe, json)
+        run_seeds(seeds, flags, assignments, out, config, recipe, json)
     else:
         _run(lambda: workflows.train(config=config, recipe=recipe, out=out, options=assignments, **flags), json)
 

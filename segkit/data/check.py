@@ -61,7 +61,7 @@ class Report:
     warnings: tuple[str, ...]
 
 
-def check(dataset: Dataset) -> Report:
+def check_dataset(dataset: Dataset) -> Report:
     """Read every case, several at a time, keeping only its facts."""
     facts = tuple(_look_at_all(dataset))
     good = [fact for fact in facts if not fact.error]
@@ -81,7 +81,7 @@ def check(dataset: Dataset) -> Report:
     return Report(facts, tuple(problems), tuple(warnings))
 
 
-def summary(dataset: Dataset, report: Report) -> dict[str, Any]:
+def summarize_check(dataset: Dataset, report: Report) -> dict[str, Any]:
     """Counts, sizes, spacings and class balance, over everything and by official subset."""
     subsets: dict[str, list[CaseFacts]] = {"all": [fact for fact in report.facts if not fact.error]}
     for fact in subsets["all"]:

@@ -48,7 +48,7 @@ class Entry:
     peak_bytes: int
 
 
-def benchmark(
+def benchmark_models(
     models: Sequence[tuple[Choice, Task]],
     size: Sequence[int],
     batches: Sequence[int],

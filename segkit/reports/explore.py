@@ -49,7 +49,7 @@ class Gathered:
     cases: int = 0
 
 
-def explore(dataset: Dataset, out: Path, name: str, intensity: str) -> Path:
+def explore_dataset(dataset: Dataset, out: Path, name: str, intensity: str) -> Path:
     """Read every case and draw; returns the page."""
     subsets: dict[str, Gathered] = {}
     failed = []
