@@ -21,11 +21,11 @@ def main(out: Path) -> None:
     run = segkit.train(
         "phantom",
         "unet",
-        epochs=6,
+        epochs=4,
         batch_size=4,
         lr=3e-3,
         out=out / "run",
-        options={"model.width": 8, "model.depth": 3, "dataset.cases": 32, "dataset.size": 64, "preprocess.size": 64},
+        options={"model.width": 4, "model.depth": 2, "dataset.cases": 24, "dataset.size": 32, "preprocess.size": 32},
     )
     print(f"trained: epoch {run.best_epoch} is kept, in {run.weights}")
 

@@ -35,7 +35,12 @@ RECORDS = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(RECORDS)))
+OFTEN = (0, 4, 5, 6)  # a whole image, windows, slices, windows of a volume; the others are slow
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(own, marks=() if own in OFTEN else pytest.mark.slow) for own in range(len(RECORDS))]
+)
 def test_the_runner_gives_segkits_masks_without_segkit(segkit: Command, pictures: Path, tmp_path: Path, number: int) -> None:
     task, record = RECORDS[number]
     three = task.dims == 3 and (record.size is not None and len(record.size) == 3)  # type: ignore[arg-type]

@@ -100,7 +100,7 @@ class TestDeepLabV3Plus(ModelContract):
     free_size = ("onnx",)  # torch cannot write the padding of timm's AvgPool2dSame, which this small encoder has
 
 
-class TestTransUNet(ModelContract):
+class TestTransUNet(Variant):
     name, lr = "transunet", 1e-3
     options = {"size": 32, "width": 32, "layers": (1, 1, 1), "hidden": 48, "depth": 2, "heads": 4}
 
@@ -122,7 +122,7 @@ class TestResNetQCNNDressed(Variant):
     options = {"encoder": "test_resnet", "circuit": "dressed", "qubits": 3, "depth": 2, "reupload": True}
 
 
-class TestQuantumResNet(ModelContract):
+class TestQuantumResNet(Variant):
     name, lr = "quantum-resnet", 2e-3
     options = {"encoder": "test_resnet", "qubits": 4, "widths": (32, 32, 16, 16, 8)}
 

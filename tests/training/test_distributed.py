@@ -106,6 +106,7 @@ def test_what_goes_wrong_is_said_once(tmp_path: Path) -> None:
     assert done.code == 1 and "The loss became" in done.err and "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_torchrun_starts_it_as_well(tmp_path: Path) -> None:
     words = [*TINY, *SGD, "-o", "dataset.cases=8", "--epochs", "1", "--out", str(tmp_path / "run")]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]

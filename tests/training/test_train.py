@@ -231,7 +231,7 @@ def test_a_loss_that_is_not_finite_ends_with_the_cases_named(segkit: Command, tm
     assert "The loss became" in done.err and "phantom-00" in done.err and "--lr" in done.err
 
 
-@pytest.mark.parametrize("moment", ["while training", "before the first epoch ends"])
+@pytest.mark.parametrize("moment", [pytest.param("while training", marks=pytest.mark.slow), "before the first epoch ends"])
 def test_ctrl_c_leaves_a_usable_run(segkit: Command, tmp_path: Path, moment: str) -> None:
     late = moment == "while training"
     run = tmp_path / "run"
