@@ -1,6 +1,6 @@
 """The settings of a run, one frozen dataclass per section; `-o SECTION.KEY=VALUE` sets any of them.
 
-None means "chosen later from the data or from another setting"; a run's own record (run.toml) holds what was chosen.
+None means "chosen later from the data or from another setting"; run.toml holds what was chosen.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a dataset states and what the engine hands on: Task, Case, Sample, Dataset, CaseResult.
 
-Everybody speaks in these records: a dataset makes Task, Case and Sample, a model and a loss read the Task, a metric gets a
+Everybody speaks in these terms: a dataset makes Task, Case and Sample, a model and a loss read the Task, a metric gets a
 CaseResult. Spatial axes are written *S: (H, W) for images, (X, Y, Z) for volumes.
 """
 
@@ -154,7 +154,7 @@ class Dataset:
         task: the facts.
         cases: all cases; with `labelled=False` also those without masks.
         read: case -> Sample; raises SegkitError with the path where a file cannot be read.
-        options: the options with everything that was inferred filled in, for the record of the run.
+        options: the options with everything that was inferred filled in; run.toml holds them.
         notes: what the user must know about this data; printed, and stored with the run.
     """
 

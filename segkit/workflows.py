@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from segkit import plugins
 from segkit.config.complete import Config, complete_config, doubts_about, summarize
-from segkit.config.migrate import migrate_record
+from segkit.config.migrate import migrate_settings
 from segkit.config.resolve import Assignments, Choice, Values, gather, resolve_config
 from segkit.config.resume import apply_resume_changes, refuse_resume_changes
 from segkit.config.starting_point import read_starting_point
@@ -113,7 +113,7 @@ def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
     from segkit.training.train import resume as go_on
 
     document, catalogue = checkpoint.load(folder), plugins.load()
-    before = migrate_record(document["record"]["config"], catalogue)
+    before = migrate_settings(document["description"].settings, catalogue)
     complete, opened = configure(apply_resume_changes(before, flags, options, pretrained=False), catalogue)
     note_changed_schedule(before["train"]["epochs"], complete.train)
     return go_on(complete, opened, folder, document)

@@ -95,7 +95,7 @@ def continue_seeds(folder: Path, flags: dict[str, Any], assignments: list[str], 
     """The seeds that are not done yet."""
     from segkit import plugins
     from segkit.cli import terminal
-    from segkit.config.migrate import migrate_record
+    from segkit.config.migrate import migrate_settings
     from segkit.config.resume import apply_resume_changes, refuse_resume_changes
     from segkit.workflows import configure
 
@@ -105,7 +105,7 @@ def continue_seeds(folder: Path, flags: dict[str, Any], assignments: list[str], 
 
     plan = read_seeds(folder)
     catalogue = plugins.load()
-    before = migrate_record(plan.record, catalogue)
+    before = migrate_settings(plan.settings, catalogue)
     values = apply_resume_changes(before, flags, assignments, pretrained=not all_begun(plan))
     config, dataset = configure(values, catalogue)
     note_changed_schedule(before["train"]["epochs"], config.train)

@@ -103,7 +103,7 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
 
 
 def to_toml(config: Config) -> dict[str, Any]:
-    """The record as run.toml holds it; `gather` with it as base and nothing typed gives the same record again."""
+    """The settings as run.toml holds them; `gather` with them as base and nothing typed gives the same again."""
     root = {"root": str(config.root)} if config.root else {}
     return {
         "dataset": {"name": config.dataset.name, **root, **plain(config.dataset.options)},

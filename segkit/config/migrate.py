@@ -1,4 +1,4 @@
-"""Records of the past in today's words: names that were changed, options that were renamed or dropped, plugins that moved.
+"""What older versions wrote, in today's words: names and options that were changed or dropped, plugins that moved.
 
 A weights file and a run.toml name specs, and the distribution and version that they came from. A spec's `aliases` and
 `migrate` say what became of them (segkit.specs); the user is told what changed on reading.
@@ -17,25 +17,25 @@ from segkit.plugins import FORMER, Catalogue, RegisteredSpec
 logger = logging.getLogger(__name__)
 
 GROUPS = {"dataset": "datasets", "model": "models", "loss": "losses"}  # sections of run.toml that name one spec
-UNKNOWN = "0"  # the version where a record holds none
+UNKNOWN = "0"  # the version where none was written down
 NO_OPTIONS = ("name", "root")
 
 
-def migrate_record(record: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
+def migrate_settings(settings: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
     """A parsed run.toml with today's names and options; sections that are malformed or name nothing stay as they are.
 
     Raises:
         SegkitError: a plugin's `migrate` fails.
     """
-    recorded = record.get("plugins")
+    recorded = settings.get("plugins")
     origins = recorded if isinstance(recorded, Mapping) else {}
-    migrated = dict(record)
+    migrated = dict(settings)
     for section, group in GROUPS.items():
-        table = record.get(section)
+        table = settings.get(section)
         if isinstance(table, Mapping) and isinstance(table.get("name"), str):
             name, options = _migrate_table(group, table["name"], table, origins, catalogue)
             migrated[section] = {"name": name, **options}
-    tables = record.get("metrics")
+    tables = settings.get("metrics")
     if isinstance(tables, Mapping) and all(isinstance(table, Mapping) for table in tables.values()):
         migrated["metrics"] = dict(
             _migrate_table("metrics", name, table, origins, catalogue) for name, table in tables.items()

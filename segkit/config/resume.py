@@ -1,4 +1,4 @@
-"""What may change when a run is resumed; everything else stays as its record says."""
+"""What may change when a run is resumed; everything else stays as run.toml says."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def refuse_resume_changes(flags: Mapping[str, Any], assignments: Assignments, ot
 def apply_resume_changes(
     before: Mapping[str, Any], flags: Mapping[str, Any], assignments: Assignments, pretrained: bool
 ) -> Values:
-    """The values of a run's record, as far as resuming changes it.
+    """The settings of a run, as far as resuming changes them.
 
     Args:
-        before: the record.
+        before: the settings of the run.
         flags, assignments: as `gather` takes them.
         pretrained: whether pretrained weights are needed still; a state holds all weights.
     """

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from segkit.config.migrate import migrate_record
+from segkit.config.migrate import migrate_settings
 from segkit.errors import SegkitError, UsageError
 from segkit.files import read_toml
 from segkit.plugins import Catalogue
@@ -21,7 +21,7 @@ def read_starting_point(config: Path | None, recipe: str | None, catalogue: Cata
     if config is not None and recipe is not None:
         raise UsageError("--config and --recipe are both starting points.", "Give one of them.")
     if config is not None:
-        return migrate_record(read_toml(config / "run.toml" if config.is_dir() else config), catalogue)
+        return migrate_settings(read_toml(config / "run.toml" if config.is_dir() else config), catalogue)
     if recipe is None:
         return {}
     found = catalogue.find("recipes", recipe)
@@ -29,4 +29,4 @@ def read_starting_point(config: Path | None, recipe: str | None, catalogue: Cata
         values = tomllib.loads(found.spec.read())
     except (OSError, ImportError, tomllib.TOMLDecodeError) as error:
         raise SegkitError(f"The recipe {found.full_name} cannot be read: {error}") from error
-    return {**migrate_record(values, catalogue), "recipe": {"name": found.full_name}}
+    return {**migrate_settings(values, catalogue), "recipe": {"name": found.full_name}}

@@ -67,7 +67,7 @@ def intensity_of(image: Array, settings: Preprocess, slice_axis: int | None) -> 
     """How an image (C, *S) is normalised. Statistics are per channel, over the case or over each slice of it.
 
     Raises:
-        SegkitError: the record holds means for another number of channels.
+        SegkitError: the settings hold means for another number of channels.
     """
     kind, like = settings.intensity, (len(image), *[1] * (image.ndim - 1))
     over = tuple(range(1, image.ndim))

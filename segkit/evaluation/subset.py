@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit.config.migrate import migrate_record
+from segkit.config.migrate import migrate_settings
 from segkit.config.resolve import Assignments, Choice, gather, resolve_data
 from segkit.data.cache import fingerprint
 from segkit.data.reading import open_dataset
@@ -61,9 +61,9 @@ def open_evaluation_data(
         UsageError: the weights stand alone and no dataset was named.
     """
     folder = find_run(weights)
-    record = read_toml(folder.config) if folder else {}
-    own = {section: table for section, table in record.items() if section in ("dataset", "metrics", "plugins")}
-    base = migrate_record(own, catalogue)
+    settings = read_toml(folder.config) if folder else {}
+    own = {section: table for section, table in settings.items() if section in ("dataset", "metrics", "plugins")}
+    base = migrate_settings(own, catalogue)
     if not base and not flags.get("dataset"):
         raise UsageError(f"{weights} is not part of a run folder.", "Type --dataset NAME --data-dir DIR --subset all.")
     dataset, root, metrics = _resolve(base, flags, assignments, catalogue)

@@ -56,12 +56,12 @@ class SeedRuns:
     Args:
         folder: of all seeds.
         seeds: in this order.
-        record: the settings that all share, as run.toml holds them.
+        settings: that all of them share, as run.toml holds them.
     """
 
     folder: Path
     seeds: tuple[int, ...]
-    record: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
     def run(self, seed: int) -> RunFolder:
         return RunFolder(self.folder / f"seed-{seed}")
@@ -109,7 +109,7 @@ def read_seeds(folder: Path) -> SeedRuns:
     path = folder / SEEDS
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return SeedRuns(folder, tuple(int(seed) for seed in document["seeds"]), dict(document["record"]))
+        return SeedRuns(folder, tuple(int(seed) for seed in document["seeds"]), dict(document["settings"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SegkitError(f"{path} cannot be read: {error}", "The file is damaged; the runs beside it are not.") from error
 
@@ -133,17 +133,17 @@ def resume_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, plan: S
     """
     distributed.init_process_group(cpu=choose_device(config.train.device).type == "cpu")
     _check_epochs(plan, config.train.epochs)
-    record = to_toml(config)
-    record["train"]["pretrained"] = plan.record["train"]["pretrained"]
-    if record != plan.record:
-        plan = dataclasses.replace(plan, record=record)
+    settings = to_toml(config)
+    settings["train"]["pretrained"] = plan.settings["train"]["pretrained"]
+    if settings != plan.settings:
+        plan = dataclasses.replace(plan, settings=settings)
         _write(plan)
     return _run(SeedTraining(plan, config, dataset, catalogue))
 
 
 def _write(plan: SeedRuns) -> None:
     if distributed.is_main():
-        write_json(plan.folder / SEEDS, {"seeds": plan.seeds, "record": plan.record})
+        write_json(plan.folder / SEEDS, {"seeds": plan.seeds, "settings": plan.settings})
 
 
 def _begun(plan: SeedRuns) -> bool:
@@ -221,7 +221,7 @@ def _train(work: SeedTraining, seed: int, run: RunFolder) -> int:
         return train(config, work.dataset, run.path).signal
     document = checkpoint.load(run)
     if left is Remaining.REST:
-        batch = document["record"]["config"]["train"]["batch_size"]
+        batch = document["description"].settings["train"]["batch_size"]
         held = dataclasses.replace(settings, pretrained="none", batch_size=batch)  # the state holds all weights
         return resume(dataclasses.replace(config, train=held), work.dataset, run, document).signal
     logger.info("done already" if left is Remaining.NOTHING else "trained already")

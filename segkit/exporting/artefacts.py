@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit import plugins
-from segkit.config.migrate import migrate_record
+from segkit.config.migrate import migrate_settings
 from segkit.config.resolve import resolve_data
 from segkit.data.reading import open_dataset, read_case
 from segkit.errors import SegkitError, UsageError
@@ -109,20 +109,20 @@ def write_runner(path: Path) -> None:
 def write_card(path: Path, weights: Path, artefact: Path, header: Header) -> None:
     """The model card: facts of the header and, where the weights lie in a run, of its data, split and evaluation."""
     folder = find_run(weights)
-    record: dict[str, Any] = {"config": {}, "manifest": {}, "split": {}, "scores": []}
+    known: dict[str, Any] = {"config": {}, "manifest": {}, "split": {}, "scores": []}
     if folder is not None:
-        record = {
+        known = {
             "config": read_toml(folder.config),
             "manifest": _json(folder.manifest),
             "split": _json(folder.split),
             "scores": read_cases(folder, "test"),
         }
-    write_text(path, card(artefact.name, header, **record))
+    write_text(path, card(artefact.name, header, **known))
 
 
 def _real_cases(folder: RunFolder, header: Header) -> list[Floats]:
-    catalogue, record = plugins.load(), read_toml(folder.config)
-    values = migrate_record({key: record[key] for key in ("dataset", "plugins") if key in record}, catalogue)
+    catalogue, settings = plugins.load(), read_toml(folder.config)
+    values = migrate_settings({key: settings[key] for key in ("dataset", "plugins") if key in settings}, catalogue)
     choice, root, _ = resolve_data(values, catalogue)
     dataset = open_dataset(choice, root)
     split = read_split(folder)

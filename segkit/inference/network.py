@@ -30,7 +30,7 @@ class Network:
         forward: (B, C, *S) -> logits (B, K, *S).
         dims: its spatial dimensions.
         task: of the data.
-        preprocess: complete record.
+        preprocess: complete settings.
         batch_size: images, slices or windows at a time; None: up to `BATCH`, fewer if they are large.
         pixels: that make a batch in that case, see `PIXELS`.
     """

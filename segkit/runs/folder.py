@@ -59,6 +59,21 @@ class RunFolder:
         return self.path / "model.safetensors"
 
 
+@dataclass(frozen=True)
+class RunDescription:
+    """What besides its state describes a run, as plain values.
+
+    Args:
+        settings: that run.toml holds, by section.
+        split: case ids by subset.
+        manifest: what manifest.json holds.
+    """
+
+    settings: Mapping[str, Any]
+    split: Mapping[str, Sequence[str]]
+    manifest: Mapping[str, Any]
+
+
 def create_run(out: Path | None, dataset: str, model: str) -> RunFolder:
     """A new, empty run folder: `out`, or runs/DATASET-MODEL-N.
 
@@ -151,13 +166,13 @@ def find_weights(path: Path) -> Path:
     return weights
 
 
-def write_record(run: RunFolder, record: Mapping[str, Any]) -> None:
-    """run.toml, split.json and manifest.json, from what they hold: "config", "split", "manifest"."""
+def write_description(run: RunFolder, description: RunDescription) -> None:
+    """Write run.toml, split.json and manifest.json."""
     import tomli_w
 
-    write_text(run.config, tomli_w.dumps(record["config"]))
-    write_json(run.split, record["split"])
-    write_json(run.manifest, record["manifest"])
+    write_text(run.config, tomli_w.dumps(description.settings))
+    write_json(run.split, description.split)
+    write_json(run.manifest, description.manifest)
 
 
 def read_split(run: RunFolder) -> dict[str, list[str]]:

@@ -36,7 +36,7 @@ class Header:
         distribution, version: the Python package the model came from.
         options: all options of the model.
         task: the facts of the data it was trained on.
-        preprocess: the complete preprocessing record.
+        preprocess: the complete preprocessing settings.
         metrics: validation results of these weights.
         segkit: version that wrote the file.
         stride, minimum: what input sizes the model takes, so that no plugin is needed to know.

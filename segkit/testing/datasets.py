@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from segkit import plugins
 from segkit.config.resolve import Choice
 from segkit.data.reading import open_dataset, read_case
 from segkit.data.split import find_leaks, split_cases
 from segkit.errors import UsageError
-from segkit.options import build, fields_of, plain
+from segkit.options import build, plain
 from segkit.settings import Split
 from segkit.task import Dataset, Sample
-from segkit.testing.imports import heavy_imports
+from segkit.testing.contract import Contract
 
 
-class DatasetContract:
+class DatasetContract(Contract):
     """Subclass it, set `name`, and pytest runs it.
 
     Attributes:
@@ -29,15 +27,8 @@ class DatasetContract:
         cases: how many cases are made up.
     """
 
-    name: ClassVar[str]
-    options: ClassVar[Mapping[str, Any]] = {}
+    group = "datasets"
     cases: ClassVar[int] = 6
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def choice(cls) -> Choice:
-        found = plugins.load().find("datasets", cls.name)
-        return Choice(found, build(found.spec.options, cls.options, "dataset"))
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -61,14 +52,9 @@ class DatasetContract:
     def open(cls, choice: Choice, root: Path, labelled: bool = True) -> Dataset:
         return open_dataset(choice, root if choice.spec.needs_root else None, labelled)
 
-    def test_it_describes_itself(self, choice: Choice) -> None:
-        spec = choice.spec
-        assert spec.summary and spec.licence
-        assert not spec.needs_root or spec.layout
-        assert all(field.help for field in fields_of(spec.options))
-
-    def test_its_plugin_imports_nothing_heavy(self, choice: Choice) -> None:
-        assert heavy_imports(choice.found.plugin.name) == frozenset()
+    def test_it_says_how_it_may_be_used_and_how_its_files_lie(self, choice: Choice) -> None:
+        assert choice.spec.licence
+        assert not choice.spec.needs_root or choice.spec.layout
 
     def test_cases_have_unique_ids_groups_and_files_that_exist(self, dataset: Dataset) -> None:
         assert dataset.cases

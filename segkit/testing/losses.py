@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segkit import plugins
 from segkit.config.resolve import Choice
-from segkit.options import build, fields_of
 from segkit.specs import LossSpec
 from segkit.task import Task
-from segkit.testing.imports import heavy_imports
+from segkit.testing.contract import Contract
 
 EXTREME = 1e4  # logits, far beyond what a network gives
 IGNORED = 255
 
 
-class LossContract:
+class LossContract(Contract):
     """Subclass it, set `name`, and pytest runs it.
 
     Attributes:
@@ -30,14 +27,7 @@ class LossContract:
         options: options it is made with.
     """
 
-    name: ClassVar[str]
-    options: ClassVar[Mapping[str, Any]] = {}
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def choice(cls) -> Choice:
-        found = plugins.load().find("losses", cls.name)
-        return Choice(found, build(found.spec.options, cls.options, "loss"))
+    group = "losses"
 
     def tasks(self, choice: Choice) -> Iterator[Task]:
         """One for each mode, kind and number of axes that the spec claims."""
@@ -62,13 +52,6 @@ class LossContract:
         if task.mode == "multiclass":
             truth = functional.one_hot(target, task.outputs).movedim(-1, 1)
         return (size * (2.0 * truth - 1)).requires_grad_()
-
-    def test_it_describes_itself(self, choice: Choice) -> None:
-        assert choice.spec.summary and choice.spec.problems() == []
-        assert all(field.help for field in fields_of(choice.spec.options))
-
-    def test_its_plugin_imports_nothing_heavy(self, choice: Choice) -> None:
-        assert heavy_imports(choice.found.plugin.name) == frozenset()
 
     @pytest.mark.parametrize("batch", [1, 3])
     def test_it_is_a_finite_number_with_finite_gradients_whatever_is_predicted(self, choice: Choice, batch: int) -> None:

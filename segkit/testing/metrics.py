@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from segkit import plugins
 from segkit.config.resolve import Choice
 from segkit.evaluation.aggregate import add
-from segkit.options import build, fields_of
 from segkit.specs import MetricSpec
 from segkit.task import CaseResult, Metric, Task
-from segkit.testing.imports import heavy_imports
+from segkit.testing.contract import Contract
 
 Labels = NDArray[np.int64]
 SITUATIONS = ("both-empty", "empty-truth", "empty-prediction", "full-truth")
 
 
-class MetricContract:
+class MetricContract(Contract):
     """Subclass it, set `name`, and pytest runs it.
 
     Attributes:
@@ -33,16 +31,9 @@ class MetricContract:
             as surface distances.
     """
 
-    name: ClassVar[str]
-    options: ClassVar[Mapping[str, Any]] = {}
+    group = "metrics"
     undefined: ClassVar[tuple[str, ...]] = ()
     divisible: ClassVar[bool] = True
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def choice(cls) -> Choice:
-        found = plugins.load().find("metrics", cls.name)
-        return Choice(found, build(found.spec.options, cls.options, "metrics"))
 
     def tasks(self, choice: Choice) -> Iterator[Task]:
         """One for each mode, kind and number of axes that the spec claims."""
@@ -74,13 +65,6 @@ class MetricContract:
         probabilities = np.where(chosen, 0.9, other).astype(np.float32)
         spacing = (1.0,) * task.dims if task.kind == "segmentation" else None
         return CaseResult(probabilities, labels, truth, task, spacing)
-
-    def test_it_describes_itself(self, choice: Choice) -> None:
-        assert choice.spec.summary and choice.spec.problems() == []
-        assert all(field.help for field in fields_of(choice.spec.options))
-
-    def test_its_plugin_imports_nothing_heavy(self, choice: Choice) -> None:
-        assert heavy_imports(choice.found.plugin.name) == frozenset()
 
     def test_values_are_named_by_class_or_not_at_all(self, choice: Choice) -> None:
         for task in self.tasks(choice):

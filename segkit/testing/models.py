@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import socket
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +25,12 @@ from segkit.inference.probabilities import presence_of
 from segkit.models.activation_checkpointing import checkpoint_blocks
 from segkit.models.build import build_model, load_model, offers_deep_supervision, padded
 from segkit.models.device import layout, to_device
-from segkit.options import build, fields_of
+from segkit.options import build
 from segkit.runs.weights import build_header, save_weights
 from segkit.settings import Preprocess, Train
 from segkit.specs import FEATURES, FORMATS
 from segkit.task import Task
-from segkit.testing.imports import heavy_imports
+from segkit.testing.contract import Contract
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "mixed-precision": {"precision": "bf16"},
@@ -40,7 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-class ModelContract:
+class ModelContract(Contract):
     """Subclass it, set `name` and options that make the model small, and pytest runs it.
 
     Attributes:
@@ -51,18 +50,11 @@ class ModelContract:
         lr, steps: by which it learns four phantoms by heart.
     """
 
-    name: ClassVar[str]
-    options: ClassVar[Mapping[str, Any]] = {}
+    group = "models"
     free_size: ClassVar[tuple[str, ...]] = tuple(FORMATS)
     size: ClassVar[int] = 32
     lr: ClassVar[float] = 5e-3
     steps: ClassVar[int] = 200
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def choice(cls) -> Choice:
-        found = plugins.load().find("models", cls.name)
-        return Choice(found, build(found.spec.options, cls.options, "model"))
 
     @pytest.fixture(autouse=True)
     def _same_everywhere(self) -> None:
@@ -82,13 +74,6 @@ class ModelContract:
 
     def expected_shape(self, task: Task, images: Tensor) -> tuple[int, ...]:
         return (len(images), task.outputs, *(images.shape[2:] if task.kind == "segmentation" else ()))
-
-    def test_it_describes_itself(self, choice: Choice) -> None:
-        assert choice.spec.summary and choice.spec.problems() == []
-        assert all(field.help for field in fields_of(choice.spec.options))
-
-    def test_its_plugin_imports_nothing_heavy(self, choice: Choice) -> None:
-        assert heavy_imports(choice.found.plugin.name) == frozenset()
 
     @pytest.mark.parametrize(("channels", "classes"), [(1, 2), (3, 4), (5, 3)])
     def test_logits_have_their_shape_and_every_trainable_parameter_a_finite_gradient(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from segkit import distributed
 from segkit.errors import SegkitError, UsageError
 from segkit.files import replacing
-from segkit.runs.folder import RunFolder
+from segkit.runs.folder import RunDescription, RunFolder
 from segkit.training.components import TrainingComponents
 from segkit.training.optim import Schedule
 from segkit.training.progress import EpochSums, TrainingProgress, add_sums
@@ -26,7 +27,11 @@ FORMAT = 3
 
 
 def save(
-    run: RunFolder, record: Mapping[str, Any], progress: TrainingProgress, components: TrainingComponents, schedule: Schedule
+    run: RunFolder,
+    description: RunDescription,
+    progress: TrainingProgress,
+    components: TrainingComponents,
+    schedule: Schedule,
 ) -> None:
     """Replace the state of a run; all processes come here, the main one writes.
 
@@ -39,7 +44,7 @@ def save(
     scaler = components.accelerator.scaler
     document = {
         "format": FORMAT,
-        "record": json.dumps(record),
+        "description": json.dumps(asdict(description)),
         "progress": progress.state(),
         "model": components.accelerator.unwrap_model(components.model).state_dict(),
         "average": components.average.state_dict() if components.average is not None else None,
@@ -60,7 +65,7 @@ def save(
 
 
 def load(run: RunFolder) -> dict[str, Any]:
-    """The document of a run's state, `record` parsed.
+    """The document of a run's state, `description` parsed.
 
     Raises:
         UsageError: there is none.
@@ -75,7 +80,7 @@ def load(run: RunFolder) -> dict[str, Any]:
             raise SegkitError(
                 f"{path} was written by another version of segkit.", "Go on with that version, or train again."
             )
-        return {**document, "record": json.loads(document["record"])}
+        return {**document, "description": RunDescription(**json.loads(document["description"]))}
     except SegkitError:
         raise
     except Exception as error:  # whatever damaged bytes make of torch's reader

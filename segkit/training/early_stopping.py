@@ -36,7 +36,7 @@ def is_over(document: Mapping[str, Any], settings: Train) -> bool:
         document: from `checkpoint.load`.
         settings: with what may change on --resume changed.
     """
-    progress, before = document["progress"], document["record"]["config"]["train"]
+    progress, before = document["progress"], document["description"].settings["train"]
     done = len(progress["history"])
     if done >= settings.epochs:
         return True

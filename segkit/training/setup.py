@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from segkit.data.cache import Cached, CacheRecipe, fill_cache, fingerprint
 from segkit.data.split import find_leaks
 from segkit.errors import SegkitError
 from segkit.inference.probabilities import presence_of
-from segkit.runs.folder import RunFolder
+from segkit.runs.folder import RunDescription, RunFolder
 from segkit.settings import Train
 from segkit.task import Case, Dataset, Task
 from segkit.training.components import TrainingComponents
@@ -35,7 +34,7 @@ class TrainingSession:
 
     Args:
         components, schedule: what is trained, and its learning rate.
-        run, record: its folder, and what besides the state describes it (config, split, manifest).
+        run, description: its folder, and what besides the state describes it.
         items, order: what is trained on, and in which order.
         cases: validation cases.
     """
@@ -43,7 +42,7 @@ class TrainingSession:
     components: TrainingComponents
     schedule: Schedule
     run: RunFolder
-    record: Mapping[str, Any]
+    description: RunDescription
     items: TrainingItems
     order: Order
     cases: Sequence[Cached]
@@ -103,7 +102,7 @@ def _cached(recipe: CacheRecipe, cases: Sequence[Case], unreadable: dict[str, st
 
 
 def build_session(
-    components: TrainingComponents, data: TrainingData, run: RunFolder, record: Mapping[str, Any]
+    components: TrainingComponents, data: TrainingData, run: RunFolder, description: RunDescription
 ) -> TrainingSession:
     """Order and schedule."""
     settings = components.config.train
@@ -122,7 +121,7 @@ def build_session(
         distributed.world_size(),
     )
     schedule = Schedule(components.optimizer, settings, len(order), validated=bool(data.cases))
-    return TrainingSession(components, schedule, run, record, data.items, order, data.cases)
+    return TrainingSession(components, schedule, run, description, data.items, order, data.cases)
 
 
 def _pools(items: TrainingItems, settings: Train, task: Task, data: Task) -> list[list[int]]:
@@ -158,11 +157,11 @@ def notes_of(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> list[str]:
     return notes
 
 
-def check_data(dataset: Dataset, record: Mapping[str, Any]) -> None:
-    """Refuse data that is not what a record says. Raises SegkitError."""
+def check_data(dataset: Dataset, description: RunDescription) -> None:
+    """Refuse data that is not what a run was trained on. Raises SegkitError."""
     known = {case.id for case in dataset.cases}
-    missing = [id for members in record["split"].values() for id in members if id not in known]
-    if missing or fingerprint(dataset)["sha256"] != record["manifest"]["data"]["sha256"]:
+    missing = [id for members in description.split.values() for id in members if id not in known]
+    if missing or fingerprint(dataset)["sha256"] != description.manifest["data"]["sha256"]:
         what = f"{len(missing)} cases are gone ({', '.join(missing[:5])})" if missing else "files differ (their fingerprint)"
         error = SegkitError(f"The data is not what this run was trained on: {what}.", "Put it back, or start a new run.")
         raise distributed.collective_error(error)

@@ -34,7 +34,7 @@ from segkit.files import TEMPORARY
 from segkit.models.device import choose_device
 from segkit.reporter import Bar
 from segkit.reports.curves import draw_curves
-from segkit.runs.folder import RunFolder, create_run, discard_run, write_history, write_record
+from segkit.runs.folder import RunDescription, RunFolder, create_run, discard_run, write_description, write_history
 from segkit.runs.manifest import build_manifest
 from segkit.runs.weights import Header, build_header, save_weights
 from segkit.settings import Train
@@ -93,7 +93,7 @@ class Run:
 
 @preserved_global_state()
 def train(config: Config, dataset: Dataset, out: Path | None) -> Run:
-    """Train as the complete record says and leave everything in a new run folder.
+    """Train as the configuration says and leave everything in a new run folder.
 
     Raises:
         UsageError: a device, a split or a folder that cannot be used; then nothing is written.
@@ -114,12 +114,13 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Run:
             config = replace(config, train=replace(config.train, batch_size=largest_batch(components, data.items)))
             set_seed(config.train.seed)
             components = assemble(config, dataset.task, device)
-        record = distributed.broadcast_object(_record(config, dataset, ids, str(device), notes, data) if main else {})
+        own = _describe(config, dataset, ids, str(device), notes, data) if main else RunDescription({}, {}, {})
+        description = distributed.broadcast_object(own)
         if main:
-            write_record(run, record)
-        session = build_session(components, data, run, record)
+            write_description(run, description)
+        session = build_session(components, data, run, description)
         progress = TrainingProgress(EpochSums(RunningCounts(components.task)))
-        checkpoint.save(run, record, progress, components, session.schedule)
+        checkpoint.save(run, description, progress, components, session.schedule)
         return _run(session, progress)
     except BaseException:
         if run.weights.exists():
@@ -146,24 +147,25 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
         UsageError: fewer epochs than are done, or nothing left to do.
         SegkitError: the data is not what it was.
     """
-    record = {**document["record"], "config": to_toml(config)}
-    record["config"]["train"]["pretrained"] = document["record"]["config"]["train"]["pretrained"]
+    saved: RunDescription = document["description"]
+    settings = to_toml(config)
+    settings["train"]["pretrained"] = saved.settings["train"]["pretrained"]
     device = _begin(config)
-    check_data(dataset, record)
+    check_data(dataset, saved)
     components = assemble(config, dataset.task, device)
-    before = record["manifest"]["processes"]
+    before = saved.manifest["processes"]
     if before != distributed.world_size():
         logger.warning(
             f"begun with {before} processes, continued with {distributed.world_size()}: dropout draws other numbers."
         )
-    data = build_data(dataset, record["split"], config, record["manifest"]["unreadable"])
+    data = build_data(dataset, saved.split, config, saved.manifest["unreadable"])
     now = {
         "processes": distributed.world_size(),
         "unreadable": dict(data.unreadable),
         "plugins": config.plugins,
     }
-    record["manifest"] = {**record["manifest"], **now}
-    session = build_session(components, data, run, record)
+    description = RunDescription(settings, saved.split, {**saved.manifest, **now})
+    session = build_session(components, data, run, description)
     progress = checkpoint.restore(document, components, session.schedule)
     done, wanted = len(progress.history), config.train.epochs
     progress.ended = stopping_reason(config.train, done, progress.best_epoch, bool(session.cases), seconds=0.0)
@@ -175,7 +177,7 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     if distributed.is_main():
         for leftover in (*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")):
             leftover.unlink()  # of a save in which it was killed
-        _write_files(run, record, progress, config, components.task)
+        _write_files(run, description, progress, config, components.task)
     logger.info(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(session.order)}")
     return _run(session, progress)
 
@@ -186,13 +188,15 @@ def rebuild(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[
         return
     task = dataset.task.learned_by(config.model.spec.kind)
     progress = TrainingProgress(EpochSums(RunningCounts(task)), **document["progress"])
-    _write_files(run, document["record"], progress, config, task)
+    _write_files(run, document["description"], progress, config, task)
     if progress.history:
         draw_curves(progress.history, progress.best_epoch, run.path / "curves.png")
 
 
-def _write_files(run: RunFolder, record: Mapping[str, Any], progress: TrainingProgress, config: Config, task: Task) -> None:
-    write_record(run, record)
+def _write_files(
+    run: RunFolder, description: RunDescription, progress: TrainingProgress, config: Config, task: Task
+) -> None:
+    write_description(run, description)
     write_history(run, progress.history)
     if progress.kept is not None:
         _write_weights(progress, run, config, task)
@@ -217,16 +221,12 @@ def _begin(config: Config) -> torch.device:
     return device
 
 
-def _record(
+def _describe(
     config: Config, dataset: Dataset, ids: Mapping[str, Sequence[str]], device: str, notes: Sequence[str], data: TrainingData
-) -> dict[str, Any]:
-    """What besides the state describes a run."""
+) -> RunDescription:
     manifest = build_manifest(config.train.seed, fingerprint(dataset), device, notes, config.plugins)
-    return {
-        "config": to_toml(config),
-        "split": {name: list(members) for name, members in ids.items()},
-        "manifest": {**manifest, "processes": distributed.world_size(), "unreadable": dict(data.unreadable)},
-    }
+    own = {"processes": distributed.world_size(), "unreadable": dict(data.unreadable)}
+    return RunDescription(to_toml(config), {name: list(members) for name, members in ids.items()}, {**manifest, **own})
 
 
 def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
@@ -238,13 +238,13 @@ def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
 
     def save() -> None:
         progress.seconds = before + time.perf_counter() - began
-        checkpoint.save(session.run, session.record, progress, components, session.schedule)
+        checkpoint.save(session.run, session.description, progress, components, session.schedule)
         progress.saved = True
 
     with (
         closing(session.items),
         Stop() as stop,
-        tracked(components.accelerator, settings.tracker, session.run, session.record["config"]) as track,
+        tracked(components.accelerator, settings.tracker, session.run, session.description.settings) as track,
         reporter.progress("training", (epochs - progress.epoch + 1) * len(session.order) - progress.step) as bar,
     ):
         while progress.epoch <= epochs and not progress.ended:

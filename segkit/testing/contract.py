@@ -1,0 +1,59 @@
+"""What every kind of plugin must do: the part that the four contracts share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Any, ClassVar
+
+import pytest
+
+from segkit import plugins
+from segkit.config.resolve import Choice
+from segkit.options import build, fields_of
+
+HEAVY = {"torch", "torchvision", "numpy", "timm", "cv2", "monai", "pennylane"}
+
+
+class Contract:
+    """Its subclasses are subclassed by plugin authors.
+
+    Attributes:
+        name: the spec's name, bare or full.
+        options: options it is made with.
+        group: of specs ("models", ...).
+    """
+
+    name: ClassVar[str]
+    options: ClassVar[Mapping[str, Any]] = {}
+    group: ClassVar[str]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def choice(cls) -> Choice:
+        found = plugins.load().find(cls.group, cls.name)
+        return Choice(found, build(found.spec.options, cls.options, "options"))
+
+    def test_it_describes_itself(self, choice: Choice) -> None:
+        assert choice.spec.summary and choice.spec.problems() == []
+        assert all(field.help for field in fields_of(choice.spec.options))
+
+    def test_its_plugin_imports_nothing_heavy(self, choice: Choice) -> None:
+        assert heavy_imports(choice.found.plugin.name) == frozenset()
+
+
+@lru_cache
+def heavy_imports(plugin: str) -> frozenset[str]:
+    """The heavy libraries that listing a plugin imports, which happens for every command.
+
+    A fresh interpreter tells, once per plugin.
+    """
+    entry = next(iter(entry_points(group=plugins.GROUP, name=plugin)))
+    code = f"import sys, {entry.module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    return frozenset(done.stdout.split()) & HEAVY
