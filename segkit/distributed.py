@@ -1,4 +1,4 @@
-"""Several processes that train, evaluate or predict one thing together, on one machine or many.
+"""Several processes that share one training, evaluation or prediction, on one machine or many.
 
 `segkit ... --devices N` starts them here (cli/launch.py), `torchrun` and `accelerate launch` anywhere; each finds its number
 in RANK and how many there are in WORLD_SIZE. A process that is alone never asks torch: every function here is then trivial.
@@ -27,7 +27,7 @@ def world_size() -> int:
 
 
 def local_world_size() -> int:
-    """Those on this machine."""
+    """Processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
 
 
@@ -41,7 +41,7 @@ def is_main() -> bool:
 
 
 def local_device(name: str) -> str:
-    """The device that a name means for this process: of several GPUs the one with its number.
+    """The device that a name means for this process: of several GPUs, the one of its local rank.
 
     Raises:
         UsageError: there are not as many.
@@ -63,10 +63,10 @@ def local_device(name: str) -> str:
 
 
 def init_process_group(cpu: bool = True) -> None:
-    """Meet the others, before any of the functions below.
+    """Join the process group; comes before any of the functions below.
 
     Args:
-        cpu: whether what they exchange lies there; training on GPUs exchanges gradients.
+        cpu: exchange tensors on the CPU (gloo); training on GPUs exchanges its gradients there.
     """
     if world_size() > 1:
         import torch
@@ -80,7 +80,7 @@ def init_process_group(cpu: bool = True) -> None:
 
 
 def destroy_process_group() -> None:
-    """Part from the others at the end of a command."""
+    """Leave the process group at the end of a command."""
     if _joined:
         import gc
 
@@ -92,12 +92,12 @@ def destroy_process_group() -> None:
 
 
 def shard(items: Sequence[T]) -> Sequence[T]:
-    """This process' part of them."""
+    """This process' share of the items: every world_size-th, starting at its rank."""
     return items[rank() :: world_size()] if world_size() > 1 else items
 
 
 def gather_shards(items: Sequence[T]) -> list[T]:
-    """What all processes have, by rank; `shard` dealt them out in another order."""
+    """The items of all processes, one rank after the other (not in the order before `shard`)."""
     return [item for part in all_gather(list(items)) for item in part]
 
 
@@ -118,19 +118,19 @@ def broadcast_object(value: T) -> T:
 
 
 def barrier() -> None:
-    """Until all are here."""
+    """Wait until every process has come here."""
     all_gather(None)
 
 
 def collective_error(error: SegkitError) -> SegkitError:
-    """An error that all processes come to: the main one says it."""
+    """An error that every process runs into: the main one reports it, the others end silently."""
     elsewhere = EndedElsewhereError(error.message)
     elsewhere.exit_code = error.exit_code
     return error if is_main() else elsewhere
 
 
 def is_reported_elsewhere(error: Exception) -> bool:
-    """Whether another process says why: of one that has failed, and of what went wrong on this machine before they met."""
+    """Whether another process reports this error: it failed there, or on this machine before the group was joined."""
     if is_main():
         return False
     if isinstance(error, EndedElsewhereError) or any(word in str(error) for word in LOST_PEER):

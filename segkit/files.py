@@ -33,7 +33,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask the same out of the block; where a system or a disk knows no locks, nothing happens."""
+    """Hold a lock on a folder: processes enter the block one at a time. Does nothing where there are no file locks."""
     try:
         import fcntl
     except ImportError:  # not on Windows

@@ -88,7 +88,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _library_warnings(shown: bool) -> Iterator[None]:
-    """Warnings of libraries are not for the user, unless --debug was typed."""
+    """Hide the warnings of libraries, unless --debug was typed."""
     warnings = logging.getLogger("py.warnings")
     handler, before = logging.NullHandler(), warnings.propagate
     logging.captureWarnings(True)

@@ -26,7 +26,7 @@ PATIENCE = 10.0  # seconds that the others get once one has failed
 
 
 def in_processes(context: typer.Context, devices: int | None) -> None:
-    """Run the command line in so many processes, and end with their exit code; go on where this is one of them, or alone.
+    """Start that many processes and end with their exit code; return where this already is one of them, or the only one.
 
     Raises:
         UsageError: another number of processes was started by torchrun.
@@ -43,7 +43,7 @@ def in_processes(context: typer.Context, devices: int | None) -> None:
 
 
 def launch(run: CommandRunner, words: Sequence[str], devices: int) -> int:
-    """Call `run(words)` in `devices` processes that find each other; returns the largest exit code of them.
+    """Call `run(words)` in `devices` processes that form a group; returns the largest exit code of them.
 
     SIGINT and SIGTERM are passed on once. Where a process fails the others are ended.
     """

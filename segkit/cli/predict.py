@@ -105,7 +105,7 @@ def predict(
 
 
 def _report(result: Prediction, out: Path, json: bool) -> None:
-    """Say, or print as JSON, what was done; end as the failures ask."""
+    """Report what was done, in words or as JSON; the exit code says whether inputs failed."""
     from segkit import distributed
     from segkit.cli.output import print_json
     from segkit.prediction.jobs import RECORD, TABLE

@@ -126,7 +126,7 @@ def _listed(seeds: Sequence[int]) -> str:
 
 
 def _end(document: dict[str, Any], stopped: int, json: bool) -> None:
-    """Say what all seeds came to, and end with the exit code that this calls for."""
+    """Report the results of all seeds and end with the matching exit code."""
     from segkit import distributed
     from segkit.cli.output import print_json
 
@@ -181,7 +181,7 @@ def _classes(name: str, figures: Mapping[str, Any]) -> list[str]:
 
 
 def _left_out(document: dict[str, Any]) -> list[str]:
-    """What the means are not over, in words."""
+    """Sentences about what was left out of the means."""
     figures, runs, lines = document["figures"], [run for run in document["runs"] if run["values"]], []
     names = [name for name in figures if not _classes(name, figures)]
     seeds = [f"{_words(name)} in {figures[name]['undefined']}" for name in names if figures[name]["undefined"]]

@@ -68,7 +68,7 @@ def attached() -> Iterator[None]:
 
 
 def set_verbosity(quiet: bool, debug: bool) -> None:
-    """Quiet: failed inputs alone are named; debug: also what is only of use for finding a fault."""
+    """Quiet: only failed inputs are reported; debug: also what helps to find a fault."""
     LOGGER.setLevel(logging.ERROR if quiet else logging.DEBUG if debug else logging.INFO)
 
 

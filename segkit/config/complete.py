@@ -53,7 +53,7 @@ class Config:
 
     @property
     def plugins(self) -> dict[str, dict[str, str]]:
-        """Every plugin that has a part in this: name -> distribution and version."""
+        """Every plugin that is used: name -> distribution and version."""
         found = [choice.found for choice in (self.dataset, self.model, self.loss, *self.metrics)]
         found += [self.recipe] if self.recipe else []
         used = {item.plugin.name: item.plugin for item in found}
@@ -61,7 +61,7 @@ class Config:
 
     @property
     def data_origin(self) -> tuple[Any, ...]:
-        """What tells this data from other data: plugin, folder and options, as JSON knows values."""
+        """What identifies this data: plugin, folder and options, as JSON knows values."""
         plugin = self.dataset.found.plugin
         return (self.dataset.name, plugin.distribution, plugin.version, str(self.root), plain(self.dataset.options))
 
@@ -272,7 +272,7 @@ def _augment_words(augment: Augment) -> str:
 
 
 def doubts_about(config: Config) -> list[str]:
-    """What was chosen and is hardly what the user wants."""
+    """Notes on choices that are probably not what the user wants."""
     found, options, train = [], config.model.options, config.train
     normed = config.preprocess.intensity in ("encoder", "imagenet")
     if train.pretrained == "imagenet" and hasattr(options, "encoder") and not normed:

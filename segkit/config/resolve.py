@@ -267,7 +267,7 @@ def _absolute_pretrained(train: Train) -> Train:
 
 
 def _recorded_recipe(values: Mapping[str, Any], catalogue: Catalogue) -> RegisteredSpec | None:
-    """What a run.toml says that it was started from; its values are all there, so it need not be installed any more."""
+    """The recipe that a run.toml was started from; it need not be installed, since run.toml has all its values."""
     return next((item for item in catalogue.all("recipes") if item.is_called(values.get("name", ""))), None)
 
 

@@ -13,7 +13,7 @@ CHANGEABLE = tuple(("train", key) for key in RESUMABLE)
 
 
 def refuse_resume_changes(flags: Mapping[str, Any], assignments: Assignments, others: Mapping[str, Any]) -> None:
-    """Raises UsageError where something was asked for that a run which goes on cannot change.
+    """Raise UsageError if a setting was given that a resumed run cannot change.
 
     Args:
         flags, assignments: settings, as `gather` takes them.
@@ -30,7 +30,7 @@ def refuse_resume_changes(flags: Mapping[str, Any], assignments: Assignments, ot
 def apply_resume_changes(
     before: Mapping[str, Any], flags: Mapping[str, Any], assignments: Assignments, pretrained: bool
 ) -> Values:
-    """The settings of a run, as far as resuming changes them.
+    """The settings of a run, with the changes that resuming allows.
 
     Args:
         before: the settings of the run.

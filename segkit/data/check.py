@@ -140,7 +140,7 @@ def _look_at(dataset: Dataset, case: Case) -> CaseFacts:
 
 
 def _digest(image: NDArray[Any]) -> str:
-    """Of an image's content; none for a blank one, which is nobody's twin."""
+    """Of an image's content; none for a blank one, which counts as no duplicate."""
     if image.min() == image.max():
         return ""
     digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)

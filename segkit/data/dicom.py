@@ -16,7 +16,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def is_dicom(path: Path) -> bool:
-    """By the mark that every DICOM file carries at byte 128, whatever its name."""
+    """Whether a file has the DICOM mark at byte 128; its name does not matter."""
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
@@ -39,7 +39,7 @@ def read_slice(path: Path) -> Array:
 
 
 def by_series(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Files by what series they belong to; those that cannot be read under the empty name."""
+    """Files by series; those that cannot be read are under the empty name."""
     found: dict[str, list[Path]] = {}
     for path in files:
         try:

@@ -1,4 +1,4 @@
-"""From counts per case to figures: the aggregations, which no metric knows anything of.
+"""From counts per case to figures: the aggregations; metrics know nothing about them.
 
 per_case   the metric of each case, then the mean (default)
 per_group  counts summed within each group (patient, sequence), the metric of each sum, then the mean

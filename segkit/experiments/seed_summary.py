@@ -25,7 +25,7 @@ NAMES = ("summary.json", "summary.csv")
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What one seed came to.
+    """The result of one seed.
 
     Args:
         seed, run: it, and the name of its folder.

@@ -69,7 +69,7 @@ class SeedRuns:
 
 @dataclass(frozen=True)
 class SeedTraining:
-    """The plan, and what all seeds are trained with."""
+    """A plan, with the configuration, dataset and plugins for all seeds."""
 
     plan: SeedRuns
     config: Config
@@ -120,7 +120,7 @@ def all_begun(plan: SeedRuns) -> bool:
 
 
 def resume_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, plan: SeedRuns) -> Ended:
-    """Do what is not done yet of a plan.
+    """Finish a plan: train and test the seeds that are not done yet.
 
     Args:
         config: the plan's, with what may change changed.
@@ -190,7 +190,7 @@ def _run(work: SeedTraining) -> Ended:
 
 
 def _run_seed(work: SeedTraining, seed: int) -> tuple[SeedResult, int]:
-    """Whatever is left to do for one seed; and the exit code that a signal calls for."""
+    """Do what is left for one seed; returns the result, and the exit code if a signal came."""
     run = work.plan.run(seed)
     result = SeedResult(seed, run.path.name, {})
     try:
@@ -211,7 +211,7 @@ def _run_seed(work: SeedTraining, seed: int) -> tuple[SeedResult, int]:
 
 
 def _train(work: SeedTraining, seed: int, run: RunFolder) -> int:
-    """Begin, go on, or leave a training that is over as it is; returns the exit code that a signal calls for."""
+    """Start or continue a training, or leave a finished one alone; returns the exit code if a signal came, else 0."""
     settings = dataclasses.replace(work.config.train, seed=seed, batch_size=_batch_size(work))
     config = dataclasses.replace(work.config, train=settings)
     if settings.compile:
@@ -231,7 +231,7 @@ def _train(work: SeedTraining, seed: int, run: RunFolder) -> int:
 
 
 def _batch_size(work: SeedTraining) -> int | None:
-    """That of all seeds: where it is to be found, what the first one found."""
+    """The batch size of all seeds; with `auto`, the one that the first seed found."""
     begun = [run.config for run in map(work.plan.run, work.plan.seeds) if run.config.is_file()]
     if work.config.train.batch_size is not None or not begun:
         return work.config.train.batch_size
@@ -248,7 +248,7 @@ def _remaining(run: RunFolder, settings: Train) -> Remaining:
 
 
 def _clear(run: RunFolder) -> None:
-    """Take away what a training left that was killed before it had a state.
+    """Remove what a training left behind that was killed before its first save.
 
     Raises:
         SegkitError: there is more than that.

@@ -88,7 +88,7 @@ def plan_files(weights: Path, format: str, out: Path | None, runner: bool, overw
 
 
 def comparison_cases(weights: Path, header: Header) -> tuple[list[Floats], str]:
-    """What to compare on: held-out cases of the run where they are at hand, else made-up ones; and which it was."""
+    """What to compare on: held-out cases of the run where the data is there, else synthetic ones; and a word for which."""
     folder = find_run(weights)
     try:
         if folder is not None:

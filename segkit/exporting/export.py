@@ -29,7 +29,7 @@ BATCHES = (1, 2)
 
 
 class Half(nn.Module):
-    """A network that calculates in 16 bits and is asked and answers in 32."""
+    """A network that computes in 16 bits, with inputs and outputs in 32."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ def _compare(
 
 
 def fixed_copy(model: nn.Module) -> nn.Module:
-    """A copy in which each part that has a method `for_export` gave what takes its place once weights no longer change."""
+    """A copy in which each module with a method `for_export` is replaced by what that method returns."""
     return _replaced(copy.deepcopy(model))
 
 

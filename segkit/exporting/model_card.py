@@ -1,4 +1,4 @@
-"""The model card of an exported model (Mitchell 2019): what it is, of what, how well it did, what it is not for."""
+"""The model card of an exported model (Mitchell 2019): model, data, performance, limits."""
 
 from __future__ import annotations
 

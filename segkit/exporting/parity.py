@@ -126,7 +126,7 @@ def _tiled(case: Floats, size: Sequence[int]) -> Floats:
 
 
 def size_of(settings: Preprocess, dims: int, stride: Sequence[int], minimum: int) -> tuple[int, ...]:
-    """The size to compare at: what the network is shown, as far as it is known, in steps that it takes."""
+    """The size to compare at: the network's input size where it is known, rounded up to its stride."""
     wanted = settings.size if isinstance(settings.size, tuple) else (settings.size or SIDES[dims],) * dims
     return padded_size([max(side, 2 * step) for side, step in zip(wanted, stride, strict=True)], stride, minimum)
 

@@ -30,7 +30,7 @@ def read_headers(paths: Sequence[Path]) -> list[Header]:
 def load_networks(
     paths: Sequence[Path], device: str, batch_size: int | None, changes: Mapping[str, Any] | None = None
 ) -> list[Network]:
-    """Networks ready for inference; where several processes share the work, they meet here.
+    """Networks ready for inference; with several processes, their group is joined here.
 
     Args:
         paths: weights files or exported ONNX files.

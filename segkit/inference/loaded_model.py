@@ -1,4 +1,4 @@
-"""A trained model in the hand of a Python program: an array in, labels or probabilities out, on the array's own grid."""
+"""A trained model for use from Python: an array in, labels or probabilities out, on the array's own grid."""
 
 from __future__ import annotations
 

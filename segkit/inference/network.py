@@ -59,7 +59,7 @@ class Network:
 
 
 class NotFiniteError(SegkitError):
-    """A network's values are no numbers."""
+    """A network's outputs are not finite numbers."""
 
 
 def run(network: Network, images: Iterable[Floats]) -> Iterator[Floats]:

@@ -131,7 +131,7 @@ def _view(network: Network, image: NDArray[Any], spacing: Spacing) -> View:
 def predict_images(
     networks: Sequence[Network], images: Iterable[tuple[Item, NDArray[Any], Spacing]]
 ) -> Iterator[tuple[Item, Floats]]:
-    """Probabilities of images, each as a whole; the items (anything) come back beside them, in order."""
+    """Probabilities of images, each as a whole; each with the item that was given for it, in order."""
     prepared = ((item, prepare_image(networks, image, spacing)) for item, image, spacing in images)
     for item, found in predict_prepared(networks, prepared):
         yield item, found.gather()

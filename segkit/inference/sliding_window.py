@@ -26,7 +26,7 @@ def predict_windows(
     size: Sequence[int],
     axis: int = 0,
 ) -> Iterator[tuple[int, int, Floats]]:
-    """See an image through windows.
+    """Logits of an image from overlapping windows, blended.
 
     Args:
         run: windows (C, *size) -> their logits (K, *size), in order.
@@ -91,7 +91,7 @@ def _filled(crop: Callable[[Box], Floats], box: Box, shape: Sequence[int]) -> Fl
 
 
 def _moved(values: Floats, axis: int, rows: int) -> Floats:
-    """Rows that are finished fall out, zeros come in."""
+    """Shift the sums by the rows that are finished; zeros follow."""
     kept = np.delete(values, np.s_[:rows], axis) if rows < values.shape[axis] else values[:0]
     result = np.zeros_like(values)
     if rows < values.shape[axis]:

@@ -31,7 +31,7 @@ def load_torch(path: Path, device: str, batch_size: int | None, changes: Mapping
 
 
 class Runner:
-    """Runs a model on a device. Where its memory is too small, smaller batches are tried, then the CPU, and that stays."""
+    """Runs a model on a device. Where its memory is too small, it switches to smaller batches, then to the CPU, for good."""
 
     def __init__(self, header: Header, spec: ModelSpec, model: nn.Module, device: torch.device) -> None:
         self.header, self.spec, self.device = header, spec, device

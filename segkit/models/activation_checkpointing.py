@@ -36,7 +36,7 @@ def checkpoint_blocks(model: nn.Module) -> None:
 
 
 def blocks_of(model: nn.Module) -> list[nn.Module]:
-    """What would be checkpointed."""
+    """The modules that would be checkpointed."""
     return list(_listed(model)) or [child for child in model.children() if _is_composite(child)]
 
 
@@ -50,7 +50,7 @@ def _listed(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _is_composite(module: nn.Module) -> bool:
-    """Has parts, and is called as a whole."""
+    """Whether a module has submodules and a forward method of its own."""
     called = type(module).forward is not nn.Module.forward and not isinstance(module, (nn.ModuleList, nn.ModuleDict))
     return called and any(True for _ in module.children())
 

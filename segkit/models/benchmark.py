@@ -1,4 +1,4 @@
-"""What models cost to run, side by side: measured in rounds that take turns, so that a slow moment hits all alike."""
+"""What models cost to run, side by side: timed in alternating rounds, so that a slow moment affects all of them equally."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def benchmark_models(
 
 
 def machine(device: str) -> dict[str, str]:
-    """What the figures were taken on, and how the memory was found out."""
+    """The machine that the figures are of, and how memory was determined."""
     place = choose_device(device)
     if place.type == "cuda":
         return {"device": torch.cuda.get_device_name(place), "memory": "measured", "torch": torch.__version__}

@@ -71,7 +71,7 @@ def load_model(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[He
 
 
 def check_runtime(spec: ModelSpec, changes: Mapping[str, Any]) -> None:
-    """Refuse changes that would make another model of it. Raises UsageError."""
+    """Refuse changes of options that belong to the architecture. Raises UsageError."""
     known = {field.name: field.runtime for field in fields_of(spec.options)}
     allowed = [name for name, runtime in known.items() if runtime]
     for name in changes:
@@ -106,7 +106,7 @@ def plugin_errors(name: str, images: Tensor) -> Iterator[None]:
 
 
 def check_logits(logits: Any, images: Tensor, task: Task) -> Tensor:
-    """Refuse what is no (B, outputs, *S) tensor."""
+    """Refuse anything but a (B, outputs, *S) tensor."""
     expected = (len(images), task.outputs, *(images.shape[2:] if task.kind == "segmentation" else ()))
     if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

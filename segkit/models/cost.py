@@ -1,4 +1,4 @@
-"""What a model costs, counted on torch's meta device: no memory, no initialisation, no computing.
+"""What a model costs, counted on torch's meta device: nothing is allocated, initialised or computed.
 
 FLOPs are torch's own count, two for each multiply-add. Activation memory follows every tensor from its making to its end:
 its peak over a forward pass (as in prediction), and over a training step, gradients included, weights left out.
@@ -86,7 +86,7 @@ def _training_cost(choice: Choice, task: Task, sides: Sequence[int], batch: int)
 
 
 def count_flops(choice: Choice, task: Task, sides: Sequence[int]) -> int:
-    """Of a forward pass on one image of this size, which the network takes as it is."""
+    """FLOPs of a forward pass on one image of this size, which must be one that the network takes."""
     model, images = on_meta(choice, task).eval(), torch.zeros(1, task.channels, *sides, device="meta")
     with plugin_errors(choice.name, images), FlopCounterMode(display=False) as flops, torch.no_grad():
         model(images)
@@ -96,7 +96,7 @@ def count_flops(choice: Choice, task: Task, sides: Sequence[int]) -> int:
 def count_activations(
     choice: Choice, task: Task, sides: Sequence[int], batch: int = 1, training: bool = False, checkpointed: bool = False
 ) -> int:
-    """Peak bytes of what a forward pass makes; of a training step with everything that its gradients need and are."""
+    """Peak bytes of activations in a forward pass; of a training step, with what its gradients need."""
     model, images = on_meta(choice, task), torch.zeros(batch, task.channels, *sides, device="meta")
     if checkpointed:
         checkpoint_blocks(model)

@@ -87,7 +87,7 @@ def _of_encoder(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def _whole(model: nn.Module, path: Path, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    """Take what fits; another number of classes or channels leaves those layers fresh, and they are named."""
+    """Load what fits; layers of another number of classes or channels stay fresh, and the user is told which."""
     fitting = {key: tensor for key, tensor in given.items() if tensor.shape == own[key].shape}
     if len(fitting) < ENOUGH * len(own):
         raise SegkitError(

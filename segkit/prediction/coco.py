@@ -1,4 +1,4 @@
-"""Outlines of masks as polygons, and COCO's JSON around them (Lin 2014).
+"""Outlines of masks as polygons, in COCO's JSON format (Lin 2014).
 
 Polygons run along the edges of pixels, so the area of a polygon is the count of its pixels. A hole is reached by a bridge of
 no width, since a COCO polygon has no holes.

@@ -152,7 +152,7 @@ def inputs_of(dataset: Dataset) -> list[Input]:
 
 
 def read_lists(words: Sequence[str], stdin: bytes | None, null: bool) -> tuple[list[str], list[str]]:
-    """Words as typed without the lists among them, and the entries of these. Relative entries start at the working folder.
+    """What was typed other than lists, and the entries of the lists. Relative entries start at the working folder.
 
     Raises:
         UsageError: a list cannot be read.
@@ -216,7 +216,7 @@ def _read(source: Input, dataset: Dataset | None) -> Picture:
 
 
 def _fit_channels(image: NDArray[Any], task: Task, source: Input) -> NDArray[Any]:
-    """Gray is shown to a model of colours as gray; modalities are no colours, one is not all of them."""
+    """Gray images are repeated for models of colour images; one modality does not stand for several."""
     if len(image) == task.channels:
         return image
     if len(image) == 1 and set(task.channel_names) <= COLOURS and not (source.form == "volume" and task.dims == 3):
@@ -265,7 +265,7 @@ def _series(slices: Sequence[Path], root: Path) -> list[Input]:
 
 
 def _told_apart(inputs: Iterable[Input]) -> Iterator[Input]:
-    """A series is named after its folder, which may be another one's name."""
+    """Give inputs of one name different ones: a series is named after its folder."""
     taken: set[str] = set()
     for entry in inputs:
         key = next(

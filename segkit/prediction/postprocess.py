@@ -35,7 +35,7 @@ class Postprocess:
 
 @dataclass(frozen=True)
 class Segmented:
-    """What became of one input.
+    """The result for one input.
 
     Args:
         labels: (*S).

@@ -61,7 +61,7 @@ class PredictionOptions:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What came of a call.
+    """The result of a call.
 
     Args:
         entries: of predictions.json by input, those of earlier calls too.
@@ -204,7 +204,7 @@ def _write_shared(shared: Mapping[str, bool], out: Path, record: PredictionRecor
 def _decisive(
     networks: Sequence[Network], models: Sequence[str], changes: Mapping[str, Any], how: PredictionOptions
 ) -> dict[str, Any]:
-    """What besides its input decides a result."""
+    """Everything except the input that a result depends on."""
     options = {**changes, **options_of(how.post)}
     options |= {name: True for name, typed in (("flips", how.flips), ("palette", how.outputs.palette)) if typed}
     return {

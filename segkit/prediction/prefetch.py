@@ -82,7 +82,7 @@ class BackgroundWriter(Generic[Result]):
         self._pending: deque[Future[Result]] = deque()
 
     def submit(self, work: Callable[[], Result]) -> list[Result]:
-        """Returns what is finished by now; waits where too much is not."""
+        """Returns what is finished by now; waits if too much is pending."""
         self._pending.append(self._pool.submit(work))
         finished = []
         while self._pending and (len(self._pending) > UNWRITTEN or self._pending[0].done()):

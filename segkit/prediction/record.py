@@ -82,7 +82,7 @@ class PredictionRecord:
         logger.error(reason)
 
     def _abandoned(self, job: Job, kept: Sequence[str]) -> list[str]:
-        """Earlier outputs of an input that belong to nothing any more."""
+        """Earlier outputs of an input that no input owns any more."""
         others = {name for key, entry in self.entries.items() if key != job.key for name in entry.get("outputs", [])}
         return [name for name in self.earlier.get(job.key, {}).get("outputs", []) if name not in kept and name not in others]
 
@@ -140,7 +140,7 @@ def _is_same_input(owner: dict[str, Any] | None, job: Job) -> bool:
 
 
 def digest_of(files: Sequence[Path]) -> str:
-    """Of the content of one file, or of several in order; empty where it cannot be read."""
+    """A hash of the content of one file, or of several in order; empty where one cannot be read."""
     try:
         digests = []
         for path in files:

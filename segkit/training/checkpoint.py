@@ -1,4 +1,4 @@
-"""resume/state.pt: the one truth of a training. Every other file of its run can be rebuilt from it.
+"""resume/state.pt: the complete state of a training; every other file of its run can be rebuilt from it.
 
 Plain values and tensors, written under a temporary name and renamed, read with weights_only: nothing is unpickled.
 """
@@ -112,7 +112,7 @@ def restore(document: Mapping[str, Any], components: TrainingComponents, schedul
 
 
 def _random_states(device: torch.device) -> dict[str, Any]:
-    """As plain lists, and torch's own as tensors."""
+    """States of all random generators: torch's as tensors, the others as plain lists."""
     kind, keys, *rest = np.random.get_state(legacy=True)
     version, inner, following = random.getstate()
     return {

@@ -51,7 +51,7 @@ class TrainingComponents:
 
     @property
     def eval_model(self) -> nn.Module:
-        """What is validated and kept; never wrapped for several processes, which may look at fewer or more cases."""
+        """What is validated and kept; not wrapped for distributed training: processes may validate unequal numbers of cases."""
         model: nn.Module = self.accelerator.unwrap_model(self.model)
         return model if self.average is None else self.average
 
@@ -76,7 +76,7 @@ class TrainingComponents:
             return [check_logits(logits, images, self.task).float() for logits in found]
 
     def loss(self, levels: Sequence[Tensor], targets: Tensor) -> Tensor:
-        """The loss of all resolutions, weighed 1, 1/2, 1/4, ... and divided by their sum (nnU-Net, Isensee 2021)."""
+        """The loss of all resolutions, weighted 1, 1/2, 1/4, ... and divided by their sum (nnU-Net, Isensee 2021)."""
         weights = [0.5**number for number in range(len(levels))]
         losses = [weight * self.criterion(logits, targets) for weight, logits in zip(weights, levels, strict=True)]
         return torch.stack(losses).sum() / sum(weights)

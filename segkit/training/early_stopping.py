@@ -1,4 +1,4 @@
-"""When a training is over: its epochs are done, its time is, or validation has stopped improving (`--patience`)."""
+"""When a training is over: its epochs are done, its time is up, or validation has stopped improving (`--patience`)."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ def unreadable(batch: Batch) -> SegkitError:
 
 
 def dead_worker(error: Exception, items: TrainingItems) -> SegkitError | None:
-    """What the worker was reading that an error of torch's loader is about; None of another error."""
+    """An error that says what a dead worker was reading; None if the error is about something else."""
     found = re.search(r"DataLoader worker \(pid.*", str(error))
     if found is None:
         return None
@@ -261,7 +261,7 @@ def _begin_worker(number: int) -> None:
 def _cut(
     image: NDArray[Any], mask: NDArray[Any], size: tuple[int, ...], around: list[int] | None, draw: random.Random
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A patch at a random place, one that holds the voxel `around` if there is one; what is smaller comes whole."""
+    """A patch at a random place, one that holds the voxel `around` if there is one; smaller images are taken whole."""
     box = []
     for axis, (own, window) in enumerate(zip(image.shape[1:], size, strict=True)):
         low, high = 0, max(0, own - window)
@@ -274,7 +274,7 @@ def _cut(
 
 
 def _collate(items: Sequence[Item]) -> Batch:
-    """Stack; images of several sizes are filled up with zeros (background) to the largest."""
+    """Stack into a batch; images of several sizes are padded with zeros (background) to the largest."""
     failures = tuple(failure for _, failed in items for failure in failed)
     read = [found for found, _ in items if found is not None]
     if len(read) < len(items):

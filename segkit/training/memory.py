@@ -27,7 +27,7 @@ WORDS = "can't allocate memory"  # torch's own, on CPUs
 
 
 def in_use(device: torch.device) -> int:
-    """Bytes: of a GPU the most that was allocated so far, of a CPU what this process holds now."""
+    """Bytes in use: on a GPU the peak so far, on a CPU what this process holds now."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return int(psutil.Process().memory_info().rss)
@@ -53,7 +53,7 @@ def estimate(components: TrainingComponents, size: Sequence[int], batch: int) ->
 
 @contextmanager
 def step_errors(components: TrainingComponents, shape: Sequence[int]) -> Iterator[None]:
-    """Memory that ends in a step becomes an error with the estimate and what helps; so does a kernel that is missing."""
+    """Turn running out of memory in a step into an error with an estimate and what helps; likewise a missing kernel."""
     try:
         yield
     except (OutOfMemoryError, RuntimeError) as error:
@@ -73,7 +73,7 @@ def step_errors(components: TrainingComponents, shape: Sequence[int]) -> Iterato
 
 
 def largest_batch(components: TrainingComponents, items: TrainingItems) -> int:
-    """The batch size, over all processes, with which two training steps fit; the parts are spent on it.
+    """The batch size, over all processes, with which two training steps fit; the components cannot be used afterwards.
 
     The size is halved until they do (accelerate's helper). On a CPU, where a system that runs out of memory kills instead
     of refusing, the estimate must fit first.

@@ -24,7 +24,7 @@ def note_changed_schedule(epochs_before: int, settings: Train) -> None:
 
 
 def build_optimizer(model: nn.Module, settings: Train, fused: bool) -> torch.optim.Optimizer:
-    """Over what the model lets train.
+    """An optimiser over the trainable parameters of a model.
 
     Raises:
         SegkitError: there is nothing to train.

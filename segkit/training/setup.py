@@ -104,7 +104,7 @@ def _cached(recipe: CacheRecipe, cases: Sequence[Case], unreadable: dict[str, st
 def build_session(
     components: TrainingComponents, data: TrainingData, run: RunFolder, description: RunDescription
 ) -> TrainingSession:
-    """Order and schedule."""
+    """Connect components and data with an order of batches and a schedule."""
     settings = components.config.train
     assert settings.batch_size is not None, "chosen by now"
     logger.info(f"run folder  {run.path}")
@@ -142,7 +142,7 @@ def workers_of(settings: Train, device: torch.device) -> int:
 
 
 def notes_of(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> list[str]:
-    """What must be known of data and split; said, and kept with the run."""
+    """What the user must know about data and split; logged, and kept with the run."""
     notes = list(dataset.notes)
     if not ids["val"]:
         notes.append("There is no validation subset: the last weights are kept, plateau and early stopping are off.")

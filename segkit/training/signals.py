@@ -42,7 +42,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Between trainings, too, SIGTERM ends what is done with an exception, so that it can be said how to go on."""
+    """Outside a training, too, SIGTERM raises an exception, so that the user can be told how to continue."""
 
     def hear(number: int, frame: FrameType | None) -> None:
         raise Terminated

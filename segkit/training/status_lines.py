@@ -30,7 +30,7 @@ def figures(session: TrainingSession, progress: TrainingProgress, rate: float) -
 
 
 def epoch_line(row: Mapping[str, Any], epochs: int, headline: str, improved: bool) -> str:
-    """What is said of an epoch that is done; `headline` is the metric shown beside the loss (see Config)."""
+    """The line that is logged for a finished epoch; `headline` is the metric shown beside the loss (see Config)."""
     words = [f"epoch {row['epoch']:>{len(str(epochs))}}/{epochs}", f"loss {row['train_loss']:.4f}"]
     words += [f"{headline} {row[f'train_{headline}']:.3f}"] if f"train_{headline}" in row and headline != LOSS else []
     words += [f"val loss {row['val_loss']:.4f}"] if "val_loss" in row else []

@@ -32,7 +32,7 @@ class PendingLoss(NamedTuple):
 
 
 def skip_unreadable(batches: Any, session: TrainingSession) -> Iterator[Batch]:
-    """The batches; what cannot be read ends the training, or is named and left out."""
+    """The batches; a case that cannot be read ends the training, or is reported and left out."""
     for batch in batches:
         if not batch.ids:
             raise unreadable(batch)

@@ -279,7 +279,7 @@ def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
 
 
 def _end(session: TrainingSession, progress: TrainingProgress, signal: int) -> Run:
-    """The last words and pictures of a training."""
+    """Log how a training ended and draw its curves."""
     components, main = session.components, distributed.is_main()
     done = bool(progress.ended) or progress.epoch > components.config.train.epochs
     stopped = 0 if done else signal  # it may come when all is done
