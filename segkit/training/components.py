@@ -51,7 +51,7 @@ class TrainingComponents:
 
     @property
     def eval_model(self) -> nn.Module:
-        """What is validated and kept; not wrapped for distributed training: processes may validate unequal numbers of cases."""
+        """What is validated and kept; not wrapped for DDP: processes may validate unequal numbers of cases."""
         model: nn.Module = self.accelerator.unwrap_model(self.model)
         return model if self.average is None else self.average
 
