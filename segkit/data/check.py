@@ -128,7 +128,7 @@ def _look_at(dataset: Dataset, case: Case) -> CaseFacts:
         sample = read_case(dataset, case)
         assert sample.mask is not None, "read_case saw to it"
     except SegkitError as error:
-        return CaseFacts(case, error=error.message)
+        return CaseFacts(case, error=f"{error.message} {error.hint}".rstrip())
     if dataset.task.mode == "multilabel":
         pixels = {index: int(layer.sum()) for index, layer in enumerate(sample.mask, start=1)}
         target = np.asarray(sample.mask.any(axis=0))

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segkit.data.labels import whole_numbers
 from segkit.errors import SegkitError, first_line
 from segkit.files import replacing
 
@@ -81,9 +82,9 @@ def read_mask(path: Path, colours: bool = False) -> Array:
             raise SegkitError(f"{path} {words}.", "Save it as a gray or palette PNG.")
     if pixels.ndim != 2 or pixels.dtype.kind not in "buif":
         raise SegkitError(f"{path} holds an array of shape {pixels.shape}; a mask is (H, W).")
-    if pixels.dtype.kind == "f" and not np.array_equal(pixels, np.round(pixels)):
-        raise SegkitError(f"{path} holds fractions; a mask holds whole numbers.")
-    return pixels.astype(np.int32)
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise SegkitError(f"{path} holds values that are not finite numbers.")
+    return whole_numbers(pixels, path)
 
 
 def write_image(path: Path, image: Array, palette: Sequence[tuple[int, int, int]] | None = None) -> None:

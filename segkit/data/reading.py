@@ -4,7 +4,7 @@ names the case."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from segkit import plugins
 from segkit.config.resolve import Choice, resolve_data, where_to_get
-from segkit.data.volumes import is_volume, same_grid
+from segkit.data.volumes import distance_of_grids, is_volume
 from segkit.errors import MissingDataError, SegkitError, UsageError
 from segkit.task import Case, Dataset, Sample, Task
+
+SAME_GRID = 0.1  # of a voxel: what rounding leaves of an affine, far below what moves a label to another voxel
 
 
 def open_dataset(choice: Choice, root: Path | None, labelled: bool = True) -> Dataset:
@@ -77,16 +79,25 @@ def read_case(dataset: Dataset, case: Case) -> Sample:
     except Exception as error:
         raise SegkitError(f"{_where(case)} cannot be read: {type(error).__name__}: {error}") from error
     _check(sample.image, sample.mask, case, dataset.task)
-    _check_grids(case)
+    check_grids(case.files.values(), _where(case))
     return sample
 
 
-def _check_grids(case: Case) -> None:
-    """Volumes of one case are each turned by their own affine, so these must agree, by their headers."""
-    volumes = [path for path in case.files.values() if is_volume(path)]
-    others = [path for path in volumes[1:] if not same_grid(volumes[0], path)]
-    if others:
-        raise SegkitError(f"{_where(case)}: {', '.join(map(str, others))} lies on another grid (affine) than {volumes[0]}.")
+def check_grids(files: Iterable[Path], where: str) -> None:
+    """Volumes of one case are each turned by their own affine, so these must agree, by their headers.
+
+    Raises:
+        SegkitError: one lies elsewhere, by how many mm.
+    """
+    first, *others = [path for path in files if is_volume(path)] or [Path()]
+    for path in others:
+        mm, voxels = distance_of_grids(first, path)
+        if voxels > SAME_GRID:
+            far = f"up to {mm:.3g} mm ({voxels:.2g} voxels) away" if voxels < np.inf else "it has another size"
+            raise SegkitError(
+                f"{where}: {path} lies on another grid (affine) than {first}: {far}.",
+                "Write it again on the grid of the scan that it was drawn on.",
+            )
 
 
 def _check(image: NDArray[Any], mask: NDArray[Any] | None, case: Case, task: Task) -> None:

@@ -7,6 +7,7 @@ front, third up), as (C, X, Y, Z); writing turns them back to the file's own.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from segkit.data.dicom import is_dicom
 from segkit.data.images import read_pages
+from segkit.data.labels import whole_numbers
 from segkit.errors import SegkitError, first_line
 from segkit.files import replacing
 
@@ -122,15 +124,12 @@ def read_label_volume(path: Path) -> tuple[NDArray[np.int32], Volume]:
     """(X, Y, Z) integers, and the volume as read.
 
     Raises:
-        SegkitError: as `read_volume`, or it holds fractions, or several channels.
+        SegkitError: as `read_volume`, or it holds values between whole numbers, or several channels.
     """
     volume = read_volume(path)
     if len(volume.array) != 1:
         raise SegkitError(f"{path} has {len(volume.array)} channels; a mask has one.")
-    labels = volume.array[0]
-    if labels.dtype.kind == "f" and not np.array_equal(labels, np.round(labels)):
-        raise SegkitError(f"{path} holds fractions; a mask holds whole numbers.")
-    return labels.astype(np.int32), volume
+    return whole_numbers(volume.array[0], path), volume
 
 
 def write_volume(path: Path, array: Array, like: Path | NDArray[np.float64], slope: float = 1.0) -> None:
@@ -204,7 +203,25 @@ def _inverse(orientation: Array) -> Array:
     return inverse
 
 
-def same_grid(one: Path, other: Path) -> bool:
-    """Whether two files have the same size (of the first three axes) and affine, by their headers alone."""
-    first, second = _open(one), _open(other)
-    return first.shape[:3] == second.shape[:3] and np.allclose(first.affine, second.affine, atol=1e-3)
+def distance_of_grids(one: Path, other: Path) -> tuple[float, float]:
+    """How far apart the same voxel of two files lies at most, in mm and in voxels of the first, by their headers alone.
+
+    Both are compared as they are read, in closest RAS: a grid that is stored in another order or direction of its axes is
+    the same grid. Sizes that differ are infinitely far apart.
+    """
+    (size, affine), (other_size, other_affine) = _ras_grid(one), _ras_grid(other)
+    if size != other_size:
+        return float("inf"), float("inf")
+    corners = np.array([(*corner, 1) for corner in itertools.product(*[(0, side - 1) for side in size])], float).T
+    shift = (other_affine - affine) @ corners
+    mm, voxels = shift[:3], (np.linalg.inv(affine) @ shift)[:3]
+    return float(np.sqrt((mm**2).sum(axis=0)).max()), float(np.abs(voxels).max())
+
+
+def _ras_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """Size and affine of a file's first three axes, turned to closest RAS."""
+    image = _open(path)
+    orientation, own = _orientation(image, path), tuple(image.shape[:3])
+    own += (1,) * (3 - len(own))
+    size = tuple(own[int(axis)] for axis in _inverse(orientation)[:, 0])
+    return size, image.affine @ inv_ornt_aff(orientation, own)

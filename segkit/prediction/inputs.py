@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from segkit.data.dicom import by_series, is_dicom, spacing_of
 from segkit.data.images import SUFFIXES, count_pages, is_image, is_tiff, read_image
 from segkit.data.pairing import natural_order
+from segkit.data.reading import check_grids
 from segkit.data.volumes import is_volume, read_series, read_volume
 from segkit.errors import SegkitError, UsageError
 from segkit.task import Case, Dataset, Task
@@ -201,6 +202,7 @@ def _read(source: Input, dataset: Dataset | None) -> Picture:
             raise
         except Exception as error:
             raise SegkitError(f"The case {source.key} cannot be read: {type(error).__name__}: {error}") from error
+        check_grids(source.files, f"The case {source.key}")
         like = next((path for path in source.files if is_volume(path)), None)
         return Picture(sample.image, sample.spacing, sample.affine, like)
     path = source.source

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import real
-from segkit.data.volumes import read_label_volume, read_volume, write_volume
+from segkit.data.volumes import distance_of_grids, read_label_volume, read_volume, write_volume
 from segkit.errors import SegkitError
 
 OBLIQUE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.2, -0.3, 0.15) @ np.diag([0.7, 1.1, 3.0]), [5, -7, 11])
@@ -84,7 +84,7 @@ def test_spacing_is_pixdims_where_the_affine_does_not_know_it(tmp_path: Path) ->
 def test_labels_must_be_whole_and_single(tmp_path: Path) -> None:
     labels, _ = read_label_volume(save(tmp_path / "x.nii", np.eye(3, dtype=np.float32)[..., None], np.eye(4)))
     assert labels.dtype == np.int32 and labels.sum() == 3
-    with pytest.raises(SegkitError, match="holds fractions"):
+    with pytest.raises(SegkitError, match="holds 8 values between whole numbers, the first 0.5;"):
         read_label_volume(save(tmp_path / "f.nii", np.full((2, 2, 2), 0.5, np.float32), np.eye(4)))
     with pytest.raises(SegkitError, match="has 2 channels"):
         read_label_volume(save(tmp_path / "c.nii", np.zeros((2, 2, 2, 2), np.uint8), np.eye(4)))
@@ -190,3 +190,27 @@ def test_odd_files_load_rightly_or_are_refused_with_their_reason(name: str) -> N
     assert volume.array.shape == expected
     assert np.allclose(np.moveaxis(volume.array, 0, -1), stored) and np.allclose(volume.affine, image.affine)
     assert volume.spacing == pytest.approx(image.header.get_zooms()[:3], rel=1e-4)
+
+
+@pytest.mark.parametrize("codes", AFFINES)
+@pytest.mark.parametrize("stored", ["LPS", "SRA", "PIR"])
+def test_one_grid_is_the_same_in_any_order_of_its_axes(tmp_path: Path, codes: str, stored: str) -> None:
+    image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), AFFINES[codes])
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt(stored)
+    )
+    nib.save(image, tmp_path / "a.nii"), nib.save(image.as_reoriented(turn), tmp_path / "b.nii")
+    assert distance_of_grids(tmp_path / "a.nii", tmp_path / "b.nii") == pytest.approx((0, 0), abs=1e-4)
+    assert np.array_equal(read_volume(tmp_path / "a.nii").array, read_volume(tmp_path / "b.nii").array)
+
+
+def test_the_distance_of_grids_is_that_of_the_farthest_corner(tmp_path: Path) -> None:
+    array = np.zeros((11, 5, 5), np.uint8)
+    first = save(tmp_path / "a.nii", array, np.diag([2.0, 2, 4, 1]))
+    moved = save(tmp_path / "b.nii", array, nib.affines.from_matvec(np.diag([2.0, 2, 4]), [0, 3, 4]))
+    assert distance_of_grids(first, moved) == pytest.approx((5, 1.5))  # 3 mm and 4 mm; 1.5 voxels and 1
+    wider = save(tmp_path / "c.nii", array, np.diag([2.1, 2, 4, 1]))
+    assert distance_of_grids(first, wider) == pytest.approx((1, 0.5))  # ten steps of 0.1 mm
+    assert distance_of_grids(first, save(tmp_path / "d.nii", array[1:], np.eye(4))) == (float("inf"),) * 2
+    flat = save(tmp_path / "e.nii", array[..., 0], np.diag([2.0, 2, 4, 1]))
+    assert distance_of_grids(flat, save(tmp_path / "f.nii", array[..., :1], np.diag([2.0, 2, 4, 1]))) == (0, 0)

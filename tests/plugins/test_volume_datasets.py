@@ -14,6 +14,7 @@ from test_datasets import opened, synth
 from conftest import Command
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError, UsageError
+from segkit.prediction.inputs import inputs_of, read_input
 
 # acdc
 
@@ -242,3 +243,23 @@ def test_the_folder_of_one_acdc_patient_is_a_dataset(tmp_path: Path) -> None:
     root = synth("acdc", tmp_path, 4)
     cases = opened("acdc", root / "training" / "patient001", labelled=False).cases
     assert [case.group for case in cases] == ["patient001"] * 2
+
+
+@pytest.mark.parametrize(("share", "accepted"), [(0.05, True), (0.3, False)])
+def test_channels_and_masks_may_lie_a_small_share_of_a_voxel_apart(tmp_path: Path, share: float, accepted: bool) -> None:
+    root = synth("nnunet", tmp_path, 2)
+    for name in ("imagesTr/case_000_0001.nii.gz", "labelsTr/case_001.nii.gz"):
+        image = nib.load(root / name)
+        image.affine[2, 3] += 2 * share  # slices are 2 mm apart
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine), root / name)
+    dataset = opened("nnunet", root)
+    inputs = inputs_of(opened("nnunet", root, labelled=False))
+    if accepted:
+        assert [read_case(dataset, case).image.shape[0] for case in dataset.cases] == [2, 2]
+        return
+    for case in dataset.cases:
+        with pytest.raises(SegkitError, match=r"another grid .* up to 0.6 mm \(0.3 voxels\) away"):
+            read_case(dataset, case)
+    with pytest.raises(SegkitError, match=r"case_000_0001.nii.gz lies on another grid"):
+        read_input(inputs[0], dataset.task, 3, dataset)
+    read_input(inputs[1], dataset.task, 3, dataset)  # its mask is not looked at
