@@ -3,6 +3,7 @@
 | offered by | name | what it gives |
 | --- | --- | --- |
 | options | `size` | filled from the preprocessing (`HasSize`) |
+| options | `doubts(size)` | notes before training on what suits no image of this size (`HasDoubts`) |
 | options | `freeze` | `--freeze-encoder` (`HasFreeze`) |
 | module | `encoder.load_pretrained` | `--pretrained imagenet` and `--pretrained FILE` of an encoder (`HasEncoder`) |
 | module, or a part of it | `for_export` | another form once weights no longer change (`Exportable`) |
@@ -13,7 +14,7 @@ The classes below say the same to a type checker: `def build(task: Task, options
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -34,6 +35,23 @@ class HasSize(Protocol):
 
     @property
     def size(self) -> int | tuple[int, ...] | None: ...
+
+
+class HasDoubts(Protocol):
+    """Options of a model that may suit the size of the images badly, without being wrong.
+
+    >>> from dataclasses import dataclass
+    >>> from segkit.api import option
+    >>> @dataclass(frozen=True)
+    ... class MyOptions:
+    ...     window: int = option(7, "side of the attention windows", minimum=1)
+    ...     def doubts(self, size):
+    ...         wide = self.window > min(size) // 4
+    ...         return [f"a window of {self.window} is wider than the map of such images."] if wide else []
+    """
+
+    def doubts(self, size: tuple[int, ...]) -> Sequence[str]:
+        """What the user should know before training on images that the network sees at this size; whole sentences."""
 
 
 class HasFreeze(Protocol):

@@ -101,7 +101,7 @@ class Train:
         "plateau", "learning rate schedule; plateau: lower the rate when monitor stops improving"
     )
     plateau_factor: float = option(0.3, "factor by which plateau lowers the rate", minimum=0, maximum=0.99)
-    plateau_patience: int = option(10, "epochs without improvement before plateau lowers the rate", minimum=0)
+    plateau_patience: int = option(10, "epochs without improvement after which plateau lowers the rate (0 as 1)", minimum=0)
     min_delta: float = option(1e-4, "a smaller change of monitor is no improvement for plateau", minimum=0)
     poly_power: float = option(0.9, "of schedule=poly", minimum=0)
     step_every: int = option(30, "epochs, of schedule=step", minimum=1)

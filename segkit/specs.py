@@ -197,15 +197,20 @@ class _TaskSpec(Spec):
 
     Args:
         modes, kinds: the task modes and kinds it takes.
-        default: used when the user names none; heeded in built-in plugins only: installing one changes no result.
+        default: used when the user names none, for every task it takes or for those of these kinds; heeded in built-in
+            plugins only: installing one changes no result.
     """
 
     modes: tuple[str, ...] = ("binary", "multiclass", "multilabel")
     kinds: tuple[str, ...] = ("segmentation",)
-    default: bool = False
+    default: bool | tuple[str, ...] = False
 
     def suits(self, task: Task) -> bool:
         return task.mode in self.modes and task.kind in self.kinds
+
+    def is_default(self, task: Task) -> bool:
+        """Whether it is used for this task when the user names none."""
+        return self.suits(task) and (task.kind in self.default if isinstance(self.default, tuple) else self.default)
 
 
 @dataclass(frozen=True, kw_only=True)

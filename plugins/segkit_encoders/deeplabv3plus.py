@@ -4,6 +4,8 @@ encoder, deepest maps at stride 16 ---> pyramid pooling -> separable 3x3 -> bili
      | stride 4                                                                       concat -> separable 3x3
      +-------------------------------> 1x1 to 48 -----------------------------------------+         |
                                                                       logits <- bilinear x4 <- 1x1 -+
+
+The rates are 6, 12, 18, as Chen has them at stride 16; 12, 24, 36 are for stride 8. A rate must be smaller than the map.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from torch.nn import functional
 
 from segkit.api import Task
 from segkit_encoders.encoder import Encoder
-from segkit_encoders.plugin import DeepLabV3PlusOptions
+from segkit_encoders.plugin import DEEPLAB_STRIDE, DeepLabV3PlusOptions
 
 SKIP = 48  # maps of the skip, few so that they do not outweigh the encoder's (Chen 2018, section 4.1)
 
@@ -25,7 +27,7 @@ class DeepLabV3Plus(nn.Module):
     def __init__(self, task: Task, options: DeepLabV3PlusOptions) -> None:
         super().__init__()
         width = options.width
-        self.encoder = Encoder(options.encoder, task.channels, options.freeze, output_stride=16)
+        self.encoder = Encoder(options.encoder, task.channels, options.freeze, output_stride=DEEPLAB_STRIDE)
         self.pooling = PyramidPooling(self.encoder.widths[32], width, options.dilations, options.dropout)
         self.refine = _normed(*_separable(width, width))
         self.skip = _normed(nn.Conv2d(self.encoder.widths[4], SKIP, 1, bias=False))

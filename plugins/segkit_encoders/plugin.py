@@ -11,6 +11,7 @@ ENCODER = "any timm model with feature maps at strides 4, 8, 16 and 32: resnet18
 FREEZE = "the encoder is not trained and its batch norm stays in eval mode (--freeze-encoder)"
 SUPPORTS = ("mixed-precision", "channels-last", "compile", "checkpointing")
 EXPORTS = ("onnx", "torch-export")
+DEEPLAB_STRIDE = 16  # of the map that is dilated
 BLOCKS = {"segkit_unets": "It is a part of segkit: pip install --force-reinstall segkit-med"}
 
 
@@ -49,8 +50,24 @@ class DeepLabV3PlusOptions:
     encoder: str = option("resnet50", "a timm model that takes output_stride: resnet50, convnext_tiny, efficientnet_b0, ...")
     freeze: bool = option(False, FREEZE)
     width: int = option(256, "maps of the pyramid pooling and of the decoder", minimum=1)
-    dilations: tuple[int, int, int] = option((12, 24, 36), "of the three dilated convolutions", minimum=1)
+    dilations: tuple[int, int, int] = option(
+        (6, 12, 18), "of the three dilated convolutions, on a map of a 16th of the image; they do not change the counts",
+        minimum=1,
+    )  # fmt: skip
     dropout: float = option(0.5, "after the pyramid pooling", minimum=0, maximum=0.95)
+
+    def doubts(self, size: tuple[int, ...]) -> list[str]:
+        """Rates that reach beyond the map: of such a 3x3 convolution only the middle ever sees anything but zeros."""
+        sides = tuple(-(-side // DEEPLAB_STRIDE) for side in size)
+        beyond = [rate for rate in self.dilations if rate >= min(sides)]
+        if not beyond:
+            return []
+        rates, area = ", ".join(map(str, beyond)), " x ".join(map(str, sides))
+        fitting = ",".join(str(max(1, min(sides) * part // 4)) for part in (1, 2, 3))
+        return [
+            f"model.dilations: a rate of {rates} reaches beyond the {area} map of such images, so its outer taps see zeros "
+            f"alone and never learn; -o model.dilations={fitting} fits."
+        ]
 
 
 @dataclass(frozen=True)
@@ -117,7 +134,7 @@ def segkit_models() -> list[ModelSpec]:
             "dilated encoder, pyramid pooling, one skip (Baizhan, after Chen 2018)",
             target="segkit_encoders.deeplabv3plus:build",
             options=DeepLabV3PlusOptions,
-            stride=16,
+            stride=DEEPLAB_STRIDE,
             supports=SUPPORTS,
             exports=EXPORTS,
         ),

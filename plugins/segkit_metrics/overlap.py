@@ -2,6 +2,9 @@
 
 Empty masks: Dice and IoU are 1 where truth and prediction are both empty and 0 where one is; precision, recall and
 specificity are undefined (NaN) where their denominator is empty.
+
+Accuracy of several classes has two readings. The share of right pixels is one number; a class against the rest,
+(TP + TN) / all, counts as right what was taken for another wrong class, so a mean over classes would flatter.
 """
 
 from __future__ import annotations
@@ -51,7 +54,31 @@ build_f1 = _ratio_metric(lambda tp, fp, fn, tn: (2 * tp, 2 * tp + fp + fn), empt
 build_precision = _ratio_metric(lambda tp, fp, fn, tn: (tp, tp + fp), empty=float("nan"))
 build_recall = _ratio_metric(lambda tp, fp, fn, tn: (tp, tp + fn), empty=float("nan"))
 build_specificity = _ratio_metric(lambda tp, fp, fn, tn: (tn, tn + fp), empty=float("nan"))
-build_accuracy = _ratio_metric(lambda tp, fp, fn, tn: (tp + tn, tp + fp + fn + tn), empty=float("nan"))
+
+
+def _share_right(counts: Counts) -> float:
+    """Of the pixels; of overlapping classes, of the decisions: one for each pixel and class."""
+    table = counts["confusion"]
+    right, total = int(table.diagonal(axis1=-2, axis2=-1).sum()), int(table.sum())
+    return right / total if total else float("nan")
+
+
+def build_pixel_accuracy(task: Task, options: NoOptions) -> Metric:
+    """Right pixels of all, (0, 1); undefined where every pixel is to be ignored."""
+    return Metric(count_confusion, lambda counts: {"": _share_right(counts)})
+
+
+def build_accuracy(task: Task, options: NoOptions) -> Metric:
+    """The share of right cases (or pixels), and each class against the rest."""
+
+    def finish(counts: Counts) -> dict[str, float]:
+        cells = _one_against_rest(task, counts)
+        return {
+            "": _share_right(counts),
+            **{name: (own[0] + own[3]) / (sum(own) or float("nan")) for name, own in cells.items()},
+        }
+
+    return Metric(count_confusion, finish)
 
 
 def build_confusion(task: Task, options: NoOptions) -> Metric:

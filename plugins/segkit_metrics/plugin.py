@@ -16,12 +16,24 @@ def segkit_metrics() -> list[MetricSpec]:
         "precision": (BOTH, "TP / (TP + FP) per class; undefined where nothing was predicted"),
         "recall": (BOTH, "TP / (TP + FN) per class (sensitivity); undefined where the mask is empty"),
         "specificity": (BOTH, "TN / (TN + FP) per class; undefined where the mask is full"),
-        "accuracy": (BOTH, "(TP + TN) / all pixels (or cases) per class"),
     }
     ratios = [
         MetricSpec(name, summary, target=f"segkit_metrics.overlap:build_{name}", kinds=kinds, default=True)
         for name, (kinds, summary) in offered.items()
     ]
+    pixel_accuracy = MetricSpec(
+        "pixel-accuracy",
+        "share of the pixels whose label is right, background included",
+        target="segkit_metrics.overlap:build_pixel_accuracy",
+        default=True,
+    )
+    accuracy = MetricSpec(
+        "accuracy",
+        "share of right cases (or pixels); per class (TP + TN) / all: this class against the rest",
+        target="segkit_metrics.overlap:build_accuracy",
+        kinds=BOTH,
+        default=CLASSES,
+    )
     confusion = MetricSpec(
         "confusion",
         "share of each true class that was called each class",
@@ -38,4 +50,4 @@ def segkit_metrics() -> list[MetricSpec]:
         kinds=CLASSES,
         default=True,
     )
-    return [*ratios, confusion, auroc]
+    return [*ratios, pixel_accuracy, accuracy, confusion, auroc]

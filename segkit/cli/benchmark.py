@@ -34,7 +34,7 @@ def benchmark(
     catalogue = plugins.load()
     found = [catalogue.find("models", name) for name in model]
     sides, batches = numbers("--size", size), numbers("--batch", batch)
-    chosen = [cost.choose(item, option or []) for item in found]
+    chosen = [cost.choose(item, option or [], sides) for item in found]
     outputs = [classes or (2 if item.spec.kind == "classification" else 1) for item in found]
     tasks = [cost.task_for(choice, channels, number) for choice, number in zip(chosen, outputs, strict=True)]
     with terminal.results_only():

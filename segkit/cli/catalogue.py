@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any
 
 import typer
 
 from segkit.cli.output import print_json, print_table
+from segkit.config.complete import doubts_about_size
 from segkit.config.resolve import Choice, gather
 from segkit.errors import UsageError
 from segkit.options import build, fields_of, in_words
 from segkit.plugins import RegisteredSpec, load
 from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
+
+logger = logging.getLogger(__name__)
 
 Name = Annotated[str | None, typer.Argument(help="Show this one's options.")]
 BETTER = {True: "higher", False: "lower", None: "no direction"}
@@ -41,11 +45,14 @@ def models(
     if channels is not None or classes is not None or size is not None or option:
         from segkit.models import cost
 
-        choice = cost.choose(found, option or [])
+        sides = numbers("--size", size) if size is not None else None
+        choice = cost.choose(found, option or [], sides)
         task = cost.task_for(choice, channels or 3, classes or (2 if found.spec.kind == "classification" else 1))
         document |= cost.count_parameters(choice, task)
-        if size is not None:
-            document |= cost.count_cost(choice, task, numbers("--size", size))
+        if sides is not None:
+            document |= cost.count_cost(choice, task, sides)
+            for doubt in doubts_about_size(choice, cost.size_seen(choice, task.dims, sides)):
+                logger.warning(doubt)
     return _show(document, json)
 
 

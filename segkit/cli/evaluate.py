@@ -84,9 +84,12 @@ def _print(document: dict[str, Any], how: str) -> None:
     figures = {key: figure for key, figure in document["figures"][how].items() if not is_detail(key)}
     classes = list(dict.fromkeys(key.partition("/")[2] for key in figures if "/" in key))
     names = list(dict.fromkeys(key.partition("/")[0] for key in figures))
-    rows = [[label, *(_cell(figures.get(f"{name}/{label}")) for name in names)] for label in classes]
     whole = [name for name in names if not any(f"{name}/{label}" in figures for label in classes)]  # has no classes
-    if whole or (len(classes) != 1 and document["kind"] == "segmentation"):
+    alone = whole if len(classes) == 1 else []  # beside a single class they need no row of their own
+    rows = [
+        [label, *(_cell(figures.get(name if name in alone else f"{name}/{label}")) for name in names)] for label in classes
+    ]
+    if len(whole) > len(alone) or (len(classes) != 1 and document["kind"] == "segmentation"):
         rows.append(["(mean)" if classes else "", *(_cell(figures.get(name)) for name in names)])
     unit = {"per_case": "cases", "per_group": "groups", "pooled": "cases, pooled"}[how]
     number = document["groups"] if how == "per_group" else document["cases"]

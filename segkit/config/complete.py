@@ -11,7 +11,7 @@ from typing import Any
 
 from segkit.config.monitored import LOSS, MonitoredValue, choose_monitored
 from segkit.config.resolve import Choice, RequestedConfig
-from segkit.errors import UsageError
+from segkit.errors import SegkitError, UsageError
 from segkit.options import in_words, plain
 from segkit.plugins import Catalogue, RegisteredSpec
 from segkit.settings import AUGMENT_POLICIES, AUGMENT_STRENGTHS, SECTIONS, Augment, Preprocess, Split, Train
@@ -81,15 +81,12 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
         raise UsageError("preprocess.fit=patch: a classification model sees whole images or slices.", "Use stretch or pad.")
     metrics = complete_metrics(requested.metrics, task, catalogue)
     monitored, added = choose_monitored(requested.train.monitor, metrics, task, catalogue)
-    options = requested.model.options
-    if getattr(options, "size", 0) is None:
-        options = dataclasses.replace(options, size=preprocess.size)
     policy = AUGMENT_POLICIES[requested.augment.policy]
     seed = requested.train.seed if requested.split.seed is None else requested.split.seed
     return Config(
         dataset=Choice(requested.dataset.found, dataset.options or requested.dataset.options),
         root=requested.root,
-        model=Choice(requested.model.found, options),
+        model=with_size(requested.model, preprocess.size),
         loss=_complete_loss(requested.loss, task, catalogue),
         metrics=(*metrics, added) if added else metrics,
         preprocess=preprocess,
@@ -100,6 +97,13 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
         monitored=monitored,
         recipe=requested.recipe,
     )
+
+
+def with_size(model: Choice, size: int | tuple[int, ...] | None) -> Choice:
+    """The model, built for images of this size where it asks for one (see segkit.protocols.HasSize) and none was typed."""
+    if getattr(model.options, "size", 0) is not None:
+        return model
+    return Choice(model.found, dataclasses.replace(model.options, size=size))
 
 
 def to_toml(config: Config) -> dict[str, Any]:
@@ -203,7 +207,7 @@ def _check_tracker(train: Train) -> None:
 def _complete_loss(named: Choice | None, task: Task, catalogue: Catalogue) -> Choice:
     offered = [item for item in catalogue.all("losses") if item.spec.suits(task)]
     if named is None:
-        defaults = [item for item in offered if item.spec.default and item.plugin.builtin]
+        defaults = [item for item in offered if item.spec.is_default(task) and item.plugin.builtin]
         if not defaults:
             raise UsageError("No loss was chosen.", "Type --loss NAME; 'segkit losses' lists them.")
         return Choice(defaults[0], defaults[0].spec.options())
@@ -226,7 +230,7 @@ def complete_metrics(named: tuple[Choice, ...], task: Task, catalogue: Catalogue
     defaults = [
         Choice(item, item.spec.options())
         for item in catalogue.all("metrics")
-        if item.spec.default and item.plugin.builtin and item.spec.suits(task) and item.full_name not in names
+        if item.spec.is_default(task) and item.plugin.builtin and item.full_name not in names
     ]
     chosen = (*defaults, *named)
     for metric in named:
@@ -273,7 +277,8 @@ def _augment_words(augment: Augment) -> str:
 
 def doubts_about(config: Config) -> list[str]:
     """Notes on choices that are probably not what the user wants."""
-    found, options, train = [], config.model.options, config.train
+    options, train, size = config.model.options, config.train, config.preprocess.size
+    found = doubts_about_size(config.model, size) if isinstance(size, tuple) else []
     normed = config.preprocess.intensity in ("encoder", "imagenet")
     if train.pretrained == "imagenet" and hasattr(options, "encoder") and not normed:
         found.append("ImageNet weights expect other intensities: -o preprocess.intensity=encoder provides them.")
@@ -282,3 +287,18 @@ def doubts_about(config: Config) -> list[str]:
             "the encoder is frozen and its weights are random: --pretrained imagenet or --pretrained FILE loads better ones."
         )
     return found
+
+
+def doubts_about_size(model: Choice, size: tuple[int, ...]) -> list[str]:
+    """What the model's own options say against images of this size (see segkit.protocols.HasDoubts).
+
+    Raises:
+        SegkitError: the plugin's code fails, named.
+    """
+    doubts = getattr(model.options, "doubts", None)
+    if not callable(doubts):
+        return []
+    try:
+        return [str(doubt) for doubt in doubts(size)]
+    except Exception as error:
+        raise SegkitError(f"The options of {model.name} failed in doubts{size}: {type(error).__name__}: {error}") from error

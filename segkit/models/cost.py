@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from segkit.config.complete import with_size
 from segkit.config.resolve import Choice, gather
 from segkit.errors import SegkitError, UsageError
 from segkit.models.activation_checkpointing import blocks_of, checkpoint_blocks
@@ -26,10 +27,13 @@ from segkit.plugins import RegisteredSpec
 from segkit.task import Task
 
 
-def choose(found: RegisteredSpec, assignments: Sequence[str]) -> Choice:
-    """A model with the options that `model.KEY=VALUE` texts set."""
+def choose(found: RegisteredSpec, assignments: Sequence[str], size: tuple[int, ...] | None = None) -> Choice:
+    """A model with the options that `model.KEY=VALUE` texts set, built for images of a size as training builds it."""
     values = gather({}, {}, assignments, ("model",)).get("model", {})
-    return Choice(found, build(found.spec.options, values, "model"))
+    choice = Choice(found, build(found.spec.options, values, "model"))
+    if size is None:
+        return choice
+    return with_size(choice, _sides(choice, found.spec.dims[0], size))
 
 
 def task_for(choice: Choice, channels: int, outputs: int) -> Task:
@@ -110,12 +114,18 @@ def count_activations(
 
 def size_seen(choice: Choice, dims: int, size: Sequence[int]) -> tuple[int, ...]:
     """What the network sees of images of a size."""
+    sides = _sides(choice, dims, size)
+    return padded_size(sides, choice.spec.strides(choice.options, dims), choice.spec.minimum_size(choice.options))
+
+
+def _sides(choice: Choice, dims: int, size: Sequence[int]) -> tuple[int, ...]:
+    """One number for each axis. Raises UsageError."""
     sides = tuple(size) * dims if len(size) == 1 else tuple(size)
     if len(sides) != dims:
         raise UsageError(
             f"--size has {len(sides)} numbers; the model {choice.spec.name!r} takes {dims} axes.", "One number fits all."
         )
-    return padded_size(sides, choice.spec.strides(choice.options, dims), choice.spec.minimum_size(choice.options))
+    return sides
 
 
 class LiveTensors(TorchDispatchMode):

@@ -142,8 +142,8 @@ class ModelContract(Contract):
         task, images, masks = self.phantoms(choice)
         model = build_model(choice, task, task.dims)
         optimizer = torch.optim.Adam([own for own in model.parameters() if own.requires_grad], self.lr)
-        losses = [item.spec for item in plugins.load().all("losses") if item.plugin.builtin and item.spec.suits(task)]
-        usual = next(spec for spec in losses if spec.default)
+        losses = [item.spec for item in plugins.load().all("losses") if item.plugin.builtin]
+        usual = next(spec for spec in losses if spec.is_default(task))
         criterion = usual.load()(task, usual.options())
         for _ in range(self.steps // 20):
             model.train()

@@ -47,7 +47,8 @@ class Schedule:
     poly       lr (1 - t)^poly_power, t the share of the training that is done (Chen 2018)
     one-cycle  up to lr in the first 30 %, then down to lr / 250,000, both along half a wave (Smith 2018, torch's form)
     step       times step_factor after every step_every epochs
-    plateau    times plateau_factor where the monitored value has not improved by min_delta for more than plateau_patience
+    plateau    times plateau_factor after plateau_patience epochs in which the monitored value has not improved by min_delta
+               (Keras' ReduceLROnPlateau; torch's waits for one epoch more)
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, settings: Train, steps: int, validated: bool) -> None:
@@ -55,7 +56,7 @@ class Schedule:
         self.optimizer, self.settings, self.steps = optimizer, settings, steps
         self.kind = settings.schedule if validated or settings.schedule != "plateau" else "none"
         self.factor = 1.0  # of the plateau
-        self.best, self.waited = math.inf, 0
+        self.best, self.waited, self.patience = math.inf, 0, settings.plateau_patience
 
     def before(self, epoch: int, step: int) -> float:
         """Set the rate for a step (both counted from 0); returns it."""
@@ -75,14 +76,16 @@ class Schedule:
             self.best, self.waited = value, 0
             return
         self.waited += 1
-        if self.waited > self.settings.plateau_patience:
+        if self.waited >= self.patience:
             self.factor, self.waited = self.factor * self.settings.plateau_factor, 0
 
     def state(self) -> dict[str, float]:
-        return {"factor": self.factor, "best": self.best, "waited": self.waited}
+        return {"factor": self.factor, "best": self.best, "waited": self.waited, "patience": self.patience}
 
     def load(self, state: dict[str, float]) -> None:
         self.factor, self.best, self.waited = state["factor"], state["best"], int(state["waited"])
+        # a state without it is of 0.1.0, which waited for one epoch more; such a training goes on as it began
+        self.patience = int(state.get("patience", self.settings.plateau_patience + 1))
 
     def _rate(self, epoch: int, done: float) -> float:
         settings = self.settings

@@ -63,7 +63,7 @@ def test_python_dash_m_is_the_same_command() -> None:
         ("models", {"unet", "resunet"}),
         ("datasets", {"phantom", "folder", "polyp", "lgg", "figshare", "brain-coco"}),
         ("losses", {"bce", "cross-entropy", "focal", "dice", "dice-focal"}),
-        ("metrics", {"dice", "iou", "precision", "recall", "specificity", "accuracy", "confusion"}),
+        ("metrics", {"dice", "iou", "precision", "recall", "specificity", "pixel-accuracy", "accuracy", "confusion"}),
     ],
 )
 def test_what_ships_is_listed_for_people_and_programs(segkit: Command, group: str, names: set[str]) -> None:

@@ -40,6 +40,10 @@ class TestAccuracy(MetricContract):
     name = "accuracy"
 
 
+class TestPixelAccuracy(MetricContract):
+    name = "pixel-accuracy"
+
+
 class TestConfusion(MetricContract):
     name = "confusion"
 

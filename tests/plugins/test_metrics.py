@@ -13,8 +13,9 @@ from hypothesis.extra import numpy as arrays
 from sklearn import metrics as oracle
 
 from segkit import plugins
+from segkit.config.complete import complete_metrics
 from segkit.config.resolve import Choice
-from segkit.evaluation.aggregate import aggregate, build_metrics, score_case
+from segkit.evaluation.aggregate import AGGREGATIONS, aggregate, build_metrics, score_case
 from segkit.task import CaseResult, Metric, Task
 
 BINARY = Task(3, ("background", "polyp"))
@@ -38,6 +39,34 @@ def test_one_case_by_hand() -> None:
     expected = {"dice": 4 / 6, "iou": 2 / 4, "precision": 2 / 3, "recall": 2 / 3, "specificity": 4 / 5, "accuracy": 6 / 8}
     assert {name: values[f"{name}/polyp"] for name in expected} == pytest.approx(expected)
     assert values["confusion/polyp/background"] == pytest.approx(1 / 3)
+    assert values["accuracy"] == values["pixel-accuracy"] == 6 / 8
+
+
+def test_the_accuracy_of_several_classes_is_the_share_of_right_pixels_and_no_mean_over_classes() -> None:
+    truth, labels = [[0, 0, 0, 0, 0, 1, 1, 2, 2, 3]], [[0, 0, 0, 0, 1, 1, 2, 2, 3, 3]]  # 7 of 10 are right
+    values = score(HEART, truth, labels)
+    assert values["pixel-accuracy"] == values["accuracy"] == 0.7
+    against_the_rest = {"background": 0.9, "RV": 0.8, "myocardium": 0.8, "LV": 0.9}
+    assert {name: values[f"accuracy/{name}"] for name in HEART.classes} == pytest.approx(against_the_rest)
+    metrics = all_metrics(HEART)
+    result = CaseResult(np.zeros((4, 1, 10), np.float32), np.array(labels), np.array(truth), HEART)
+    for how in AGGREGATIONS:
+        figures = aggregate(metrics, [score_case(metrics, "1", "1", result)], how, HEART)
+        assert figures["pixel-accuracy"].mean == figures["accuracy"].mean == 0.7  # the mean over classes would be 0.85
+
+
+def test_pixel_accuracy_of_overlapping_classes_counts_every_decision_and_ignored_pixels_none() -> None:
+    assert score(LAYERS, [[[1, 1, 0]], [[1, 0, 0]]], [[[1, 0, 0]], [[1, 0, 0]]])["pixel-accuracy"] == pytest.approx(5 / 6)
+    task = Task(1, ("background", "polyp"), ignore_index=255)
+    assert score(task, [[1, 0, 255, 255]], [[1, 1, 1, 0]])["pixel-accuracy"] == 0.5
+    assert math.isnan(score(task, [[255, 255]], [[1, 0]])["pixel-accuracy"])
+
+
+def test_masks_are_shown_with_the_share_of_right_pixels_and_classes_with_that_of_right_cases() -> None:
+    catalogue = plugins.load()
+    for task, usual in ((HEART, "pixel-accuracy"), (BINARY, "pixel-accuracy"), (HEART.as_classification(), "accuracy")):
+        names = [choice.spec.name for choice in complete_metrics((), task, catalogue)]
+        assert [name for name in names if "accuracy" in name] == [usual]
 
 
 @given(
@@ -110,6 +139,7 @@ def test_every_class_equals_scikit_learns(truth: np.ndarray, labels: np.ndarray)
     for metric, row in expected.items():
         for name, value in zip(HEART.classes, row, strict=True):
             assert values[f"{metric}/{name}"] == pytest.approx(value, nan_ok=True), (metric, name)
+    assert values["pixel-accuracy"] == pytest.approx(oracle.accuracy_score(y, z))
     for name, row in zip(HEART.classes, table, strict=True):
         for other, cell in zip(HEART.classes, row, strict=True):
             share = cell / row.sum() if row.sum() else math.nan

@@ -1,8 +1,10 @@
-"""The models are the papers', to the parameter; where another library holds the same one, equal weights give its logits."""
+"""The models have the four totals that the papers print and the counts derived from their texts; where another library
+holds the same model, equal weights give its logits."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -11,11 +13,13 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from conftest import Command
+from conftest import Command, save_weights
 from segkit import plugins
 from segkit.config.resolve import Choice
-from segkit.models.build import build_model, padded
+from segkit.models.build import build_model, load_model, padded
+from segkit.models.cost import choose
 from segkit.options import build
+from segkit.settings import Preprocess
 from segkit.task import Task
 
 POLYP = Task(3, ("background", "polyp"))
@@ -237,12 +241,60 @@ def test_resnet50_unet_is_that_of_segmentation_models_pytorch(classes: int) -> N
 
 @pytest.mark.parametrize("classes", [1, 4])
 def test_deeplabv3plus_is_that_of_segmentation_models_pytorch(classes: int) -> None:
-    theirs = randomised(smp.DeepLabV3Plus("tu-resnet50", encoder_weights=None, encoder_output_stride=16, classes=classes))
+    form = {"encoder_output_stride": 16, "decoder_atrous_rates": (6, 12, 18)}
+    theirs = randomised(smp.DeepLabV3Plus("tu-resnet50", encoder_weights=None, classes=classes, **form))
     ours = make("deeplabv3plus", TUMOUR if classes == 4 else POLYP).eval()
     give(theirs, ours)
     x = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
+
+
+def live_taps(size: int, dilations: tuple[int, int, int]) -> list[int]:
+    """Of the nine of each dilated convolution, how many get a gradient from images of a size."""
+    model = make("deeplabv3plus", POLYP, encoder="test_resnet", width=4, dilations=dilations).train()
+    model(torch.randn(2, 3, size, size)).square().sum().backward()
+    kernels = [branch[0].weight.grad for branch in model.pooling.dilated]  # type: ignore[union-attr]
+    return [int((kernel.abs().sum(dim=(0, 1)) > 0).sum()) for kernel in kernels]
+
+
+def test_a_dilation_beyond_the_map_trains_its_middle_alone_and_is_told(segkit: Command) -> None:
+    assert live_taps(128, (6, 12, 24)) == [9, 1, 1]  # the map is 8 x 8
+    assert live_taps(128, (2, 4, 6)) == [9, 9, 9]
+    doubts = {
+        size: plugins.load().find("models", "deeplabv3plus").spec.options().doubts((size, size)) for size in (128, 320)
+    }
+    assert "12, 18" in doubts[128][0] and "8 x 8" in doubts[128][0] and "model.dilations=2,4,6" in doubts[128][0]
+    assert doubts[320] == []  # 20 x 20
+    words = "models deeplabv3plus -o model.encoder=test_resnet -o model.width=4 --channels 1".split()
+    assert "model.dilations" in segkit(*words, "--size", "128,640").err  # the shorter side decides
+    assert "model.dilations" not in segkit(*words, "--size", "128,640", "-o", "model.dilations=1,2,7").err
+
+
+def test_a_dilation_beyond_the_map_is_told_before_training(segkit: Command, tmp_path: Path) -> None:
+    words = "train --dataset phantom --model deeplabv3plus -o model.encoder=test_resnet -o model.width=4 -o dataset.cases=8"
+    words += " -o dataset.size=32 --epochs 1 -o preprocess.size=64"
+    told = segkit(*words.split(), "--out", tmp_path / "run")
+    assert told.code == 0 and "reaches beyond the 4 x 4 map" in told.err
+
+
+def test_deeplabv3plus_of_the_past_keeps_its_dilations(tmp_path: Path) -> None:
+    file = save_weights(
+        tmp_path / "model.safetensors", "deeplabv3plus", POLYP, Preprocess("stretch", (64, 64)),
+        encoder="test_resnet", width=4, dilations=(12, 24, 36),
+    )  # fmt: skip
+    header, _, model = load_model(file)
+    assert header.options["dilations"] == [12, 24, 36]
+    assert [branch[0].dilation for branch in model.pooling.dilated] == [(12, 12), (24, 24), (36, 36)]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("size", "sides"), [("128", [128, 128]), ("128,96", [128, 96])])
+def test_a_size_fills_the_option_size_as_training_does(segkit: Command, size: str, sides: list[int]) -> None:
+    counted = json.loads(segkit("models", "transunet", "--channels", 3, "--classes", 4, "--size", size, "--json").out)
+    tokens = sides[0] * sides[1] // 256
+    assert counted["with"]["size"] == sides and counted["parameters"] == 105_174_980 + (tokens - 64) * 768
+    typed = choose(plugins.load().find("models", "transunet"), ["model.size=224"], (128, 128))
+    assert typed.options.size == 224
 
 
 @pytest.mark.parametrize(("dims", "norm"), [(2, "batch"), (3, "batch"), (3, "instance")])

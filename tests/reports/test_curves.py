@@ -28,7 +28,7 @@ def test_curves_are_the_rows_and_mark_the_kept_epoch(trained: Path, tmp_path: Pa
     rows = [{key: float(value or "nan") for key, value in row.items()} for row in history(trained)]
     draw_curves([{**row, "epoch": int(row["epoch"])} for row in rows], 2, tmp_path / "curves.png")
     panels = {axis.get_title(): axis for axis in drawn[0].axes}
-    assert set(panels) == {"loss", "dice", "iou", "precision", "recall", "specificity", "accuracy", "learning rate"}
+    assert set(panels) == {"loss", "dice", "iou", "precision", "recall", "specificity", "pixel-accuracy", "learning rate"}
     lines = {line.get_label(): line for line in panels["loss"].lines}
     assert lines["training"].get_ydata().tolist() == [row["train_loss"] for row in rows]
     assert lines["validation"].get_ydata().tolist() == [row["val_loss"] for row in rows]

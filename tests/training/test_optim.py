@@ -60,12 +60,47 @@ def test_cosine_poly_step_and_one_cycle_are_torchs() -> None:
         assert found == pytest.approx(theirs[name], rel=1e-6, abs=1e-9), name
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 4))
-def test_plateau_is_torchs_with_an_absolute_threshold(values: list[float], patience: int) -> None:
+def lowered(values: list[float], **settings: Any) -> list[float]:
+    """The rate of each epoch, and of the one after."""
+    schedule, found = made(schedule="plateau", plateau_factor=0.5, min_delta=0.01, min_lr=0.0, **settings), []
+    for epoch, value in enumerate(values):
+        found.append(schedule.before(epoch, 0))
+        schedule.after(value)
+    return [*found, schedule.before(len(values), 0)]
+
+
+def test_plateau_lowers_the_rate_after_patience_bad_epochs_as_keras_does() -> None:
+    """By hand, after Keras' on_epoch_end: wait += 1; if wait >= patience: lower, wait = 0."""
+    assert lowered([1, 1, 1, 1, 1, 1, 1], plateau_patience=3) == pytest.approx([0.1] * 4 + [0.05] * 3 + [0.025])
+    assert lowered([1, 0.995, 0.9, 0.9, 0.895, 0.8], plateau_patience=2) == pytest.approx([0.1] * 5 + [0.05] * 2)
+    assert lowered([1, 1, 1], plateau_patience=1) == pytest.approx([0.1, 0.1, 0.05, 0.025])
+    assert lowered([1, 1, 1], plateau_patience=0) == pytest.approx([0.1, 0.1, 0.05, 0.025])
+
+
+def test_a_plateau_goes_on_where_it_was_also_one_that_waited_for_an_epoch_more() -> None:
+    settings: dict[str, Any] = {"schedule": "plateau", "plateau_patience": 3, "plateau_factor": 0.5}
+    first, second = made(**settings), made(**settings)
+    for value in (1, 1, 1):
+        first.after(value)
+    second.load(first.state())
+    second.after(1)
+    assert second.factor == 0.5
+    older = {key: value for key, value in first.state().items() if key != "patience"}  # as 0.1.0 saved it
+    second.load(older)
+    second.after(1)
+    assert second.factor == 1
+    third = made(**settings)
+    third.load(second.state())  # saved anew, it goes on waiting as it did
+    third.after(1)
+    assert third.factor == 0.5
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(1, 5))
+def test_plateau_is_torchs_of_one_epoch_less_with_an_absolute_threshold(values: list[float], patience: int) -> None:
     ours = made(schedule="plateau", plateau_patience=patience, plateau_factor=0.5, min_delta=0.01, min_lr=1e-3)
     optimizer = torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=0.1)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=0.5, patience=patience, threshold=0.01, threshold_mode="abs", min_lr=1e-3, eps=0
+        optimizer, factor=0.5, patience=patience - 1, threshold=0.01, threshold_mode="abs", min_lr=1e-3, eps=0
     )
     for epoch, value in enumerate(values):
         assert ours.before(epoch, 0) == pytest.approx(optimizer.param_groups[0]["lr"])
