@@ -24,9 +24,10 @@ from segkit.api import (
     missing_data,
     pair_files,
 )
-from segkit_datasets.mask_values import LARGEST_LABEL, infer_values, value_of
+from segkit_datasets.mask_labels import Coding, labels_in
+from segkit_datasets.mask_values import infer_values, is_lossy
 from segkit_datasets.plugin import FolderOptions
-from segkit_datasets.reading import left_out, read_any, read_labels, readable
+from segkit_datasets.reading import left_out, read_any, readable
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "frames")
 MASK_FOLDERS = (
@@ -64,12 +65,13 @@ def open_folder(root: Path, options: FolderOptions, labelled: bool = True) -> Da
         raise missing_data(what, root, ["images/NAME.*", "masks/NAME.*"])
     options, inferred = _infer(options, everything, labelled)
     task = _task(options, dims=_dims([image for _, image, _ in everything]))
+    coding = Coding(options.values or (), options.ignore)
     cases = tuple(_case(pair, subset, options.group) for subset, part in pairs.items() for pair in part)
 
     def read(case: Case) -> Sample:
         sample = read_any(case.files["image"])
         image = _with_channels(sample.image, task.channels, case.files["image"])
-        mask = _to_labels(case.files["mask"], options) if "mask" in case.files else None
+        mask = labels_in(case.files["mask"], coding) if "mask" in case.files else None
         return dataclasses.replace(sample, image=image, mask=mask)
 
     return Dataset(task, cases, read, options, notes=(*inferred, *_unpaired(found.values(), labelled)))
@@ -117,6 +119,7 @@ def _infer(options: FolderOptions, pairs: Sequence[Pair], labelled: bool) -> tup
         ours["values"], ignored = infer_values(looked_at, options.ignore)
         ours["ignore"] = options.ignore if ignored is None else ignored
     inferred = "values" in ours
+    notes = [] if inferred or not labelled else _lossy_note(looked_at, options)
     options = dataclasses.replace(options, **ours)
     values = ("0", "255") if options.values is None else options.values
     if options.classes is None:
@@ -132,21 +135,23 @@ def _infer(options: FolderOptions, pairs: Sequence[Pair], labelled: bool) -> tup
             "Give both: -o dataset.classes=background,tumour -o dataset.values=0,255",
         )
     options = dataclasses.replace(options, values=values)
-    return options, [_meaning(options, len(looked_at))] if inferred else []
+    return options, [_meaning(options, len(looked_at))] if inferred else notes
 
 
 def _meaning(options: FolderOptions, looked_at: int) -> str:
     assert options.values is not None and options.classes is not None
     words = ", ".join(f"{value} = {name}" for value, name in zip(options.values, options.classes, strict=True))
-    words += "; values between are rounded to the nearer one" if _is_threshold(options) else ""
+    words += "; values between are rounded to the nearer one" if Coding(options.values, options.ignore).is_threshold else ""
     words += f"; {options.ignore} is ignored" if options.ignore is not None else ""
     return f"mask values, inferred from {looked_at} masks: {words}. To change: -o dataset.classes=... -o dataset.values=..."
 
 
-def _is_threshold(options: FolderOptions) -> bool:
-    """Two gray values: what lies between them is a soft edge or the noise of JPEG, and is rounded."""
-    values = options.values or ()
-    return len(values) == 2 and options.ignore is None and not any(value.startswith("#") for value in values)
+def _lossy_note(looked_at: Sequence[Path], options: FolderOptions) -> list[str]:
+    lossy = sum(map(is_lossy, looked_at))
+    if not lossy:
+        return []
+    values = ", ".join(options.values or ())
+    return [f"{lossy} of {len(looked_at)} masks are JPEG files, which is lossy: each pixel takes the nearest of {values}."]
 
 
 def _dims(images: Sequence[Path]) -> int:
@@ -164,36 +169,6 @@ def _task(options: FolderOptions, dims: int) -> Task:
         return Task(options.channels or 1, classes, dims, mode, ignore_index=None if options.ignore is None else 255)  # type: ignore[arg-type]
     except ValueError as error:
         raise UsageError(f"dataset.classes: {error}.") from None
-
-
-def _to_labels(path: Path, options: FolderOptions) -> NDArray[np.int32]:
-    stored = read_labels(path)
-    values = [value_of(value) for value in options.values or ()]
-    if _is_threshold(options):
-        low, high = sorted(values)
-        _refuse_other_coding(path, stored, low, high)
-        if stored.min() >= low and stored.max() <= high:
-            above = stored * 2 > low + high
-            return (above if values[1] == high else ~above).astype(np.int32)
-    labels = np.full_like(stored, -1)
-    if options.ignore is not None:
-        labels[stored == options.ignore] = 255
-    for label, value in enumerate(values):
-        labels[stored == value] = label
-    strange = sorted(set(stored[labels < 0].tolist()))
-    if strange:
-        coloured = any(value.startswith("#") for value in options.values or ())
-        shown = ", ".join(f"#{value:06x}" if coloured else str(value) for value in strange[:8])
-        raise SegkitError(f"{path} holds {shown}, which are not among dataset.values ({', '.join(options.values or ())}).")
-    return labels
-
-
-def _refuse_other_coding(path: Path, stored: NDArray[np.int32], low: int, high: int) -> None:
-    """A mask of 0 and 1 among those of 0 and 255 would silently be empty."""
-    lossy = path.suffix.lower() in (".jpg", ".jpeg")
-    if not lossy and high > LARGEST_LABEL >= int(stored.max()) > low:
-        words = f"holds values up to {stored.max()} only, where {high} is the foreground"
-        raise SegkitError(f"{path} {words}.", "Masks of one dataset must be coded alike.")
 
 
 def _with_channels(image: NDArray[Any], channels: int, path: Path) -> NDArray[Any]:

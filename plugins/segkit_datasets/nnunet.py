@@ -28,13 +28,14 @@ from segkit.api import (
     natural_order,
     volume_stem,
 )
+from segkit_datasets.mask_labels import IGNORED, Coding, labels_in
+from segkit_datasets.mask_values import infer_values
 from segkit_datasets.phantom import draw_volume
 from segkit_datasets.plugin import PhantomOptions
-from segkit_datasets.reading import left_out, read_any, read_labels, readable
+from segkit_datasets.reading import left_out, read_any
 
 CHANNEL = re.compile(r"_(\d{4})$")
 LOOKED_AT = 200  # masks that classes are inferred from, evenly spaced
-IGNORED = 255
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,14 @@ class Labels:
         values: the mask value of each class.
         ignore: mask value that is left out, or None.
         regions: unions of classes.
+        stated: by dataset.json; otherwise inferred.
     """
 
     names: tuple[str, ...]
     values: tuple[int, ...]
     ignore: int | None = None
     regions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stated: bool = True
 
 
 def open_nnunet(root: Path, options: NoOptions, labelled: bool = True) -> Dataset:
@@ -180,16 +183,16 @@ def _labels(record: Mapping[str, Any], masks: Sequence[Path]) -> tuple[Labels, l
 
 def _infer(masks: Sequence[Path]) -> tuple[Labels, list[str]]:
     step = max(1, -(-len(masks) // LOOKED_AT))
-    found = {value for labels in readable(masks[::step], read_labels) for value in np.unique(labels).tolist()}
-    top = max(1, *found)
-    if top > 255:
-        raise UsageError(
-            f"The labels go up to {top}, which does not look like a label map.", "Write a dataset.json with the labels."
-        )
-    values = tuple(sorted({0, *found})) if len(found) > 1 else (0, 1)
+    try:
+        values, ignore = infer_values(masks[::step], None)
+    except UsageError as error:
+        ways = "or as --dataset folder, where the values can be typed: " + error.hint if error.hint else ""
+        raise UsageError(error.message, f"Write a dataset.json with the labels{ways and ', ' + ways}") from None
+    if any(value.startswith("#") for value in values):
+        raise UsageError("The labels are colours; a label map holds numbers.", "As --dataset folder, colours can be typed.")
     names = ("background", *(f"class-{value}" for value in values[1:]))
     note = f"there is no dataset.json: {len(values) - 1} class(es) inferred from {len(masks[::step])} masks."
-    return Labels(names, values), [note]
+    return Labels(names, tuple(map(int, values)), ignore, stated=False), [note]
 
 
 def _read(case: Case, labels: Labels) -> Sample:
@@ -200,13 +203,7 @@ def _read(case: Case, labels: Labels) -> Sample:
     sample = dataclasses.replace(parts[0], image=np.concatenate([part.image for part in parts]))
     if "mask" not in case.files:
         return sample
-    stored = read_labels(case.files["mask"])
-    mask = np.full_like(stored, -1)
-    for label, value in enumerate(labels.values):
-        mask[stored == value] = label
-    if labels.ignore is not None:
-        mask[stored == labels.ignore] = IGNORED
-    strange = sorted(set(stored[mask < 0].tolist()))
-    if strange:
-        raise SegkitError(f"{case.files['mask']} holds {strange[:8]}, which dataset.json does not name.")
-    return dataclasses.replace(sample, mask=mask)
+    named = "the labels of dataset.json" if labels.stated else "the labels that were inferred from some masks"
+    remedy = "Write all labels into dataset.json: {values}."
+    coding = Coding(tuple(map(str, labels.values)), labels.ignore, named, remedy)
+    return dataclasses.replace(sample, mask=labels_in(case.files["mask"], coding))

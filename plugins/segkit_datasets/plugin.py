@@ -81,7 +81,7 @@ class FolderOptions:
     masks: str | None = option(None, "folder of the masks below DATA_DIR, if it is not called masks")
     classes: tuple[str, ...] | None = option(None, "class names, background first; inferred if not given")
     values: tuple[str, ...] | None = option(
-        None, "mask value of each class, a number or a colour like #ff0000; inferred if not given"
+        None, "mask value of each class: a number, 1+ for 1 and above, or a colour like #ff0000; inferred if not given"
     )
     ignore: int | None = option(None, "mask value that is ignored", minimum=0)
     channels: int | None = option(None, "image channels; inferred if not given", minimum=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from segkit.api import Sample, SegkitError, is_volume, read_image, read_label_volume, read_mask, read_volume
 
 Result = TypeVar("Result")
+
+COLOUR = 1 << 30  # tells a colour from the number of a gray file
 
 
 def read_any(path: Path) -> Sample:
@@ -58,6 +60,12 @@ def read_binary(path: Path) -> NDArray[np.int32]:
 
 
 def read_labels(path: Path) -> NDArray[np.int32]:
-    """(*S) integers; a coloured image mask comes as 0xRRGGBB."""
-    labels: NDArray[Any] = read_label_volume(path)[0] if is_volume(path) else read_mask(path, colours=True)
-    return labels
+    """(*S) integers; of a coloured image mask COLOUR + 0xRRGGBB, but for its grays, which are what gray files hold."""
+    if is_volume(path):
+        return read_label_volume(path)[0]
+    try:
+        return read_mask(path)
+    except SegkitError:
+        colours = read_mask(path, colours=True)  # raises the same where it is not the colours
+    red, green, blue = colours >> 16, colours >> 8 & 255, colours & 255
+    return np.where((red == green) & (green == blue), blue, colours + COLOUR).astype(np.int32)

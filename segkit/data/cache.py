@@ -31,7 +31,7 @@ from segkit.task import Case, Dataset, Task
 
 SAMPLE = 4096  # bytes that the fingerprint reads at three places of a file
 PLACES = 1000, 50  # voxels of a class that are remembered: of a whole case, of a slice
-LAYOUT = 3  # of the cached arrays; raised when preprocessing itself changes
+LAYOUT = 4  # of the cached arrays; raised when preprocessing itself changes
 
 
 @dataclass(frozen=True)

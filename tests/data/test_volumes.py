@@ -84,7 +84,7 @@ def test_spacing_is_pixdims_where_the_affine_does_not_know_it(tmp_path: Path) ->
 def test_labels_must_be_whole_and_single(tmp_path: Path) -> None:
     labels, _ = read_label_volume(save(tmp_path / "x.nii", np.eye(3, dtype=np.float32)[..., None], np.eye(4)))
     assert labels.dtype == np.int32 and labels.sum() == 3
-    with pytest.raises(SegkitError, match="holds 8 values between whole numbers, the first 0.5;"):
+    with pytest.raises(SegkitError, match=r"holds 8 values between whole numbers, the first 0\.5;"):
         read_label_volume(save(tmp_path / "f.nii", np.full((2, 2, 2), 0.5, np.float32), np.eye(4)))
     with pytest.raises(SegkitError, match="has 2 channels"):
         read_label_volume(save(tmp_path / "c.nii", np.zeros((2, 2, 2, 2), np.uint8), np.eye(4)))

@@ -173,7 +173,9 @@ def test_a_label_that_dataset_json_does_not_name_is_refused(tmp_path: Path) -> N
     root = synth("nnunet", tmp_path, cases=1)
     (root / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "rim": 1}}))
     dataset = opened("nnunet", root)
-    with pytest.raises(SegkitError, match=r"case_000.nii.gz holds \[2\], which dataset.json does not name"):
+    with pytest.raises(
+        SegkitError, match=r"case_000.nii.gz holds 2, which are not among the labels of dataset.json \(0, 1\)"
+    ):
         dataset.read(dataset.cases[0])
 
 
