@@ -30,7 +30,8 @@ from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
 
 if TYPE_CHECKING:
     from segkit.data.images import read_image, read_mask, write_image
-    from segkit.data.pairing import Pairs, find_folder, list_images, missing_data, natural_order, pair_files
+    from segkit.data.listing import list_files, list_folders, natural_order
+    from segkit.data.pairing import Pairs, find_folder, list_images, missing_data, pair_files
     from segkit.data.volumes import is_volume, read_label_volume, read_volume, volume_stem
     from segkit.evaluation.confusion import count_confusion
 
@@ -45,7 +46,9 @@ _LAZY = {
     "volume_stem": "segkit.data.volumes",
     "find_folder": "segkit.data.pairing",
     "list_images": "segkit.data.pairing",
-    "natural_order": "segkit.data.pairing",
+    "list_files": "segkit.data.listing",
+    "list_folders": "segkit.data.listing",
+    "natural_order": "segkit.data.listing",
     "pair_files": "segkit.data.pairing",
     "missing_data": "segkit.data.pairing",
     "count_confusion": "segkit.evaluation.confusion",
@@ -78,6 +81,8 @@ __all__ = [
     "find_folder",
     "hookimpl",
     "is_volume",
+    "list_files",
+    "list_folders",
     "list_images",
     "missing_data",
     "natural_order",

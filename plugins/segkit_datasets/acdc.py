@@ -12,7 +12,18 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from segkit.api import Case, Dataset, NoOptions, Sample, SegkitError, Task, missing_data, read_label_volume, read_volume
+from segkit.api import (
+    Case,
+    Dataset,
+    NoOptions,
+    Sample,
+    SegkitError,
+    Task,
+    list_folders,
+    missing_data,
+    read_label_volume,
+    read_volume,
+)
 from segkit_datasets.phantom import draw_volume
 from segkit_datasets.plugin import PhantomOptions
 from segkit_datasets.reading import left_out
@@ -73,12 +84,10 @@ def _find_patients(root: Path) -> list[Path]:
         return [root]
     level = [root]
     for _ in range(3):
-        found = [
-            path for folder in level for path in sorted(folder.iterdir()) if PATIENT.fullmatch(path.name) and path.is_dir()
-        ]
+        found = [path for folder in level for path in list_folders(folder) if PATIENT.fullmatch(path.name)]
         if found:
             return found
-        level = [path for folder in level for path in sorted(folder.iterdir()) if path.is_dir()]
+        level = [path for folder in level for path in list_folders(folder)]
     raise missing_data("ACDC", root, ["training/patientNNN/", "patientNNN/"])
 
 

@@ -23,7 +23,7 @@ from segkit.api import (
     SegkitError,
     Task,
     UsageError,
-    is_volume,
+    list_files,
     missing_data,
     natural_order,
     read_label_volume,
@@ -37,6 +37,7 @@ from segkit_datasets.reading import left_out
 ROLES = {"flair": "flair", "t2f": "flair", "t1": "t1", "t1n": "t1", "t1ce": "t1ce", "t1c": "t1ce", "t2": "t2", "t2w": "t2"}
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 ENDING = re.compile(r"[-_](flair|t2f|t1|t1n|t1ce|t1c|t2|t2w|seg)$", re.I)
+ENDINGS = (".nii", ".nii.gz")
 PLACEHOLDER = "zeros"
 VISIT = re.compile(r"-\d{3}$")  # 2023: BraTS-GLI-00001-000, patient and visit
 
@@ -87,7 +88,7 @@ def synthesize(out: Path, cases: int, seed: int) -> None:
 
 def _find_folders(root: Path) -> list[Path]:
     """Folders that hold a FLAIR volume, in natural order."""
-    files = (path for path in root.rglob("*.nii*") if is_volume(path) and _role(path) == "flair")
+    files = (path for path in list_files(root, ENDINGS) if _role(path) == "flair")
     return sorted({path.parent for path in files}, key=lambda path: natural_order(str(path)))
 
 
@@ -102,8 +103,8 @@ def _role(path: Path) -> str | None:
 
 def _case(folder: Path) -> Case:
     files: dict[str, Path] = {}
-    for path in sorted(folder.glob("*.nii*")):
-        role = _role(path) if is_volume(path) else None
+    for path in sorted(list_files(folder, ENDINGS)):
+        role = _role(path) if path.parent == folder else None
         if role is not None:
             files.setdefault(role, path)  # .nii before .nii.gz of the same name: either is whole
     return Case(folder.name, VISIT.sub("", folder.name) if "-" in folder.name else folder.name, files=files)

@@ -23,13 +23,14 @@ from segkit.api import (
     SegkitError,
     Task,
     UsageError,
+    list_files,
     missing_data,
     natural_order,
     read_image,
 )
 from segkit_datasets.phantom import draw
 from segkit_datasets.plugin import FigshareOptions, PhantomOptions
-from segkit_datasets.reading import read_binary
+from segkit_datasets.reading import left_out, read_binary
 
 TYPES = ("meningioma", "glioma", "pituitary")  # labels 1, 2, 3
 FOLDS = ("cvind.mat", "cvind5fold.mat")
@@ -46,13 +47,13 @@ def open_figshare(root: Path, options: FigshareOptions, labelled: bool = True) -
         UsageError: neither is there, or target=type is requested of PNGs, which have lost the type.
         SegkitError: the file of the folds is damaged.
     """
-    files = sorted(root.rglob("*.mat"), key=lambda path: natural_order(path.name))
+    files = sorted(list_files(root, (".mat",)), key=lambda path: natural_order(path.name))
     slices = [path for path in files if path.stem.isdecimal()]
     if slices:
         folds = _read_folds([path for path in files if path.name in FOLDS])
-        cases, notes = _mat_cases(slices, folds, options.fold), ()
+        cases, notes = _mat_cases(slices, folds, options.fold), tuple[str, ...]()
     else:
-        cases, notes = _png_cases(root, labelled), (NO_PATIENTS,)
+        cases, notes = _png_cases(root, labelled)
     if not cases:
         raise missing_data("The Figshare set", root, ["N.mat", "K.png and K_mask.png"])
     if options.target == "type" and not slices:
@@ -109,16 +110,18 @@ def _mat_cases(files: Sequence[Path], folds: NDArray[Any] | None, fold: int | No
     return cases
 
 
-def _png_cases(root: Path, labelled: bool) -> list[Case]:
-    """K.png with K_mask.png beside it; K is the .mat file's number less one."""
-    images = [path for path in root.rglob("*.png") if path.stem.isdecimal()]
-    cases = []
+def _png_cases(root: Path, labelled: bool) -> tuple[list[Case], tuple[str, ...]]:
+    """K.png with K_mask.png beside it, and notes; K is the .mat file's number less one."""
+    images = [path for path in list_files(root, (".png",)) if path.stem.isdecimal()]
+    cases, unmasked = [], list[str]()
     for image in sorted(images, key=lambda path: natural_order(path.name)):
         mask = image.with_name(f"{image.stem}_mask.png")
         if mask.exists() or not labelled:
             files = {"image": image} | ({"mask": mask} if mask.exists() and labelled else {})
             cases.append(Case(image.stem, f"image-{image.stem}", files=files))
-    return cases
+        else:
+            unmasked.append(image.name)
+    return cases, (NO_PATIENTS, *left_out("image(s) without a mask", unmasked))
 
 
 def _read_folds(files: Sequence[Path]) -> NDArray[Any] | None:

@@ -14,41 +14,19 @@ from numpy.typing import NDArray
 from segkit.api import (
     Case,
     Dataset,
-    Pairs,
     Sample,
     SegkitError,
     Task,
     UsageError,
-    find_folder,
     is_volume,
-    missing_data,
-    pair_files,
 )
-from segkit_datasets.mask_labels import Coding, labels_in
+from segkit_datasets.folder_layout import Pair, find_pairs
+from segkit_datasets.mask_labels import IGNORED, Coding, labels_in
 from segkit_datasets.mask_values import infer_values, is_lossy
 from segkit_datasets.plugin import FolderOptions
-from segkit_datasets.reading import left_out, read_any, readable
+from segkit_datasets.reading import by_role, masks_of, read_any, readable, unite
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "frames")
-MASK_FOLDERS = (
-    *(
-        "masks",
-        "labels",
-        "label",
-        "annotations",
-        "ground truth",
-        "ground_truth",
-        "groundtruth",
-        "gt",
-        "1st_manual",
-        "manual",
-    ),
-    "mask",  # last: beside 1st_manual (DRIVE) it is the field of view
-)
-SUBSETS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 LOOKED_AT = 200  # masks that classes are inferred from, evenly spaced
-
-Pair = tuple[str, Path, Path | None]
 
 
 def open_folder(root: Path, options: FolderOptions, labelled: bool = True) -> Dataset:
@@ -57,59 +35,31 @@ def open_folder(root: Path, options: FolderOptions, labelled: bool = True) -> Da
     Raises:
         UsageError: the folders are not there, nothing pairs, or the masks' meaning cannot be inferred.
     """
-    found = _pair_subsets(root, options, labelled)
-    pairs = {subset: [pair for pair in part.pairs if pair[2] or not labelled] for subset, part in found.items()}
-    everything = [pair for part in pairs.values() for pair in part]
-    if not everything:
-        what = "An image with a mask" if labelled else "An image"
-        raise missing_data(what, root, ["images/NAME.*", "masks/NAME.*"])
+    layout = find_pairs(root, options, labelled)
+    everything = [pair for part in layout.pairs.values() for pair in part]
     options, inferred = _infer(options, everything, labelled)
     task = _task(options, dims=_dims([image for _, image, _ in everything]))
     coding = Coding(options.values or (), options.ignore)
-    cases = tuple(_case(pair, subset, options.group) for subset, part in pairs.items() for pair in part)
+    cases = tuple(_case(pair, subset, options.group) for subset, part in layout.pairs.items() for pair in part)
 
     def read(case: Case) -> Sample:
         sample = read_any(case.files["image"])
         image = _with_channels(sample.image, task.channels, case.files["image"])
-        mask = labels_in(case.files["mask"], coding) if "mask" in case.files else None
-        return dataclasses.replace(sample, image=image, mask=mask)
+        masks = [labels_in(path, coding) for path in masks_of(case)]
+        return dataclasses.replace(sample, image=image, mask=unite(masks, case, IGNORED) if masks else None)
 
-    return Dataset(task, cases, read, options, notes=(*inferred, *_unpaired(found.values(), labelled)))
-
-
-def _pair_subsets(root: Path, options: FolderOptions, labelled: bool) -> dict[str | None, Pairs]:
-    """Pairs by official subset where root holds at least two of train, val and test; else all under None."""
-    subsets = {name: find_folder(root, names) for name, names in SUBSETS.items()}
-    there: dict[str | None, Path] = {name: folder for name, folder in subsets.items() if folder is not None}
-    if find_folder(root, IMAGE_FOLDERS) or options.images or not there:
-        there = {None: root}
-    elif len(there) == 1:
-        there = {None: next(iter(there.values()))}
-    found: dict[str | None, Pairs] = {}
-    for name, folder in there.items():
-        images = _find(folder, options.images, IMAGE_FOLDERS, "images")
-        masks = _find(folder, options.masks, MASK_FOLDERS, "masks") if labelled else None
-        found[name] = pair_files(images, masks)
-    return found
-
-
-def _find(root: Path, given: str | None, names: Sequence[str], what: str) -> Path:
-    folder = root / given if given else find_folder(root, names)
-    if folder is None or not folder.is_dir():
-        looked_for = [given] if given else [f"{name}/" for name in names]
-        raise missing_data(f"The folder of the {what}", root, looked_for)
-    return folder
+    return Dataset(task, cases, read, options, notes=(*inferred, *layout.notes))
 
 
 def _case(pair: Pair, subset: str | None, group: str | None) -> Case:
-    key, image, mask = pair
+    key, image, masks = pair
     id = f"{subset}/{key}" if subset else key
-    return Case(id, _group(key, group) if group else id, subset, files={"image": image} | ({"mask": mask} if mask else {}))
+    return Case(id, _group(key, group) if group else id, subset, files={"image": image} | by_role(masks))
 
 
 def _infer(options: FolderOptions, pairs: Sequence[Pair], labelled: bool) -> tuple[FolderOptions, list[str]]:
     """Options with channels, classes and values filled in, and what to tell the user about it."""
-    looked_at = [mask for _, _, mask in _spaced(pairs, LOOKED_AT) if mask is not None]
+    looked_at = [mask for _, _, masks in _spaced(pairs, LOOKED_AT) for mask in masks]
     ours: dict[str, Any] = {}
     if options.channels is None:
         ours["channels"] = max(
@@ -188,13 +138,6 @@ def _group(key: str, pattern: str) -> str:
     if not group:
         raise UsageError(f"dataset.group = {pattern} matches nothing in the name {key!r}.")
     return group
-
-
-def _unpaired(found: Any, labelled: bool) -> list[str]:
-    images = [path for part in found for path in part.unpaired_images] if labelled else []
-    masks = [path for part in found for path in part.unpaired_masks]
-    named = [(images, "image(s) without a mask"), (masks, "mask(s) without an image")]
-    return [note for paths, what in named for note in left_out(what, [path.name for path in paths])]
 
 
 def _spaced(items: Sequence[Pair], most: int) -> list[Pair]:

@@ -20,8 +20,9 @@ from segkit.api import (
     Sample,
     SegkitError,
     Task,
+    list_files,
+    list_folders,
     missing_data,
-    natural_order,
     read_image,
     write_image,
 )
@@ -44,7 +45,7 @@ def open_lgg(root: Path, options: LggOptions, labelled: bool = True) -> Dataset:
     facts = _read_facts(folders[0].parent / "data.csv")
     cases, unmasked = [], list[str]()
     for folder in folders:
-        for image in sorted(folder.glob("*.tif"), key=lambda path: natural_order(path.name)):
+        for image in list_files(folder, (".tif",)):
             if image.stem.endswith("_mask"):
                 continue
             mask = image.with_name(f"{image.stem}_mask.tif")
@@ -81,10 +82,10 @@ def _find_patients(root: Path) -> list[Path]:
     level = [root]
     for _ in range(DEEPEST + 1):
         for folder in level:
-            found = [path for path in sorted(folder.iterdir()) if path.is_dir() and FOLDER.fullmatch(path.name)]
+            found = [path for path in list_folders(folder) if FOLDER.fullmatch(path.name)]
             if found:
                 return found
-        level = [path for folder in level for path in sorted(folder.iterdir()) if path.is_dir()]
+        level = [path for folder in level for path in list_folders(folder)]
     raise missing_data("TCGA-LGG", root, ["TCGA_*/", "kaggle_3m/TCGA_*/"])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,16 +24,14 @@ from segkit.api import (
     UsageError,
     is_volume,
     missing_data,
-    natural_order,
-    volume_stem,
 )
 from segkit_datasets.mask_labels import IGNORED, Coding, labels_in
 from segkit_datasets.mask_values import infer_values
+from segkit_datasets.nnunet_layout import find_cases, images_of
 from segkit_datasets.phantom import draw_volume
 from segkit_datasets.plugin import PhantomOptions
-from segkit_datasets.reading import left_out, read_any
+from segkit_datasets.reading import read_any
 
-CHANNEL = re.compile(r"_(\d{4})$")
 LOOKED_AT = 200  # masks that classes are inferred from, evenly spaced
 
 
@@ -58,24 +55,22 @@ class Labels:
 
 
 def open_nnunet(root: Path, options: NoOptions, labelled: bool = True) -> Dataset:
-    """Open imagesTr/ and labelsTr/ (unlabelled: imagesTs/ too, or a folder that holds the images themselves).
+    """Open imagesTr/ with labelsTr/ and imagesTs/ with labelsTs/, which then is the official test subset.
+
+    Unlabelled, labels need not be there, and a folder may hold the images themselves.
 
     Raises:
         UsageError: they are not there.
         SegkitError: dataset.json is damaged.
     """
-    folders = [root / name for name in (("imagesTr",) if labelled else ("imagesTr", "imagesTs")) if (root / name).is_dir()]
-    folders = folders or ([] if labelled else [root])
-    images = {name: files for folder in folders for name, files in _by_case(folder).items()}
-    masks = {_stem(path): path for path in _files(root / "labelsTr")} if labelled else {}
-    paired = {name: files for name, files in images.items() if name in masks or not labelled}
-    if not paired:
-        raise missing_data("A case with its label", root, ["imagesTr/NAME_0000.nii.gz", "labelsTr/NAME.nii.gz"])
     record = _read_json(root / "dataset.json")
-    labels, inferred = _labels(record, list(masks.values()))
-    first = next(iter(paired.values()))
-    dims = 3 if is_volume(first[0]) else 2
-    channels = _channels(paired.values())
+    cases, left = find_cases(root, record.get("file_ending"), labelled)
+    if not cases:
+        raise missing_data("A case with its label", root, ["imagesTr/NAME_0000.nii.gz", "labelsTr/NAME.nii.gz"])
+    labels, inferred = _labels(record, [case.files["mask"] for case in cases if "mask" in case.files])
+    images = [images_of(case) for case in cases]
+    dims = 3 if is_volume(images[0][0]) else 2
+    channels = _channels(images)
     names = tuple(str(name) for name in (record.get("channel_names") or record.get("modality") or {}).values())
     task = Task(
         channels,
@@ -86,9 +81,7 @@ def open_nnunet(root: Path, options: NoOptions, labelled: bool = True) -> Datase
         ignore_index=None if labels.ignore is None else IGNORED,
         regions=labels.regions,
     )
-    cases = tuple(_case(name, paired[name], masks.get(name)) for name in sorted(paired, key=natural_order))
-    notes = (*inferred, *left_out("image(s) without a label", [name for name in images if name not in paired]))
-    return Dataset(task, cases, partial(_read, labels=labels), options, notes)
+    return Dataset(task, tuple(cases), partial(_read, labels=labels), options, (*inferred, *left))
 
 
 def synthesize(out: Path, cases: int, seed: int) -> None:
@@ -123,30 +116,6 @@ def _channels(cases: Iterable[Sequence[Path]]) -> int:
             failed = failed or error
     assert failed is not None, "there is a case"
     raise failed
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
-    return sorted((path for path in files if path.suffix != ".json"), key=lambda path: natural_order(path.name))
-
-
-def _stem(path: Path) -> str:
-    return volume_stem(path) if is_volume(path) else path.stem
-
-
-def _by_case(folder: Path) -> dict[str, list[Path]]:
-    """Case name -> its files, one for each channel; without channel numbers each file is a case."""
-    cases: dict[str, list[Path]] = {}
-    for path in _files(folder):
-        cases.setdefault(CHANNEL.sub("", _stem(path)), []).append(path)
-    return {name: sorted(files) for name, files in cases.items()}
-
-
-def _case(name: str, images: Sequence[Path], mask: Path | None) -> Case:
-    files = {f"image-{index}": path for index, path in enumerate(images)}
-    return Case(name, name, files=files | ({"mask": mask} if mask else {}))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -196,7 +165,7 @@ def _infer(masks: Sequence[Path]) -> tuple[Labels, list[str]]:
 
 
 def _read(case: Case, labels: Labels) -> Sample:
-    parts = [read_any(path) for role, path in case.files.items() if role != "mask"]
+    parts = [read_any(path) for path in images_of(case)]
     sizes = [part.image.shape[1:] for part in parts]
     if len(set(sizes)) > 1:
         raise SegkitError(f"The channels of case {case.id!r} differ in size: {sizes}.")

@@ -10,7 +10,8 @@ from segkit.api import DatasetSpec, hookimpl, option
 FOLDER_LAYOUT = """\
   DATA_DIR/
     images/   any tree of PNG, JPEG, BMP, GIF, WebP, TIFF, or of NIfTI volumes
-    masks/    the same names; also NAME_mask, NAME_gt, NAME_segmentation, ...; the extension may differ
+    masks/    the same names; also NAME_mask, NAME_gt, NAME_segmentation, ...; the extension may differ;
+              several masks of one image (NAME_mask_1, NAME_mask_2) are united
   or an official split: DATA_DIR/train, val and test, each with images/ and masks/
 """
 
@@ -60,7 +61,7 @@ NNUNET_LAYOUT = """\
     dataset.json                 of nnU-Net v2 or the Medical Segmentation Decathlon; without it classes are inferred
     imagesTr/                    case_0000.nii.gz, case_0001.nii.gz (channels), or case.nii.gz
     labelsTr/                    case.nii.gz
-    imagesTs/                    optional
+    imagesTs/ labelsTs/          optional: the test subset
 """
 
 

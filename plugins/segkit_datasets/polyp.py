@@ -7,6 +7,7 @@ lists which frames belong to which sequence; copies often lack that file, so the
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from segkit.api import (
     SegkitError,
     Task,
     find_folder,
+    list_folders,
     missing_data,
     pair_files,
     read_image,
@@ -26,7 +28,7 @@ from segkit.api import (
 )
 from segkit_datasets.phantom import draw
 from segkit_datasets.plugin import PhantomOptions
-from segkit_datasets.reading import left_out, read_binary
+from segkit_datasets.reading import by_role, left_out, masks_of, read_binary, unite
 
 MASK_FOLDERS = ("ground truth", "ground_truth", "groundtruth")
 
@@ -44,7 +46,7 @@ def open_polyp(root: Path, options: NoOptions, labelled: bool = True) -> Dataset
     """
     images, masks = _find_folders(root, labelled)
     found = pair_files(images, masks if labelled else None)
-    cases = tuple(_case(key, image, mask) for key, image, mask in found.pairs if mask is not None or not labelled)
+    cases = tuple(_case(key, image, own) for key, image, own in found.pairs if own or not labelled)
     if not cases:
         raise missing_data("A frame with its mask", root, ["Original/N.tif", "Ground Truth/N.tif"])
     task = Task(3, ("background", "polyp"), channel_names=("red", "green", "blue"))
@@ -81,26 +83,24 @@ def synthesize(out: Path, cases: int, seed: int) -> None:
         write_image(out / "CVC-ClinicDB" / "Ground Truth" / f"{frame}.tif", (mask * 255).astype(np.uint8))
 
 
-def _case(key: str, image: Path, mask: Path | None) -> Case:
+def _case(key: str, image: Path, masks: Sequence[Path]) -> Case:
     try:
         sequence = sequence_of(image)
     except SegkitError as error:
         return Case(key, key, problem=f"{error.message} {error.hint}")
-    files = {"image": image} | ({"mask": mask} if mask else {})
+    files = {"image": image} | by_role(masks)
     return Case(key, f"sequence-{sequence:02d}", files=files, metadata={"frame": int(image.stem)})
 
 
 def _read(case: Case) -> Sample:
-    mask = None
-    if "mask" in case.files:
-        mask = read_binary(case.files["mask"])
-    return Sample(read_image(case.files["image"]), mask)
+    masks = [read_binary(path) for path in masks_of(case)]
+    return Sample(read_image(case.files["image"]), unite(masks, case) if masks else None)
 
 
 def _find_folders(root: Path, labelled: bool) -> tuple[Path, Path]:
     """Original and Ground Truth in root, or one or two folders below it; TIF before PNG, since it is the original."""
-    below = [path for path in sorted(root.iterdir()) if path.is_dir()]
-    deeper = [path for folder in below for path in sorted(folder.iterdir()) if path.is_dir()]
+    below = list_folders(root)
+    deeper = [path for folder in below for path in list_folders(folder)]
     candidates = [root, *below, *deeper]
     for folder in sorted(candidates, key=lambda path: (len(path.parts), "png" in path.name.lower())):
         images, masks = find_folder(folder, ["original"]), find_folder(folder, MASK_FOLDERS)

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.api import Sample, SegkitError, is_volume, read_image, read_label_volume, read_mask, read_volume
+from segkit.api import Case, Sample, SegkitError, is_volume, read_image, read_label_volume, read_mask, read_volume
 
 Result = TypeVar("Result")
 
@@ -28,6 +28,36 @@ def left_out(what: str, names: Sequence[str]) -> tuple[str, ...]:
     """The note that names what is not used; none where nothing is left out."""
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return (f"{len(names)} {what} are left out: {shown}",) if names else ()
+
+
+def by_role(masks: Sequence[Path]) -> dict[str, Path]:
+    """The masks of one image as the files of its case: "mask", "mask-2", ..."""
+    return {"mask" if number == 1 else f"mask-{number}": path for number, path in enumerate(masks, start=1)}
+
+
+def masks_of(case: Case) -> list[Path]:
+    return [path for role, path in case.files.items() if role.startswith("mask")]
+
+
+def unite(masks: Sequence[NDArray[np.int32]], case: Case, ignore: int | None = None) -> NDArray[np.int32]:
+    """Several masks of one image as one: each pixel has the class that any of them gives it; what one ignores is ignored.
+
+    Raises:
+        SegkitError: they differ in size, or give a pixel different classes.
+    """
+    names = ", ".join(path.name for path in masks_of(case))
+    if len({mask.shape for mask in masks}) > 1:
+        sizes = ", ".join(str(mask.shape) for mask in masks)
+        raise SegkitError(f"The masks of {case.files['image']} ({names}) differ in size: {sizes}.")
+    ignored = -1 if ignore is None else ignore
+    united = masks[0]
+    for mask in masks[1:]:
+        clash = (united > 0) & (mask > 0) & (united != mask) & (united != ignored) & (mask != ignored)
+        if clash.any():
+            words = f"give {np.count_nonzero(clash)} pixels different classes"
+            raise SegkitError(f"The several masks of {case.files['image']} ({names}) {words}; they cannot be united.")
+        united = np.where((united == ignored) | (mask == ignored), np.int32(ignored), np.maximum(united, mask))
+    return united
 
 
 def readable(paths: Iterable[Path], read: Callable[[Path], Result]) -> list[Result]:

@@ -1,21 +1,24 @@
-"""Which mask belongs to which image: by stem, after the suffixes that people add to mask names."""
+"""Which masks belong to which image: by stem, after the suffixes and numbers that people add to mask names."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.data.images import SUFFIXES
+from segkit.data.listing import list_files
 from segkit.errors import MissingDataError, UsageError
 
-MASK_SUFFIX = re.compile(r"[_-](mask|masks|gt|label|labels|seg|segmentation|manual\d*|groundtruth|annotation)$", re.I)
+SUFFIXES_OF_MASKS = "mask|masks|gt|label|labels|seg|segmentation|groundtruth|annotation"
+MASK_SUFFIX = re.compile(rf"[_-]({SUFFIXES_OF_MASKS}|manual\d*)$", re.I)  # manual1 and manual2 are two people's
+NUMBERED_MASK = re.compile(rf"([_-](?:{SUFFIXES_OF_MASKS}))[ _-]?\(?\d+\)?$", re.I)
 IMAGE_SUFFIX = re.compile(r"[_-](image|img|training|test)$", re.I)  # DRIVE calls them 21_training and 21_manual1
+NUMBER = re.compile(r"[ _-]\(?\d+\)?$")
 
-
-ENDINGS = (*SUFFIXES, ".nii", ".nii.gz")
+ENDINGS = (*SUFFIXES, ".nii", ".nii.gz", ".hdr")
 
 
 @dataclass(frozen=True)
@@ -23,50 +26,48 @@ class Pairs:
     """The outcome of pairing.
 
     Args:
-        pairs: (key, image, mask or None), in natural order; the key is the stem below the image folder.
+        pairs: (key, image, masks), in natural order; the key is the stem below the image folder. An image has no mask, one,
+            or several that are numbered (NAME_mask, NAME_mask_1) and are to be united.
         unpaired_images: images without a mask.
         unpaired_masks: masks without an image.
     """
 
-    pairs: tuple[tuple[str, Path, Path | None], ...]
+    pairs: tuple[tuple[str, Path, tuple[Path, ...]], ...]
     unpaired_images: tuple[Path, ...]
     unpaired_masks: tuple[Path, ...]
 
 
-def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key in which 2 comes before 10.
-
-    >>> sorted(["10", "1", "2"], key=natural_order)
-    ['1', '2', '10']
-    """
-    parts = re.findall(r"\d+|\D+", text)
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """All images and volumes below a folder, in natural order; hidden files and folders are left out."""
-    found = []
-    for place, folders, names in os.walk(folder):  # links to folders are not followed: no loops
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(place, name) for name in names if name.lower().endswith(ENDINGS) and name[0] != "."]
-    return [Path(path) for path in sorted(found, key=natural_order)]
+def list_images(folder: Path, leave_out: Path | None = None) -> list[Path]:
+    """All images and volumes below a folder, in natural order; links are followed, stray files left out."""
+    left_out = leave_out and leave_out.resolve()
+    return list_files(folder, ENDINGS, lambda below: left_out is not None and below.resolve() == left_out)
 
 
 def pair_files(images: Path, masks: Path | None) -> Pairs:
-    """Pair each image below `images` with the mask of its stem below `masks` (None: all images stand alone).
+    """Pair each image below `images` with its masks below `masks` (None: all images stand alone).
+
+    Both may be one folder, or one may hold the other. In one folder a mask is known by its suffix: NAME.png, NAME_mask.png.
 
     Raises:
-        UsageError: two images, or two masks, share a stem: which belongs to which would be a guess.
+        UsageError: two images, or two masks, share a stem, or an image is its own mask: which belongs to which would be a
+            guess.
     """
-    by_stem = _by_key({path: _key(path, images) for path in list_images(images)})
-    mask_keys = {path: _key(path, masks) for path in list_images(masks)} if masks is not None else {}
-    plain = {IMAGE_SUFFIX.sub("", key): key for key in by_stem}  # what an image is called without its own suffix
-    masks_by_stem = _by_key({path: _partner(key, by_stem, plain) for path, key in mask_keys.items()})
-    pairs = tuple((stem, path, masks_by_stem.get(stem)) for stem, path in by_stem.items())
+    if masks is not None and masks.resolve() == images.resolve():
+        keys = {path: _key(path, images) for path in list_images(images)}
+        marked = _marked(keys.values(), images)
+        mask_keys = {path: key for path, key in keys.items() if key in marked}
+        by_stem = _by_key({path: key for path, key in keys.items() if key not in marked})
+    else:
+        by_stem = _by_key({path: _key(path, images) for path in list_images(images, leave_out=masks)})
+        mask_keys = {} if masks is None else {path: _key(path, masks) for path in list_images(masks, leave_out=images)}
+    found = _masks_by_image(_by_key(mask_keys), by_stem)
+    pairs = tuple((stem, path, tuple(found.get(stem, ()))) for stem, path in by_stem.items())
+    for _, image, own in pairs:
+        _refuse_own(image, own)
     return Pairs(
         pairs,
-        tuple(image for _, image, mask in pairs if mask is None),
-        tuple(mask for stem, mask in masks_by_stem.items() if stem not in by_stem),
+        tuple(image for _, image, own in pairs if not own),
+        tuple(mask for stem, own in found.items() if stem not in by_stem for mask in own),
     )
 
 
@@ -87,12 +88,59 @@ def missing_data(what: str, root: Path, looked_for: Sequence[str]) -> MissingDat
     return MissingDataError(f"{what} was not found in {root}.\nLooked for: {', '.join(looked_for)}. Found there: {found}.")
 
 
-def _partner(key: str, images: Mapping[str, Path], plain: Mapping[str, str]) -> str:
-    """The key of the image that a mask belongs to: its own, else without the mask's suffix, else without the image's."""
-    if key in images:
-        return key
-    stripped = MASK_SUFFIX.sub("", key)
-    return stripped if stripped in images else plain.get(stripped, stripped)
+def _masks_by_image(masks: Mapping[str, Path], images: Mapping[str, Path]) -> dict[str, list[Path]]:
+    """Masks by the key of their image; those that have none by their own key.
+
+    NAME_1 is a further mask of NAME only where no image is called so: else it is the mask of an image that is missing.
+    """
+    plain = {IMAGE_SUFFIX.sub("", key): key for key in images}  # what an image is called without its own suffix
+    frames = any(NUMBER.search(key) and NUMBER.sub("", key) in images for key in images)
+    found: dict[str, list[Path]] = {}
+    kinds: dict[str, str] = {}
+    for key, path in masks.items():
+        named = ((name if name in images else plain.get(name), kind) for name, kind in _names(key, numbered=not frames))
+        image, kind = next(((image, kind) for image, kind in named if image), (key, ""))
+        if kinds.setdefault(image, kind) != kind:
+            raise UsageError(
+                f"{found[image][0]} and {path} share the stem {image!r}: their partners cannot be told apart.",
+                "Rename or remove one of them. Numbered masks of one image are united: NAME_mask_1, NAME_mask_2.",
+            )
+        found.setdefault(image, []).append(path)
+    return found
+
+
+def _names(mask: str, numbered: bool) -> Iterator[tuple[str, str]]:
+    """Names that the image of a mask may have, likeliest first, and what is left of the mask's name beside its number."""
+    yield mask, ""
+    bare = NUMBERED_MASK.sub(r"\1", mask)
+    for name in dict.fromkeys((mask, bare)):
+        suffix = MASK_SUFFIX.search(name)
+        if suffix:
+            yield name[: suffix.start()], suffix.group().lower()
+    if numbered:
+        suffix = MASK_SUFFIX.search(bare)
+        yield NUMBER.sub("", bare[: suffix.start()] if suffix else mask), suffix.group().lower() if suffix else ""
+    if "/" in mask:
+        yield mask.rpartition("/")[0], "/"  # a folder of masks that is called as its image
+
+
+def _marked(keys: Iterable[str], folder: Path) -> set[str]:
+    """Of files in one folder, the keys that are masks by their suffix, and not themselves the image of another one."""
+    named = {key: [name for name, kind in _names(key, numbered=False) if kind not in ("", "/")] for key in keys}
+    images = {name for names in named.values() for name in names} & set(named)
+    if named and not images:
+        raise UsageError(
+            f"Images and masks are both looked for in {folder}, where no file is called as the mask of another: "
+            "each image would be its own mask.",
+            "In the same folder, masks are called NAME_mask, NAME_gt, ...; else give two folders.",
+        )
+    return {key for key, names in named.items() if names and key not in images}
+
+
+def _refuse_own(image: Path, masks: Sequence[Path]) -> None:
+    for mask in masks:
+        if os.path.exists(mask) and os.path.exists(image) and os.path.samefile(image, mask):
+            raise UsageError(f"{image} would be its own mask: {mask} is the same file.", "Give the folder of the masks.")
 
 
 def _key(path: Path, folder: Path) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from segkit.data.dicom import by_series, is_dicom, spacing_of
 from segkit.data.images import SUFFIXES, count_pages, is_image, is_tiff, read_image
-from segkit.data.pairing import natural_order
+from segkit.data.listing import is_stray, lost_link, natural_order, walk
 from segkit.data.reading import check_grids
 from segkit.data.volumes import is_volume, read_series, read_volume
 from segkit.errors import SegkitError, UsageError
@@ -233,21 +233,22 @@ def _fit_channels(image: NDArray[Any], task: Task, source: Input) -> NDArray[Any
 
 
 def _below(folder: Path, root: Path, skip: Path, marker: str, volumes: bool) -> tuple[list[Input], int]:
-    """All inputs of a tree. Links to folders are not followed, so there is no loop; hidden ones are left alone."""
+    """All inputs of a tree, those behind links too; what is no case wherever it lies is left alone."""
     found, others = list[Input](), 0
 
     def unreadable(error: OSError) -> None:
         path = Path(error.filename)
         found.append(Input(_key(path, root), (path,), "image", f"The folder {path} cannot be read: {error.strerror}."))
 
-    for place, folders, names in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not _is_left_alone(Path(place) / name, skip, marker))
+    for place, names in walk(folder, lambda below: _was_made(below, skip, marker), unreadable):
         slices = []
-        for path in sorted(Path(place) / name for name in names):
-            if path.name.startswith("."):
+        for path in (place / name for name in names):
+            if is_stray(path.name):
                 others += 1
             elif _looks_known(path):
                 found.append(_from_file(path, root))
+            elif problem := lost_link(path):
+                found.append(Input(_key(path, root), (path,), "image", problem))
             elif path.is_file() and is_dicom(path):
                 slices.append(path)
             else:
@@ -291,9 +292,9 @@ def _looks_known(path: Path) -> bool:
     return is_image(path) or path.name.lower().endswith(VOLUMES)
 
 
-def _is_left_alone(folder: Path, skip: Path, marker: str) -> bool:
-    """Hidden folders, and what this or an earlier call has written."""
-    return folder.name.startswith(".") or folder.resolve() == skip.resolve() or os.path.lexists(folder / marker)
+def _was_made(folder: Path, skip: Path, marker: str) -> bool:
+    """Whether a folder holds what this or an earlier call has written."""
+    return folder.resolve() == skip.resolve() or os.path.lexists(folder / marker)
 
 
 def _key(path: Path, root: Path) -> str:

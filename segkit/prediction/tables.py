@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.data.images import read_mask
-from segkit.data.pairing import natural_order
+from segkit.data.listing import natural_order
 from segkit.errors import SegkitError
 from segkit.files import write_csv, write_json
 from segkit.prediction.coco import coco

@@ -25,7 +25,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 started = time.perf_counter()
 found = pair_files(Path(sys.argv[1]) / "images", Path(sys.argv[1]) / "masks")
 seconds = time.perf_counter() - started
-assert all(mask is not None for _, _, mask in found.pairs)
+assert all(masks for _, _, masks in found.pairs)
 print(len(found.pairs), seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, before / 1024)
 """
 

@@ -303,6 +303,66 @@ def test_patients_are_read_from_names(tmp_path: Path) -> None:
         opened("folder", root, group="(")
 
 
+def test_several_masks_of_one_image_are_united_and_told(tmp_path: Path) -> None:
+    other = np.roll(BOX, 12, axis=0)  # overlaps
+    root = write(tmp_path, {"a": BOX, "b": BOX})
+    Image.fromarray(other * 255).save(root / "masks" / "a_mask_1.png")
+    Image.fromarray(BOX * 255).save(root / "masks" / "a_mask.png")
+    (root / "masks" / "a.png").unlink()
+    Image.fromarray(BOX * 255).save(root / "masks" / "b.png")
+    dataset = opened("folder", root)
+    sample = read_case(dataset, dataset.cases[0])
+    assert np.array_equal(sample.mask, BOX | other)
+    assert any("1 image(s) have several masks" in note and "a_mask_1.png" in note for note in dataset.notes)
+    assert len(dataset.cases[0].files) == 3  # all are fingerprinted
+    assert "mask" not in opened("folder", root, labelled=False).cases[0].files
+    Image.fromarray(BOX[:30] * 255).save(root / "masks" / "a_mask_1.png")
+    with pytest.raises(SegkitError, match=r"The masks of .*a.png \(a_mask.png, a_mask_1.png\) differ in size"):
+        read_case(dataset, dataset.cases[0])
+
+
+def test_several_masks_of_classes_are_united_unless_they_contradict_each_other(tmp_path: Path) -> None:
+    root = write(tmp_path, {"a": BOX})
+    (root / "masks" / "a.png").unlink()
+    second = np.zeros_like(BOX)
+    second[:8, :8] = 2
+    Image.fromarray(BOX).save(root / "masks" / "a_1.png")
+    Image.fromarray(second).save(root / "masks" / "a_2.png")
+    dataset = opened("folder", root)
+    assert np.array_equal(read_case(dataset, dataset.cases[0]).mask, BOX + second)
+    second[8, 8] = 2
+    Image.fromarray(second).save(root / "masks" / "a_2.png")
+    with pytest.raises(SegkitError, match=r"several masks of .*a.png .* give 1 pixels different classes"):
+        read_case(dataset, dataset.cases[0])
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_images_and_masks_in_one_folder_are_told_apart(tmp_path: Path, labelled: bool) -> None:
+    root = write(tmp_path, {"a": BOX, "b": BOX})
+    for name in "ab":
+        shutil.move(root / "masks" / f"{name}.png", root / "images" / f"{name}_mask.png")
+    dataset = opened("folder", root, labelled, masks="images")
+    assert [case.id for case in dataset.cases] == ["a", "b"]
+    assert not labelled or np.array_equal(dataset.read(dataset.cases[0]).mask, BOX)
+
+
+def test_a_subset_without_masks_is_left_out_and_told(tmp_path: Path) -> None:
+    for name in ("train", "val", "test"):
+        write(tmp_path / name, {"a": BOX, "b": BOX})
+    shutil.rmtree(tmp_path / "test" / "masks")
+    dataset = opened("folder", tmp_path)
+    assert [case.id for case in dataset.cases] == ["train/a", "train/b", "val/a", "val/b"]
+    assert any("2 image(s) of test/, which has no folder of masks" in note for note in dataset.notes)
+    assert len(opened("folder", tmp_path, labelled=False).cases) == 6
+
+
+def test_subset_folders_beside_the_images_are_not_dropped_in_silence(tmp_path: Path) -> None:
+    write(tmp_path, {"a": BOX}), write(tmp_path / "test", {"b": BOX})
+    dataset = opened("folder", tmp_path)
+    assert [case.id for case in dataset.cases] == ["a"]
+    assert any("1 folder(s) of images beside the one that is used are left out: test" in note for note in dataset.notes)
+
+
 def test_an_image_without_mask_is_left_out_and_told(tmp_path: Path) -> None:
     root = write(tmp_path, {"a": BOX, "b": BOX})
     (root / "masks" / "b.png").unlink()

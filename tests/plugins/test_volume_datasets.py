@@ -13,8 +13,10 @@ from test_datasets import opened, synth
 
 from conftest import Command
 from segkit.data.reading import read_case
+from segkit.data.split import split_cases
 from segkit.errors import SegkitError, UsageError
 from segkit.prediction.inputs import inputs_of, read_input
+from segkit.settings import Split
 
 # acdc
 
@@ -177,6 +179,85 @@ def test_a_label_that_dataset_json_does_not_name_is_refused(tmp_path: Path) -> N
         SegkitError, match=r"case_000.nii.gz holds 2, which are not among the labels of dataset.json \(0, 1\)"
     ):
         dataset.read(dataset.cases[0])
+
+
+def moved_to_test(root: Path, number: int) -> None:
+    """The last cases of a synthetic nnU-Net set, images and labels, become imagesTs and labelsTs."""
+    for kind in ("images", "labels"):
+        (root / f"{kind}Ts").mkdir()
+        for path in [path for path in (root / f"{kind}Tr").iterdir() if f"case_{number:03d}" in path.name]:
+            shutil.move(path, root / f"{kind}Ts" / path.name)
+
+
+def test_labelled_test_images_are_the_official_test_subset(tmp_path: Path) -> None:
+    root = synth("nnunet", tmp_path, cases=4)
+    moved_to_test(root, 3)
+    dataset = opened("nnunet", root)
+    assert {case.id: case.subset for case in dataset.cases} == {
+        "case_000": "train",
+        "case_001": "train",
+        "case_002": "train",
+        "case_003": "test",
+    }
+    assert split_cases(dataset.cases, Split(seed=0))["test"] == ["case_003"]
+    assert all(read_case(dataset, case).mask is not None for case in dataset.cases)
+    assert len(opened("nnunet", root, labelled=False).cases) == 4
+
+
+def test_what_of_nnunets_tree_is_left_out_is_told(tmp_path: Path) -> None:
+    root = synth("nnunet", tmp_path, cases=4)
+    moved_to_test(root, 3)
+    shutil.rmtree(root / "labelsTs")
+    (root / "labelsTr" / "case_001.nii.gz").rename(root / "labelsTr" / "case_009.nii.gz")
+    dataset = opened("nnunet", root)
+    assert [(case.id, case.subset) for case in dataset.cases] == [("case_000", None), ("case_002", None)]
+    told = "; ".join(dataset.notes)
+    assert "1 image(s) of imagesTs without a label in labelsTs are left out: case_003" in told
+    assert "1 image(s) of imagesTr without a label in labelsTr are left out: case_001" in told
+    assert "1 label(s) of labelsTr without an image in imagesTr are left out: case_009" in told
+
+
+def test_a_name_that_is_in_both_of_nnunets_folders_is_two_cases(tmp_path: Path) -> None:
+    root = synth("nnunet", tmp_path, cases=2)
+    for kind in ("images", "labels"):
+        shutil.copytree(root / f"{kind}Tr", root / f"{kind}Ts")
+    dataset = opened("nnunet", root)
+    assert [case.id for case in dataset.cases] == ["case_000", "case_001", "test/case_000", "test/case_001"]
+    assert len({case.group for case in dataset.cases}) == 4
+    assert len(opened("nnunet", root, labelled=False).cases) == 4
+
+
+def test_files_beside_volumes_are_no_cases(tmp_path: Path) -> None:
+    root = synth("nnunet", tmp_path, cases=2)
+    for name in ("Thumbs.db", "._case_000_0000.nii.gz", "README.txt", "labels.csv", "a_preview.png"):
+        for folder in ("imagesTr", "labelsTr"):
+            (root / folder / name).write_bytes(b"x")
+    (root / "imagesTr" / "case_001_0000.xyz").write_bytes(b"x")
+    dataset = opened("nnunet", root)
+    assert (dataset.task.dims, [case.id for case in dataset.cases]) == (3, ["case_000", "case_001"])
+    assert any("2 file(s) of imagesTr" in note and "a_preview.png, case_001_0000.xyz" in note for note in dataset.notes)
+
+
+def test_channels_that_are_numbered_otherwise_are_one_cases_error(tmp_path: Path) -> None:
+    root = synth("nnunet", tmp_path, cases=3)
+    (root / "imagesTr" / "case_001_0001.nii.gz").rename(root / "imagesTr" / "case_001_0002.nii.gz")
+    dataset = opened("nnunet", root)
+    with pytest.raises(SegkitError, match="case 'case_001' has the channels _0000, _0002; most have _0000, _0001"):
+        read_case(dataset, dataset.cases[1])
+    assert read_case(dataset, dataset.cases[0]).image.shape[0] == 2
+
+
+@pytest.mark.parametrize("name", ["brats2020", "acdc", "nnunet"])
+def test_what_a_mac_leaves_in_archives_is_in_no_dataset(tmp_path: Path, name: str) -> None:
+    root = synth(name, tmp_path, cases=2)
+    expected = [case.id for case in opened(name, root).cases]
+    shutil.copytree(root, tmp_path / "copy")
+    shutil.move(tmp_path / "copy", root / "__MACOSX")
+    for path in [path for path in root.rglob("*.nii.gz") if "__MACOSX" not in path.parts]:
+        path.with_name(f"._{path.name}").write_bytes(b"AppleDouble")
+    dataset = opened(name, root)
+    assert [case.id for case in dataset.cases] == expected
+    assert all(read_case(dataset, case) for case in dataset.cases)
 
 
 # training

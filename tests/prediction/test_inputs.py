@@ -118,6 +118,19 @@ def test_links_to_nothing_pipes_and_loops_are_named_or_left_out_and_never_waited
     }
 
 
+def test_links_to_folders_are_followed_and_stray_files_are_no_inputs(tmp_path: Path) -> None:
+    for name in ("in/A/1.png", "store/2.png", "in/__MACOSX/1.png", "in/@eaDir/1.png", "in/README.png", "in/._1.png"):
+        picture(tmp_path / name)
+    (tmp_path / "in" / "B").symlink_to(tmp_path / "store")
+    (tmp_path / "in" / "A" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "in" / "Thumbs.db").write_text("x")
+    inputs, others = find(tmp_path / "in")
+    assert {entry.key: bool(entry.problem) for entry in inputs} == {"A/1.png": False, "B/2.png": False, "gone": True}
+    assert others == 3  # the folders of the systems are not looked into
+    assert [entry.key for entry in find(tmp_path / "in" / "README.png")[0]] == ["README.png"]  # typed, so wanted
+
+
 def test_what_segkit_wrote_and_the_output_folder_are_no_inputs(tmp_path: Path) -> None:
     picture(tmp_path / "a.png"), picture(tmp_path / "out" / "b.png"), picture(tmp_path / "old" / "c.png")
     (tmp_path / "old" / "predictions.json").write_text("{}")
