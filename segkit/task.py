@@ -156,6 +156,8 @@ class Dataset:
         read: case -> Sample; raises SegkitError with the path where a file cannot be read.
         options: the options with everything that was inferred filled in; run.toml holds them.
         notes: what the user must know about this data; printed, and stored with the run.
+        problems: what is wrong with it beyond any one case, such as annotations that belong to no image: `data check` ends
+            with 1, and training says it.
     """
 
     task: Task
@@ -163,6 +165,7 @@ class Dataset:
     read: Callable[[Case], Sample]
     options: Any = None
     notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,32 @@ original ("NAME.rf.HASH.jpg") are one group.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from segkit.api import Case, Dataset, Sample, SegkitError, Task, list_images, missing_data, read_image, write_image
+from segkit.api import (
+    Case,
+    Dataset,
+    Sample,
+    SegkitError,
+    Task,
+    list_images,
+    missing_data,
+    natural_order,
+    read_image,
+    write_image,
+)
+from segkit_datasets.coco import CocoFile, draw_annotation, id_of, read_coco
 from segkit_datasets.phantom import draw
 from segkit_datasets.plugin import BrainCocoOptions, PhantomOptions
+from segkit_datasets.reading import left_out
 
 SUBSETS = {"train": "train", "valid": "val", "val": "val", "test": "test"}
 FILE = "_annotations.coco.json"
-
-Annotation = Mapping[str, Any]
 
 
 def open_brain_coco(root: Path, options: BrainCocoOptions, labelled: bool = True) -> Dataset:
@@ -34,23 +44,25 @@ def open_brain_coco(root: Path, options: BrainCocoOptions, labelled: bool = True
         SegkitError: an annotation file is damaged.
     """
     folders = {name: root / name for name in SUBSETS if (root / name).is_dir()} or {"": root}
-    if not labelled:
+    files: dict[str, CocoFile] = {}
+    if labelled:
+        files = {name: read_coco(folder / FILE) for name, folder in folders.items() if (folder / FILE).exists()}
+        cases = [case for name, file in files.items() for case in _cases(folders[name], SUBSETS.get(name), file)]
+    else:
         images = [(SUBSETS.get(name), path) for name, folder in folders.items() for path in list_images(folder)]
         cases = [Case(*_names_of(path.name, subset), subset, files={"image": path}) for subset, path in images]
-        categories: list[str] = []
-    else:
-        files = {name: folder / FILE for name, folder in folders.items() if (folder / FILE).exists()}
-        documents = {name: _read_json(path) for name, path in files.items()}
-        categories = _categories(documents)
-        cases = [case for name, document in documents.items() for case in _cases(folders[name], SUBSETS.get(name), document)]
     if not cases:
         raise missing_data(FILE, root, [f"{name}/{FILE}" for name in ("train", "valid", "test")])
+    categories = _categories(files.values())
     names = tuple(categories) if options.target == "category" and categories else ("tumour",)
     task = Task(
         3, ("background", *names), mode="binary" if len(names) == 1 else "multiclass", channel_names=("red", "green", "blue")
     )
     label_of = {name: 1 if len(names) == 1 else names.index(name) + 1 for name in categories}
-    return Dataset(task, tuple(cases), partial(_read, label_of=label_of, shape=options.mask), options)
+    read = partial(_read, label_of=label_of, shape=options.mask)
+    problems = tuple(problem for file in files.values() for problem in file.problems)
+    notes = _unnamed(folders, files) if labelled else ()
+    return Dataset(task, tuple(cases), read, options, notes, problems)
 
 
 def synthesize(out: Path, cases: int, seed: int) -> None:
@@ -79,56 +91,38 @@ def synthesize(out: Path, cases: int, seed: int) -> None:
         (out / name / FILE).write_text(json.dumps(document))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(document[key], list) for key in ("images", "annotations", "categories")):
-            raise ValueError("images, annotations and categories must be lists")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SegkitError(f"{path} is not a COCO annotation file: {type(error).__name__}: {error}") from None
-    return document
+def _categories(files: Iterable[CocoFile]) -> list[str]:
+    """Names of the categories that are used, in the order of their ids."""
+    used: dict[str, str] = {}
+    for file in files:
+        for annotation in (one for own in file.annotations.values() for one in own):
+            used.setdefault(annotation["category"], id_of(annotation["category_id"]))
+    return sorted(used, key=lambda name: (natural_order(used[name]), name))
 
 
-def _categories(documents: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Names of the categories that any annotation uses, in the order of their ids; the placeholder drops out."""
-    used: dict[str, int] = {}
-    for document in documents.values():
-        names = _names(document)
-        for annotation in document["annotations"]:
-            id = annotation["category_id"]
-            used.setdefault(names.get(id, f"category {id}"), id)
-    return sorted(used, key=lambda name: (used[name], name))
-
-
-def _names(document: Mapping[str, Any]) -> dict[int, str]:
-    return {category["id"]: str(category["name"]) for category in document["categories"]}
-
-
-def _cases(folder: Path, subset: str | None, document: Mapping[str, Any]) -> list[Case]:
-    names = _names(document)  # ids of categories may differ between the subsets' files
-    annotations: dict[Any, list[Annotation]] = {}
-    for annotation in document["annotations"]:
-        named = {**annotation, "category": names.get(annotation["category_id"], f"category {annotation['category_id']}")}
-        annotations.setdefault(annotation["image_id"], []).append(named)
+def _cases(folder: Path, subset: str | None, file: CocoFile) -> list[Case]:
     cases = []
-    for image in document["images"]:
-        path, name = folder / image["file_name"], image["file_name"]
+    for image in file.images:
+        id, name = id_of(image["id"]), str(image["file_name"])
+        path = folder / name
         inside = path.resolve().is_relative_to(folder.resolve())
-        files = {"image": path, "annotations": folder / FILE} if inside and path.is_file() else {}
-        problem = "names no file" if inside else "leads out of its folder"
-        cases.append(
-            Case(
-                *_names_of(name, subset),
-                subset,
-                files=files,
-                problem="" if files else f"{folder / FILE}: the file_name {name!r} {problem}.",
-                metadata={
-                    "annotations": annotations.get(image["id"], []),
-                    "size": (image.get("height"), image.get("width")),
-                },
-            )
-        )
+        files = {"image": path, "annotations": file.path} if inside and path.is_file() else {}
+        wrong = "" if files else f"the file_name {name!r} {'names no file' if inside else 'leads out of its folder'}."
+        problem = f"{file.path}: {wrong}" if wrong else file.faults.get(id, "")
+        size = image.get("height"), image.get("width")
+        metadata = {"annotations": file.annotations.get(id, []), "size": size}
+        cases.append(Case(*_names_of(name, subset), subset, files=files, problem=problem, metadata=metadata))
     return cases
+
+
+def _unnamed(folders: Mapping[str, Path], files: Mapping[str, CocoFile]) -> tuple[str, ...]:
+    """What is left out: images that no annotation file names."""
+    notes = list[str]()
+    for name, folder in folders.items():
+        named = {folder / str(image["file_name"]) for image in files[name].images} if name in files else set()
+        unnamed = [path.name for path in list_images(folder) if path not in named]
+        notes += left_out(f"image(s) of {folder.name}/ that no {FILE} names", unnamed)
+    return tuple(notes)
 
 
 def _names_of(file_name: str, subset: str | None) -> tuple[str, str]:
@@ -151,35 +145,9 @@ def _read(case: Case, label_of: Mapping[str, int], shape: str) -> Sample:
     mask = np.zeros(image.shape[1:], np.int32)
     for annotation in case.metadata["annotations"]:
         try:
-            inside = _box(annotation, mask.shape) if shape == "bbox" else _outline(annotation, mask.shape)
-        except Exception as error:
-            where = f"annotation {annotation.get('id')} of {case.files['image']}"
-            raise SegkitError(f"The {where} cannot be drawn: {type(error).__name__}: {error}") from None
+            inside = draw_annotation(annotation, mask.shape, shape)
+        except ValueError as error:
+            where = f"{case.id}: {annotation['called']} of {case.files['image']}"
+            raise SegkitError(f"{where} cannot be drawn: {error}.") from None
         mask[inside] = label_of[annotation["category"]]
     return Sample(image, mask)
-
-
-def _box(annotation: Annotation, size: Sequence[int]) -> NDArray[np.bool_]:
-    """Pixels whose centre is in the box [x, y, width, height]."""
-    x, y, width, height = annotation["bbox"]
-    rows, columns = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
-    inside_rows, inside_columns = (rows >= y) & (rows < y + height), (columns >= x) & (columns < x + width)
-    return inside_rows[:, None] & inside_columns
-
-
-def _outline(annotation: Annotation, size: Sequence[int]) -> NDArray[np.bool_]:
-    """Polygons or a run-length code, drawn by COCO's own code."""
-    from pycocotools import mask as coco
-
-    outline = annotation["segmentation"]
-    height, width = int(size[0]), int(size[1])
-    if isinstance(outline, list):
-        code = coco.merge(coco.frPyObjects(outline, height, width))
-    elif isinstance(outline["counts"], list):
-        code = coco.frPyObjects(outline, height, width)
-    else:
-        code = outline
-    drawn = coco.decode(code).astype(bool)
-    if drawn.shape != (height, width):
-        raise ValueError(f"its size {drawn.shape} is not the image's {(height, width)}")
-    return np.asarray(drawn)

@@ -65,7 +65,7 @@ def check_dataset(dataset: Dataset) -> Report:
     """Read every case, several at a time, keeping only its facts."""
     facts = tuple(_look_at_all(dataset))
     good = [fact for fact in facts if not fact.error]
-    problems = [f"{fact.case.id}: {fact.error}" for fact in facts if fact.error]
+    problems = [*dataset.problems, *(f"{fact.case.id}: {fact.error}" for fact in facts if fact.error)]
     leaks = find_leaks(dataset.cases, _official(dataset.cases))
     problems += [f"group {group} is in the official subsets {' and '.join(names)}" for group, names in leaks.items()]
     twins, copies = _duplicates(good)

@@ -71,7 +71,7 @@ def explore_dataset(dataset: Dataset, out: Path, name: str, intensity: str) -> P
     }
     for picture, drawer in drawers.items():
         _draw(out / f"{picture}.png", TITLES[picture], ordered, drawer)
-    write_text(out / "index.html", _page(name, ordered, (*dataset.notes, *failed)))
+    write_text(out / "index.html", _page(name, ordered, (*dataset.problems, *dataset.notes, *failed)))
     return out / "index.html"
 
 

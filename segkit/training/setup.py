@@ -143,7 +143,7 @@ def workers_of(settings: Train, device: torch.device) -> int:
 
 def notes_of(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> list[str]:
     """What the user must know about data and split; logged, and kept with the run."""
-    notes = list(dataset.notes)
+    notes = [*dataset.problems, *dataset.notes]
     if not ids["val"]:
         notes.append("There is no validation subset: the last weights are kept, plateau and early stopping are off.")
     left_out = len(dataset.cases) - sum(len(members) for members in ids.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ import scipy.io
 from PIL import Image
 from test_datasets import opened, synth
 
+from segkit.data.check import check_dataset
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError, UsageError
 from segkit.task import Sample
@@ -191,6 +193,116 @@ def test_an_outline_that_cannot_be_drawn_names_its_annotation(tmp_path: Path) ->
     root = annotate(tmp_path, [{**BOX, "segmentation": "nonsense"}])
     with pytest.raises(SegkitError, match=r"annotation 0 of .*1.png cannot be drawn"):
         mask_of(root, mask="polygon")
+
+
+@pytest.mark.parametrize(
+    ("outline", "words"),
+    [
+        (None, "it has no outline"),
+        ([], "it has no outline"),
+        ([[]], "it has no outline"),
+        ([[3, 5, 13, 9]], "has 2 points; an area has at least three"),
+        ([[3, 5, 13, 5, 13, 9, 3]], "has 7 numbers, an odd count"),
+        ([[3, 5, 13, 5, None, 9]], "holds None, which is no number"),
+        ([[3, 5, 13, 5, "13", 9]], "holds '13', which is no number"),
+        ([[3, 5, 13, 5, float("nan"), 9]], "holds nan, which is no number"),
+        ([[3, 5, 13, 9, 8, 7]], "lie on one line"),
+        ([[30, 0, 40, 0, 40, 9]], r"lies outside the image of 30 x 20 pixels"),
+        ([[0.1, 0.1, 0.5, 0.1, 0.5, 0.9]], "shares of the image's size"),
+        ({"counts": [0, 20, 580]}, "have no size"),
+        ({"counts": [0, 20, 580], "size": [30, 20]}, r"are for the size \[30, 20\], the image's is \[20, 30\]"),
+        ({"counts": [0, 20, 5], "size": [20, 30]}, "add up to 25 pixels; the image has 600"),
+    ],
+)
+def test_odd_outlines_say_what_is_wrong_and_what_would_do(tmp_path: Path, outline: object, words: str) -> None:
+    root = annotate(tmp_path, [{**BOX, "segmentation": outline}])
+    with pytest.raises(SegkitError, match=rf"^train/1: annotation 0 of .*{words}.*; dataset.mask=bbox would use its bbox"):
+        mask_of(root, mask="polygon")
+    assert mask_of(root).sum() == 40  # the box is whole
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        (None, "it has no bbox"),
+        ([3, 5, 10], "has 3 numbers; it takes 4"),
+        ([3, 5, 10, "4"], "holds '4', which is no number"),
+        ([3, 5, 0, 4], "has no area"),
+        ([3, 5, -10, 4], "has no area"),
+        ([40, 5, 10, 4], "lies outside the image"),
+        ("3,5,10,4", "not a list of numbers"),
+    ],
+)
+def test_odd_boxes_say_what_is_wrong_and_what_would_do(tmp_path: Path, box: object, words: str) -> None:
+    root = annotate(tmp_path, [{**BOX, "bbox": box}])
+    with pytest.raises(SegkitError, match=rf"train/1: .*{words}.*dataset.mask=polygon would use its segmentation"):
+        mask_of(root)
+
+
+def test_a_flat_list_of_points_is_one_outline(tmp_path: Path) -> None:
+    flat = annotate(tmp_path, [{**BOX, "segmentation": BOX["segmentation"][0]}])  # type: ignore[index]
+    assert mask_of(flat, mask="polygon").sum() == 40
+
+
+def rewrite(root: Path, **changes: object) -> Path:
+    """Replace parts of the annotation file; a function changes each entry of its list."""
+    file = root / "train" / "_annotations.coco.json"
+    document = json.loads(file.read_text())
+    for key, change in changes.items():
+        document[key] = [change(entry) for entry in document[key]] if callable(change) else change
+    file.write_text(json.dumps(document))
+    return root
+
+
+@pytest.mark.parametrize("form", [str, float, lambda id: f" {id}"])
+def test_ids_are_compared_as_text(tmp_path: Path, form: Callable[[int], object]) -> None:
+    root = annotate(tmp_path, [BOX, TRIANGLE])
+    expected = mask_of(root, target="category")
+    rewrite(
+        root, annotations=lambda one: {**one, "image_id": form(one["image_id"]), "category_id": form(one["category_id"])}
+    )
+    assert expected.max() == 2 and np.array_equal(mask_of(root, target="category"), expected)
+
+
+def test_annotations_of_no_image_are_counted_as_a_problem(tmp_path: Path) -> None:
+    root = annotate(tmp_path, [BOX, {**BOX, "image_id": 8}, {**BOX, "image_id": 8}, {**BOX, "image_id": None}])
+    dataset = opened("brain-coco", root)
+    report = check_dataset(dataset)
+    assert [problem.partition("json: ")[2] for problem in report.problems] == [
+        "1 annotations have no image_id: annotation 3",
+        "2 annotations belong to no image of the file: image_id 8",
+    ]
+    rewrite(root, images=lambda one: {**one, "id": 70})
+    with pytest.raises(SegkitError, match="3 annotations belong to no image of the file: image_id 7, image_id 8"):
+        opened("brain-coco", root)
+
+
+def test_a_missing_key_names_file_entry_and_key(tmp_path: Path) -> None:
+    root = annotate(tmp_path, [BOX, {**TRIANGLE, "category_id": None}])
+    dataset = opened("brain-coco", root)
+    with pytest.raises(SegkitError, match=r"_annotations.coco.json: annotation 1 has no category_id"):
+        read_case(dataset, dataset.cases[0])
+    for key, entries, words in (
+        ("images", [{"id": 7}], "image 0 has no file_name"),
+        ("categories", [{"id": 1, "name": "0"}, {"name": "1"}], "category 1 has no id"),
+        ("images", [{"id": 7, "file_name": "1.png"}] * 2, "the image id 7 stands there 2 times"),
+        ("annotations", [BOX, None], "annotations must be a list of objects"),
+        ("annotations", None, "annotations must be a list of objects"),
+    ):
+        with pytest.raises(SegkitError, match=rf"_annotations.coco.json.*{words}"):
+            opened("brain-coco", rewrite(root, **{key: entries}))
+        shutil.rmtree(root / "train")
+        annotate(root, [BOX])
+
+
+def test_images_that_no_annotation_file_names_are_told(tmp_path: Path) -> None:
+    root = annotate(tmp_path, [BOX])
+    (root / "test").mkdir()
+    for path in (root / "train" / "2.png", root / "test" / "3.png"):
+        shutil.copy(root / "train" / "1.png", path)
+    notes = opened("brain-coco", root).notes
+    assert [note.rpartition(": ")[2] for note in notes] == ["2.png", "3.png"]
+    assert "1 image(s) of test/ that no _annotations.coco.json names are left out" in notes[1]
 
 
 def test_damaged_annotations_are_named(tmp_path: Path) -> None:
