@@ -77,8 +77,10 @@ class Split:
     def __post_init__(self) -> None:
         if self.val + self.test >= 1:
             raise ValueError(f"val {self.val:g} and test {self.test:g} leave nothing to train on")
-        if self.fold >= (self.folds or self.fold + 1) or (self.fold and not self.folds):
-            raise ValueError(f"fold {self.fold} of {self.folds or 'no'} folds; they are counted from 0")
+        if self.fold and not self.folds:
+            raise ValueError(f"fold {self.fold} was asked for, but no folds are made; --folds 5 makes five")
+        if self.folds and self.fold >= self.folds:
+            raise ValueError(f"there is no fold {self.fold}: the {self.folds} folds are counted from 0 to {self.folds - 1}")
         if self.folds and self.by == "official":
             raise ValueError("folds and an official split exclude each other")
 

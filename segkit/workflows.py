@@ -26,6 +26,7 @@ from segkit.config.migrate import migrate_settings
 from segkit.config.resolve import Assignments, Choice, Values, gather, resolve_config
 from segkit.config.resume import apply_resume_changes, refuse_resume_changes
 from segkit.config.starting_point import read_starting_point
+from segkit.config.unused import refuse_unused
 from segkit.errors import UsageError
 from segkit.options import build
 from segkit.plugins import Catalogue
@@ -84,7 +85,7 @@ def train(
     catalogue = plugins.load()
     flags = {"dataset": dataset, "model": model, "data_dir": data_dir, "loss": loss, "metrics": metrics, **settings}
     values = gather(read_starting_point(_path(config), recipe, catalogue), _plain(flags), options)
-    complete, opened = configure(values, catalogue)
+    complete, opened = configure(values, catalogue, gather({}, _plain(flags), options))
 
     from segkit.training.train import train as start
 
@@ -114,7 +115,8 @@ def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
 
     document, catalogue = checkpoint.load(folder), plugins.load()
     before = migrate_settings(document["description"].settings, catalogue)
-    complete, opened = configure(apply_resume_changes(before, flags, options, pretrained=False), catalogue)
+    values = apply_resume_changes(before, flags, options, pretrained=False)
+    complete, opened = configure(values, catalogue, gather({}, flags, options))
     note_changed_schedule(before["train"]["epochs"], complete.train)
     return go_on(complete, opened, folder, document)
 
@@ -207,9 +209,11 @@ def predict(
     header, *others = read_headers(paths)
     task, dims = header.task, max(one.dims for one in (header, *others))
     outputs, post = outputs or OutputOptions(), postprocess or Postprocess()
+    if task.kind == "classification" and (thresholds or post != Postprocess()):
+        raise UsageError(
+            "--threshold, --keep-largest and --min-size are about masks; this model gives classes.", "Leave them out."
+        )
     post = replace(post, thresholds=read_thresholds(thresholds, task)) if thresholds else post
-    if task.kind == "classification" and post != Postprocess():
-        raise UsageError("--threshold, --keep-largest and --min-size are about masks; this model gives classes.")
     words, folder = [os.fspath(one) for one in _several(inputs)], Path(out)
     found, opened = select_inputs(words, folder, task, dataset, changes.get("dataset", {}), stdin, null)
     jobs = plan_jobs(found, folder, task, outputs)
@@ -331,8 +335,12 @@ def build_model(name: str, task: Task, **options: Any) -> nn.Module:
     return build_module(choice, task, task.dims if task.dims in found.spec.dims else 2)
 
 
-def configure(values: Values, catalogue: Catalogue) -> tuple[Config, Dataset]:
-    """What will be done and the opened dataset, from values that `gather` has put together; said in words."""
+def configure(values: Values, catalogue: Catalogue, typed: Values) -> tuple[Config, Dataset]:
+    """What will be done and the opened dataset, from values that `gather` has put together; said in words.
+
+    Raises:
+        UsageError: something that cannot be, or that was `typed` and would not be used.
+    """
     requested = resolve_config(values, catalogue)
     for choice in (requested.dataset, requested.model):
         for hidden in catalogue.shadowed(choice.spec.group, choice.found):
@@ -343,6 +351,7 @@ def configure(values: Values, catalogue: Catalogue) -> tuple[Config, Dataset]:
 
     dataset = open_dataset(requested.dataset, requested.root)
     config = complete_config(requested, dataset, catalogue)
+    refuse_unused(typed, config, dataset)
     logger.info(summarize(config))
     for doubt in doubts_about(config):
         logger.warning(doubt)

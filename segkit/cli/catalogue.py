@@ -35,6 +35,12 @@ def models(
     json: Json = False,
 ) -> None:
     """List the models, or show one: its options and, for given channels and size, its parameters and what they cost."""
+    counting = {"--channels": channels, "--classes": classes, "--size": size, "-o": option or None}
+    typed = [flag for flag, value in counting.items() if value is not None]
+    if name is None and (typed or describe):
+        raise UsageError(f"{(*typed, '--describe')[0]} is about one model.", "Name it: segkit models NAME ...")
+    if describe and [flag for flag in typed if flag != "-o"]:
+        raise UsageError(f"--describe counts nothing, so {typed[0]} would not be used.", "Leave out one of them.")
     if name is None:
         return _list("models", json)
     found = load().find("models", name)

@@ -48,6 +48,8 @@ def evaluate(
     in_processes(context, devices)
     if aggregate is not None and aggregate not in AGGREGATIONS:
         raise UsageError(f"--aggregate {aggregate} is not allowed.", did_you_mean(aggregate, AGGREGATIONS))
+    if aggregate is not None and json:
+        raise UsageError("--aggregate is about the table; --json holds all aggregations.", "Leave out one of them.")
     with terminal.results_only():
         evaluation = workflows.evaluate(
             what,

@@ -80,7 +80,7 @@ def run_seeds(
     values = gather(read_starting_point(base, recipe, catalogue), flags, assignments)
     seeds = _seeds(text, wanted, build(Train, values.get("train", {}), "train").seed)
     values.setdefault("train", {})["seed"] = seeds[0]
-    config, dataset = configure(values, catalogue)
+    config, dataset = configure(values, catalogue, gather({}, flags, assignments))
     logger.info(f"seeds       {_listed(seeds)}")
     logger.info(f"split       one for all (split.seed {config.split.seed}): scores differ by the training alone")
 
@@ -96,6 +96,7 @@ def continue_seeds(folder: Path, flags: dict[str, Any], assignments: list[str], 
     from segkit import plugins
     from segkit.cli import terminal
     from segkit.config.migrate import migrate_settings
+    from segkit.config.resolve import gather
     from segkit.config.resume import apply_resume_changes, refuse_resume_changes
     from segkit.workflows import configure
 
@@ -107,7 +108,7 @@ def continue_seeds(folder: Path, flags: dict[str, Any], assignments: list[str], 
     catalogue = plugins.load()
     before = migrate_settings(plan.settings, catalogue)
     values = apply_resume_changes(before, flags, assignments, pretrained=not all_begun(plan))
-    config, dataset = configure(values, catalogue)
+    config, dataset = configure(values, catalogue, gather({}, flags, assignments))
     note_changed_schedule(before["train"]["epochs"], config.train)
     with terminal.results_only():
         document, stopped = resume_seeds(config, dataset, catalogue, plan)

@@ -236,6 +236,10 @@ def _choose(section: str, values: Mapping[str, Any], catalogue: Catalogue) -> Ch
 
 def _existing_root(dataset: Choice, root: Any) -> Path | None:
     spec: DatasetSpec = dataset.spec
+    if not spec.needs_root and root:
+        raise UsageError(
+            f"The dataset {spec.name!r} takes no folder: nothing in {root} would be read.", "Leave the folder out."
+        )
     if not spec.needs_root:
         return None
     if not root:

@@ -152,6 +152,11 @@ def inputs_of(dataset: Dataset) -> list[Input]:
     return inputs
 
 
+def is_list(word: str) -> bool:
+    """Whether a typed name is a file that lists inputs."""
+    return Path(word).suffix.lower() in LISTS and Path(word).is_file()
+
+
 def read_lists(words: Sequence[str], stdin: bytes | None, null: bool) -> tuple[list[str], list[str]]:
     """What was typed other than lists, and the entries of the lists. Relative entries start at the working folder.
 
@@ -162,7 +167,7 @@ def read_lists(words: Sequence[str], stdin: bytes | None, null: bool) -> tuple[l
     for word in words:
         if word == "-":
             listed += _entries(stdin or b"", null)
-        elif Path(word).suffix.lower() in LISTS and Path(word).is_file():
+        elif is_list(word):
             try:
                 listed += _entries(Path(word).read_bytes(), null)
             except OSError as error:

@@ -84,6 +84,10 @@ def plan_jobs(inputs: Sequence[Input], out: Path, task: Task, outputs: OutputOpt
         Job(entry, _files(entry, name, task, outputs) if task.kind == "segmentation" else {})
         for entry, name in zip(inputs, names, strict=True)
     ]
+    if outputs.palette and not any(job.files["mask"].endswith(".png") for job in jobs):
+        raise UsageError(
+            "--palette colours PNG masks; the masks of these inputs are volumes or TIFF files.", "Leave out --palette."
+        )
     taken = {path.resolve() for entry in inputs for path in entry.files}
     shared = [out / name for name in (RECORD, TABLE, MEASURES, POLYGONS)]
     clash = next(

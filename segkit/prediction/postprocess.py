@@ -66,7 +66,7 @@ def read_thresholds(texts: Sequence[str], task: Task) -> tuple[float | None, ...
             number = -1.0
         if not 0 <= number < 1:
             raise UsageError(
-                f"--threshold {text} is not a number from 0 up to 1.", "--threshold 0.4, or --threshold polyp=0.4."
+                f"--threshold {text} is not a number from 0 up to 1.", f"--threshold 0.4, or --threshold {classes[-1]}=0.4."
             )
         named[name] = number
     found = [named.get(own, named.get("") if index else None) for index, own in enumerate(task.classes)]

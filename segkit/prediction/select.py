@@ -9,7 +9,7 @@ from typing import Any
 
 from segkit.data.reading import open_cases
 from segkit.errors import UsageError
-from segkit.prediction.inputs import Input, check_output, find_inputs, inputs_of, read_lists
+from segkit.prediction.inputs import Input, check_output, find_inputs, inputs_of, is_list, read_lists
 from segkit.prediction.jobs import RECORD
 from segkit.task import Dataset, Task
 
@@ -37,6 +37,10 @@ def select_inputs(
     Raises:
         UsageError: there is no input, or a name that does not exist.
     """
+    if null and (dataset is not None or not any(word == "-" or is_list(word) for word in words)):
+        raise UsageError("--null is about names in lists, and no list is given.", "Leave out --null, or give a list.")
+    if stdin is not None and (dataset is not None or "-" not in words):
+        raise UsageError("A list on stdin was given, but no input is '-'.", "Add '-' to the inputs.")
     if dataset is not None:
         check_output(out, [Path(word) for word in words])
         opened = open_cases(dataset, words, options, task)
