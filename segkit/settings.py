@@ -80,7 +80,9 @@ class Split:
         if self.fold and not self.folds:
             raise ValueError(f"fold {self.fold} was asked for, but no folds are made; --folds 5 makes five")
         if self.folds and self.fold >= self.folds:
-            raise ValueError(f"there is no fold {self.fold}: the {self.folds} folds are counted from 0 to {self.folds - 1}")
+            raise ValueError(
+                f"fold {self.fold} of {self.folds} folds does not exist; they are counted from 0 to {self.folds - 1}"
+            )
         if self.folds and self.by == "official":
             raise ValueError("folds and an official split exclude each other")
 

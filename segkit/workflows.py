@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from segkit.errors import UsageError
 from segkit.options import build
 from segkit.plugins import Catalogue
 from segkit.runs.folder import find_run, find_weights
+from segkit.runs.reference import is_own, reference_to
 from segkit.runs.weights import Header, read_header
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def evaluate(
     batch_size: int | None = None,
     device: str = "auto",
     out: PathLike | None = None,
+    run: PathLike | None = None,
 ) -> Evaluation:
     """Score a model on held-out cases, on the ground truth's own grid, and write cases.csv and metrics.json.
 
@@ -143,7 +145,8 @@ def evaluate(
         options: settings of dataset and metrics, and options of the model that may change after training.
         batch_size: images, slices or windows at a time; None: up to 8, fewer if they are large.
         device: auto, cpu, cuda or cuda:N.
-        out: folder for the files; None: RUN/SUBSET, where these are the run's own cases and options.
+        out: folder for the files; None: RUN/SUBSET, where these are the run's own weights, cases and options.
+        run: the run that the weights were made in, for files that lie elsewhere; None: that an exported file refers to.
 
     Raises:
         UsageError: data or options that do not fit the model.
@@ -153,7 +156,7 @@ def evaluate(
 
     flags = _plain({"dataset": dataset, "data_dir": data_dir, "metrics": metrics})
     weights = find_weights(Path(what))
-    return evaluate_weights(weights, plugins.load(), subset, flags, options, batch_size, device, _path(out))
+    return evaluate_weights(weights, plugins.load(), subset, flags, options, batch_size, device, _path(out), _path(run))
 
 
 def predict(
@@ -195,8 +198,6 @@ def predict(
     Raises:
         UsageError: inputs, options or outputs that cannot be used; then nothing is written.
     """
-    from dataclasses import replace
-
     from segkit.inference.load import load_networks, read_headers
     from segkit.prediction.jobs import OutputOptions, plan_jobs
     from segkit.prediction.postprocess import Postprocess, read_thresholds
@@ -279,6 +280,9 @@ def export(
 
     _, spec, model = load_model(weights, changes)
     check_format(spec, format)
+    folder = find_run(weights)
+    if folder is not None and is_own(folder, weights):
+        header = replace(header, export={**header.export, "run": reference_to(folder, files[0])})
     logger.info(f"exporting   {header.model} as {format}, compared on {where_from}")
     header = export_model(model, header, format, files[0], cases, half)
     if runner:

@@ -19,6 +19,9 @@ def evaluate(
     subset: Annotated[str, typer.Option(help="train, val, test, or all (which holds training data).")] = "test",
     dataset: Annotated[str | None, typer.Option(help="Another dataset than the run's own.")] = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data, if it has moved since training.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="The run that an exported file was made of, if it is not where the file says.")
+    ] = None,
     metrics: Annotated[list[str] | None, typer.Option("--metric", help="An additional metric; may be repeated.")] = None,
     aggregate: Annotated[
         str | None,
@@ -61,6 +64,7 @@ def evaluate(
             batch_size=batch_size,
             device=device,
             out=out,
+            run=run,
         )
     document, folder = evaluation.to_dict(), evaluation.folder
     main = distributed.is_main()
@@ -72,7 +76,7 @@ def evaluate(
         logger.info(f"written: {folder}/cases.csv, {folder}/metrics.json")
     else:
         logger.info(
-            "Nothing was written, since these are not the run's own cases and options: "
+            "Nothing was written, since these are not the run's own weights, cases and options: "
             "--out DIR writes cases.csv, metrics.json."
         )
     if document["failed"]:

@@ -16,10 +16,13 @@ def info(
 ) -> None:
     """Show the header of a weights file: model, options, classes, preprocessing, validation results."""
     from segkit.runs.folder import find_weights
+    from segkit.runs.onnx_metadata import read_metadata
     from segkit.runs.weights import read_header
 
     path = find_weights(file)
     document = {"file": str(path), "bytes": path.stat().st_size, **read_header(path).to_dict()}
+    if path.suffix == ".onnx":
+        document["runtime"] = read_metadata(path).runtime
     if json:
         print_json(document)
         return
@@ -33,5 +36,14 @@ def _rows(document: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             rows += _rows(value, f"{prefix}{key}.")
         elif value not in (None, []):
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            rows.append((f"{prefix}{key}", f"{value:.4f}" if isinstance(value, float) else text))
+            rows.append((f"{prefix}{key}", _number(value) if isinstance(value, float) else text))
     return rows
+
+
+def _number(value: float) -> str:
+    """Four decimals, or two digits of what would show none in them.
+
+    >>> _number(0.5), _number(5.9e-07), _number(0.0)
+    ('0.5000', '5.9e-07', '0.0000')
+    """
+    return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.2g}"

@@ -24,6 +24,7 @@ from segkit.inference.network import Network
 from segkit.inference.predictor import predict_images
 from segkit.inference.probabilities import labels_of, presence_of
 from segkit.plugins import Catalogue
+from segkit.runs.reference import is_own
 from segkit.runs.weights import read_header
 from segkit.specs import MetricSpec
 from segkit.task import Case, CaseResult, Dataset, Metric, Sample
@@ -98,6 +99,7 @@ def evaluate_weights(
     batch_size: int | None = None,
     device: str = "auto",
     out: Path | None = None,
+    run: Path | None = None,
 ) -> Evaluation:
     """Score a weights file on held-out cases and write the result, as `segkit evaluate` does.
 
@@ -107,7 +109,8 @@ def evaluate_weights(
         subset: train, val, test or all.
         flags, assignments: what was asked for: dataset, data_dir, metrics; settings of dataset, metrics and model.
         batch_size, device: as `load_networks` takes them.
-        out: where to write; None: into the run, where these are its own cases and options.
+        out: where to write; None: into the run, where these are its own weights, cases and options.
+        run: that the weights were made in, where they do not lie in it.
 
     Raises:
         UsageError: data or options that do not fit the weights.
@@ -115,14 +118,15 @@ def evaluate_weights(
     """
     header = read_header(weights)
     changes = gather({}, {}, assignments, SECTIONS).get("model", {})
-    holdout = open_evaluation_data(weights, flags or {}, assignments, catalogue)
+    holdout = open_evaluation_data(weights, header, flags or {}, assignments, catalogue, run)
     task = holdout.dataset.task.learned_by(header.task.kind)
     check_task(header.task, task)
     chosen = complete_metrics(holdout.metrics, task, catalogue)
     cases, about = select(holdout, subset)
     (network,) = load_networks([weights], device, batch_size, changes)
     evaluation = evaluate(network, holdout.dataset, cases, build_metrics(chosen, task))
-    own_place = holdout.run is not None and holdout.own_data and not changes  # figures of a changed model are not the run's
+    own_weights = holdout.run is not None and is_own(holdout.run, weights)
+    own_place = own_weights and holdout.own_data and not changes  # figures of a changed or exported model are not the run's
     folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
     about = {"weights": str(weights), "changes": changes, "kind": task.kind, "metrics": _directions(chosen), **about}
     evaluation = replace(evaluation, about=about, folder=folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ from segkit.errors import SegkitError, UsageError, did_you_mean
 from segkit.files import read_toml
 from segkit.options import plain
 from segkit.plugins import Catalogue
-from segkit.runs.folder import RunFolder, find_run, read_split
+from segkit.runs.folder import RunFolder, read_split
+from segkit.runs.reference import is_own, referred_data, referred_folder, run_of, trained_on
+from segkit.runs.weights import Header
 from segkit.task import Case, Dataset, Task
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class EvaluationData:
         dataset: opened.
         fingerprint: of the dataset.
         metrics: the recorded ones and those that were typed.
+        trained_on: the fingerprint of the data that the weights were trained on, None where nobody knows.
     """
 
     run: RunFolder | None
@@ -47,38 +49,58 @@ class EvaluationData:
     dataset: Dataset
     fingerprint: Mapping[str, Any]
     metrics: tuple[Choice, ...]
+    trained_on: str | None = None
 
 
 def open_evaluation_data(
-    weights: Path, flags: Mapping[str, Any], assignments: Assignments, catalogue: Catalogue
+    weights: Path,
+    header: Header,
+    flags: Mapping[str, Any],
+    assignments: Assignments,
+    catalogue: Catalogue,
+    run: Path | None = None,
 ) -> EvaluationData:
     """The run's own dataset and metrics, changed by what was typed.
 
     Other data than the run was trained on is opened with what was typed alone: what was inferred or chosen for the run's
     data (mask values, folder names) need not hold for it.
 
+    Args:
+        weights, header: the file, and what it says about itself.
+        flags, assignments, catalogue: as `gather` takes them.
+        run: that the weights were made in; None: that they lie in, or that their header refers to.
+
     Raises:
-        UsageError: the weights stand alone and no dataset was named.
+        UsageError: nobody knows the run, and no dataset was named.
     """
-    folder = find_run(weights)
+    folder = run_of(weights, header, run)
+    if folder is not None and not is_own(folder, weights):
+        logger.info(f"run folder  {folder.path}: its data and split are those of {weights.name}")
+    known = trained_on(folder) if folder else referred_data(header)
     settings = read_toml(folder.config) if folder else {}
     own = {section: table for section, table in settings.items() if section in ("dataset", "metrics", "plugins")}
     base = migrate_settings(own, catalogue)
     if not base and not flags.get("dataset"):
-        raise UsageError(f"{weights} is not part of a run folder.", "Type --dataset NAME --data-dir DIR --subset all.")
+        former = referred_folder(weights, header)
+        where = f" {former}, which is not there any more" if former else ", which is not known"
+        raise UsageError(
+            f"The held-out cases of {weights} are in its run{where}.",
+            "--run RUN names the run. Or --dataset NAME --data-dir DIR --subset all scores every case of a dataset; if that "
+            "is the dataset of the training, most of them are training data.",
+        )
     dataset, root, metrics = _resolve(base, flags, assignments, catalogue)
     recorded = base.get("dataset", {})
     same_name = dataset.name == recorded.get("name")
     same_root = same_name and root is not None and str(root) == str(recorded.get("root"))
     opened = _open(dataset, root, must=same_root or not same_name)
     data = fingerprint(opened) if opened is not None else {}
-    matches = folder is not None and bool(data) and data["sha256"] == _trained_on(folder)
+    matches = folder is not None and bool(data) and data["sha256"] == known
     if opened is not None and (matches or same_root or not same_name):
         if same_root and not matches:
             logger.warning(
                 "the data has changed since the training (its fingerprint differs); the split is taken by case id."
             )
-        return EvaluationData(folder, same_name, dataset, root, opened, data, metrics)
+        return EvaluationData(folder, same_name, dataset, root, opened, data, metrics, known)
     logger.warning(
         "this is not the data that the run was trained on: its split, and what was inferred from its data, do not apply."
     )
@@ -86,7 +108,7 @@ def open_evaluation_data(
         typed = {"dataset": recorded["name"], **{key: value for key, value in flags.items() if value is not None}}
         dataset, root, metrics = _resolve({"metrics": base.get("metrics", {})}, typed, assignments, catalogue)
     opened = open_dataset(dataset, root)
-    return EvaluationData(folder, False, dataset, root, opened, fingerprint(opened), metrics)
+    return EvaluationData(folder, False, dataset, root, opened, fingerprint(opened), metrics, known)
 
 
 def _open(dataset: Choice, root: Path | None, must: bool) -> Dataset | None:
@@ -103,14 +125,6 @@ def _resolve(
     base: Mapping[str, Any], flags: Mapping[str, Any], assignments: Assignments, catalogue: Catalogue
 ) -> tuple[Choice, Path | None, tuple[Choice, ...]]:
     return resolve_data(gather(base, flags, assignments, SECTIONS), catalogue)
-
-
-def _trained_on(folder: RunFolder) -> str | None:
-    """The fingerprint of the run's data."""
-    try:
-        return str(json.loads(folder.manifest.read_text(encoding="utf-8"))["data"]["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def check_task(trained: Task, opened: Task) -> None:
@@ -150,28 +164,46 @@ def select(holdout: EvaluationData, subset: str) -> tuple[list[Case], dict[str, 
         "subset": subset,
         "holds_training_data": False,
     }
+    if holdout.own_data and holdout.run is not None and subset != "all":
+        about["holds_training_data"] = subset == "train"
+        return _of_the_split(read_split(holdout.run), dataset, subset), about
+    same = bool(holdout.trained_on) and holdout.fingerprint.get("sha256") == holdout.trained_on
     if subset == "all":
-        about["holds_training_data"] = True if holdout.own_data else None  # None: nobody can know
+        about["holds_training_data"] = True if holdout.own_data or same else None  # None: nobody can know
         logger.warning(
             "--subset all includes training data: these figures say nothing about new cases."
-            if holdout.own_data
+            if holdout.own_data or same
             else "segkit cannot know whether the model was trained on these cases."
         )
         return list(dataset.cases), about
-    if holdout.own_data and holdout.run is not None:
-        about["holds_training_data"] = subset == "train"
-        return _of_the_split(read_split(holdout.run), dataset, subset), about
     cases = [case for case in dataset.cases if case.subset == subset]
     if not cases:
-        raise UsageError(f"This dataset has no subset {subset!r}.", "Type --subset all.")
+        raise UsageError(f"This dataset has no subset {subset!r}.", _instead(holdout, same))
+    if same or holdout.trained_on is None:
+        about["holds_training_data"] = None
+        logger.warning(f"the split of the training is not known: cases of the subset {subset!r} may be training data.")
     return cases, about
+
+
+def _instead(holdout: EvaluationData, same: bool) -> str:
+    """What to type where a dataset has no such subset; never a way to training data that is not called so."""
+    every = "--subset all scores every case"
+    if same:
+        every += "; this is the data of the training, so most of them are training data"
+    elif holdout.trained_on is None:
+        every += "; if the model was trained on this data, most of them are training data"
+    held_out = "--run RUN, the run that the weights were made in, gives its held-out cases. "
+    return f"{'' if holdout.run else held_out}{every}."
 
 
 def _of_the_split(split: Mapping[str, Sequence[str]], dataset: Dataset, subset: str) -> list[Case]:
     wanted = split.get(subset, [])
     if not wanted:
         sizes = ", ".join(f"{name} {len(ids)}" for name, ids in split.items())
-        raise SegkitError(f"The subset {subset!r} of this run is empty ({sizes}).", "Type --subset all, or train on more.")
+        raise SegkitError(
+            f"The subset {subset!r} of this run is empty ({sizes}).",
+            "Train on more cases. --subset all scores every case, training data too.",
+        )
     by_id = {case.id: case for case in dataset.cases}
     missing = [id for id in wanted if id not in by_id]
     if missing:

@@ -18,6 +18,7 @@ from segkit.exporting.model_card import card
 from segkit.exporting.parity import Floats, preprocess_case, size_of, synthetic_cases
 from segkit.files import read_toml, write_text
 from segkit.runs.folder import RunFolder, find_run, read_cases, read_split
+from segkit.runs.onnx_metadata import read_metadata
 from segkit.runs.weights import Header
 from segkit.specs import FORMATS
 
@@ -117,7 +118,8 @@ def write_card(path: Path, weights: Path, artefact: Path, header: Header) -> Non
             "split": _json(folder.split),
             "scores": read_cases(folder, "test"),
         }
-    write_text(path, card(artefact.name, header, **known))
+    runtime = read_metadata(artefact).runtime if artefact.suffix == ".onnx" else ""
+    write_text(path, card(artefact.name, header, **known, runtime=runtime))
 
 
 def _real_cases(folder: RunFolder, header: Header) -> list[Floats]:

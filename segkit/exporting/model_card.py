@@ -9,6 +9,7 @@ from typing import Any
 from segkit.evaluation.statistics.bootstrap import bootstrap_interval
 from segkit.options import in_words
 from segkit.runs.weights import Header
+from segkit.words import counted
 
 FEW = 50  # cases, below which an interval says little (Jurdi 2023)
 
@@ -20,6 +21,7 @@ def card(
     manifest: Mapping[str, Any],
     split: Mapping[str, Sequence[str]],
     scores: Sequence[Mapping[str, str]],
+    runtime: str = "",
 ) -> str:
     """Markdown.
 
@@ -28,6 +30,7 @@ def card(
         header: its header.
         config, manifest, split: of its run; empty where it has none.
         scores: rows of test/cases.csv.
+        runtime: what runs the exported file, in words.
     """
     parts = [
         f"# {name}",
@@ -37,7 +40,7 @@ def card(
         "## Performance",
         _scores(scores),
         "## The exported file",
-        _export(header),
+        _export(header, runtime),
         "## Intended use",
         f"Research on data like that above: {_input(header)}. It is no medical device.",
         "## Limits",
@@ -66,7 +69,9 @@ def _input(header: Header) -> str:
     task = header.task
     names = f" ({', '.join(task.channel_names)})" if task.channel_names else ""
     what = "volumes" if task.dims == 3 else "images"
-    return f"{what} of {task.channels} channel(s){names}" + (", seen slice by slice" if header.dims < task.dims else "")
+    return f"{what} of {counted(task.channels, 'channel')}{names}" + (
+        ", seen slice by slice" if header.dims < task.dims else ""
+    )
 
 
 def _data(config: Mapping[str, Any], manifest: Mapping[str, Any], split: Mapping[str, Sequence[str]]) -> str:
@@ -74,12 +79,16 @@ def _data(config: Mapping[str, Any], manifest: Mapping[str, Any], split: Mapping
         return "Not known: these weights stand alone, without their run."
     data, how = manifest.get("data", {}), config.get("split", {})
     lines = [
-        f"- dataset: {config['dataset']['name']}, {data.get('cases', '?')} cases, fingerprint {data.get('sha256', '?')}",
+        f"- dataset: {config['dataset']['name']}, {_cases(data)}, fingerprint {data.get('sha256', '?')}",
         "- split: " + ", ".join(f"{name} {len(ids)}" for name, ids in split.items()) + f" cases, by {how.get('by', '?')}",
         f"- trained on {manifest.get('created', '?')}, seed {manifest.get('seed', '?')}, loss {config['loss']['name']}",
         *(f"- {note}" for note in manifest.get("notes", [])),
     ]
     return "\n".join(lines)
+
+
+def _cases(data: Mapping[str, Any]) -> str:
+    return counted(data["cases"], "case") if "cases" in data else "? cases"
 
 
 def _scores(scores: Sequence[Mapping[str, str]]) -> str:
@@ -100,12 +109,13 @@ def _scores(scores: Sequence[Mapping[str, str]]) -> str:
     return head + "\n".join(rows) + "\n\nHeld-out cases; intervals by bootstrap over groups (patients, sequences)."
 
 
-def _export(header: Header) -> str:
+def _export(header: Header, runtime: str) -> str:
     export, parity = header.export, header.export["parity"]
     size = " x ".join(map(str, export["size"])) if export["size"] else "any, in multiples of " + in_words(header.stride)
     sizes = " and ".join(" x ".join(map(str, size)) for size in parity["sizes"])
     return (
         f"- {export['format']}, {'16' if export['half'] else '32'} bit, size {size}, any batch\n"
+        f"- runs in: {runtime or 'torch.export, torch ' + str(export['torch'])}\n"
         f"- beside the model it was made of: logits differ by at most {parity['difference']:.1e} of the largest, "
         f"Dice of the masks {parity['dice']:.5f} (sizes {sizes}, threshold {parity['threshold']})"
     )
@@ -116,7 +126,9 @@ def _limits(header: Header, scores: Sequence[Mapping[str, str]]) -> str:
     if not scores:
         limits.append("- It was not evaluated, so its quality is not known.")
     elif len(scores) < FEW:
-        limits.append(f"- {len(scores)} held-out cases are few (fewer than {FEW}): the intervals above say little.")
+        limits.append(
+            f"- {counted(len(scores), 'held-out case')}: few (fewer than {FEW}), so the intervals above say little."
+        )
     if header.dims < header.task.dims:
         limits.append("- Slices are segmented one by one, so neighbouring ones may disagree.")
     return "\n".join(limits)

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from segkit.errors import SegkitError, UsageError, first_line
 from segkit.inference.network import PIXELS, Network
 from segkit.models.input_size import padded_size
+from segkit.runs.onnx_metadata import read_metadata
 from segkit.runs.weights import Header, read_header
 
 Floats = NDArray[np.float32]
+TOO_NEW = ("Unsupported model IR version", "is under development", "Opset")  # onnxruntime's words for what it does not know
 
 
 def load_onnx(path: Path, device: str, batch_size: int | None) -> Network:
@@ -54,7 +56,15 @@ def open_session(path: Path, device: str) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime has a class of its own for each kind of damage
-        raise SegkitError(f"{path} cannot be loaded by onnxruntime: {first_line(error)}", "Export it again.") from None
+        if any(word in str(error) for word in TOO_NEW):
+            raise SegkitError(
+                f"{path} needs {read_metadata(path).runtime}; this is onnxruntime {onnxruntime.__version__}.",
+                "pip install --upgrade onnxruntime",
+            ) from None
+        raise SegkitError(
+            f"{path} cannot be loaded by onnxruntime {onnxruntime.__version__}: {first_line(error)}",
+            "The file is damaged: copy it or export it again.",
+        ) from None
 
 
 def run_session(session: Any, batch: Floats, header: Header) -> Floats:

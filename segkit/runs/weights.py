@@ -18,7 +18,7 @@ from segkit.config.resolve import Choice
 from segkit.errors import SegkitError
 from segkit.files import replacing
 from segkit.options import build, plain
-from segkit.runs.onnx_metadata import read_properties
+from segkit.runs.onnx_metadata import read_metadata
 from segkit.settings import Preprocess
 from segkit.task import Task
 
@@ -115,7 +115,7 @@ def read_header(path: Path) -> Header:
         SegkitError: neither of them, not one of segkit's, from a newer format, or a damaged header.
     """
     exported = path.suffix == ".onnx"
-    metadata = read_properties(path) if exported else _read_metadata(path)
+    metadata = read_metadata(path).properties if exported else _read_metadata(path)
     if KEY not in metadata:
         if exported:
             raise SegkitError(f"{path} is an ONNX file, but not one that segkit wrote.", "segkit export --format onnx")

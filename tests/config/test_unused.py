@@ -53,7 +53,7 @@ def test_evaluate_and_predict_refuse_such_a_folder_and_leave_old_figures(
     [
         ("--fold 2", "fold 2"),
         ("-o split.fold=2", "fold 2"),
-        ("--folds 3 --fold 3", "no fold 3"),
+        ("--folds 3 --fold 3", "fold 3 of 3"),
         ("--folds 3 -o split.test=0.3", "split.test"),
         ("-o train.momentum=0.5", "train.momentum"),
         ("-o train.nesterov=true", "train.nesterov"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from conftest import Command
 from segkit.errors import SegkitError
 from segkit.inference.load import load_networks
-from segkit.runs.onnx_metadata import read_properties
+from segkit.runs.onnx_metadata import read_metadata
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -26,7 +26,7 @@ def test_the_header_says_what_the_weights_said_and_how_the_file_compares(segkit:
     for fact in ("model", "task", "preprocess", "metrics"):
         assert of_file[fact] == of_weights[fact]
     assert of_file["export"]["format"] == "onnx" and of_file["export"]["parity"]["dice"] == 1.0
-    ours = json.loads(read_properties(file)["segkit"])
+    ours = json.loads(read_metadata(file).properties["segkit"])
     theirs = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map["segkit"]
     assert ours == json.loads(theirs)
 

@@ -192,7 +192,16 @@ def main():
     for path in (words.image, words.model):
         if not path.is_file():
             raise SystemExit(f"{path} does not exist.")
-    session = onnxruntime.InferenceSession(words.model, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(words.model, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of its own for each reason
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        hint = "pip install --upgrade onnxruntime, or copy the file again if it is damaged."
+        raise SystemExit(
+            f"{words.model} cannot be loaded by this onnxruntime ({onnxruntime.__version__}): {reason}\n{hint}"
+        ) from None
+    if "segkit" not in session.get_modelmeta().custom_metadata_map:
+        raise SystemExit(f"{words.model} was not written by segkit export.")
     header = json.loads(session.get_modelmeta().custom_metadata_map["segkit"])
     spacing = [float(mm) for mm in words.spacing.split(",")] if words.spacing else None
     image = read(words.image, header["task"]["channels"])
