@@ -138,7 +138,7 @@ class ModelSpec(Spec):
 
     def strides(self, options: Any, dims: int) -> tuple[int, ...]:
         """The stride along each of `dims` axes for these options."""
-        stride = self.stride(options) if callable(self.stride) else self.stride
+        stride = self._called("stride", options)
         steps = (stride,) * dims if isinstance(stride, int) else tuple(stride)
         if len(steps) != dims or not all(isinstance(step, int) and step >= 1 for step in steps):
             raise SegkitError(
@@ -148,7 +148,16 @@ class ModelSpec(Spec):
 
     def minimum_size(self, options: Any) -> int:
         """The smallest input size for these options."""
-        return self.minimum(options) if callable(self.minimum) else self.minimum
+        minimum: int = self._called("minimum", options)
+        return minimum
+
+    def _called(self, name: str, options: Any) -> Any:
+        """A value that may be a function of the options. Raises SegkitError where that fails."""
+        value = getattr(self, name)
+        try:
+            return value(options) if callable(value) else value
+        except Exception as error:
+            raise SegkitError(f"The {name} of the model {self.name!r} failed: {type(error).__name__}: {error}") from error
 
     def problems(self) -> list[str]:
         found = super().problems()

@@ -11,7 +11,7 @@ import typer
 from segkit import plugins
 from segkit.cli import terminal
 from segkit.cli.output import print_json, print_table
-from segkit.errors import UsageError
+from segkit.errors import SegkitError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,12 @@ def synth(
         raise UsageError(f"The dataset {name!r} cannot generate cases.", "'segkit data synth phantom' can.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} exists already.", "Choose another folder.")
-    found.spec.load(target)(out, cases, seed)
+    try:
+        found.spec.load(target)(out, cases, seed)
+    except (SegkitError, OSError):
+        raise
+    except Exception as error:
+        raise SegkitError(f"{target} of {found.full_name} failed: {type(error).__name__}: {error}") from error
     logger.info(f"{cases} synthetic cases are in {out}")
 
 

@@ -72,14 +72,32 @@ def read_case(dataset: Dataset, case: Case) -> Sample:
     """
     if case.problem:
         raise SegkitError(case.problem)
+    sample = read_sample(dataset, case)
+    _check(sample.image, sample.mask, case, dataset.task)
+    check_grids(case.files.values(), _where(case))
+    return sample
+
+
+def read_sample(dataset: Dataset, case: Case) -> Sample:
+    """What the dataset makes of a case, with or without a mask.
+
+    Raises:
+        SegkitError: it cannot be read, or the plugin gives something else than a Sample of finite numbers.
+    """
     try:
         sample = dataset.read(case)
     except SegkitError:
         raise
     except Exception as error:
         raise SegkitError(f"{_where(case)} cannot be read: {type(error).__name__}: {error}") from error
-    _check(sample.image, sample.mask, case, dataset.task)
-    check_grids(case.files.values(), _where(case))
+    expected = "A dataset's read(case) gives a segkit.api.Sample of NumPy arrays: image (C, *S), mask (*S) or None."
+    if not isinstance(sample, Sample):
+        raise SegkitError(f"{_where(case)}: the dataset gave a {type(sample).__name__}, not a Sample.", expected)
+    for role, array in (("image", sample.image), ("mask", sample.mask)):
+        if not isinstance(array, np.ndarray) and (role, array) != ("mask", None):
+            raise SegkitError(f"{_where(case)}: its {role} is a {type(array).__name__}, not a NumPy array.", expected)
+    if sample.image.dtype.kind == "f" and not np.isfinite(sample.image).all():
+        raise SegkitError(f"{_where(case)}: its image holds values that are not finite numbers (NaN or infinite).")
     return sample
 
 
@@ -106,6 +124,9 @@ def _check(image: NDArray[Any], mask: NDArray[Any] | None, case: Case, task: Tas
         raise SegkitError(f"{where}: image of shape {image.shape}; the task has {task.channels} channels in {task.dims}D.")
     if mask is None:
         raise SegkitError(f"{where} has no mask.")
+    lead = (task.outputs,) if task.mode == "multilabel" else ()
+    if mask.shape[: -task.dims] != lead:
+        raise SegkitError(f"{where}: mask of shape {mask.shape}; that of a {task.mode} task is {(*lead, *image.shape[1:])}.")
     if mask.shape[-task.dims :] != image.shape[1:]:
         raise SegkitError(f"{where}: the mask's size {mask.shape[-task.dims :]} is not the image's {image.shape[1:]}.")
     allowed = {0, 1} if task.mode == "multilabel" else set(range(len(task.classes)))

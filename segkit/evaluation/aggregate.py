@@ -74,13 +74,23 @@ def finish(metrics: Mapping[str, Metric], counts: Mapping[str, Any]) -> dict[str
 
 
 def add(counts: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """The sum of several cases' counts, by metric and name."""
+    """The sum of several cases' counts, by metric and name.
+
+    Raises:
+        SegkitError: a metric's counts cannot be added up, named.
+    """
     total: dict[str, dict[str, Any]] = {}
     for part in counts:
         for owner, own in part.items():
             sums = total.setdefault(owner, {})
             for name, value in own.items():
-                sums[name] = sums[name] + value if name in sums else value
+                try:
+                    sums[name] = sums[name] + value if name in sums else value
+                except Exception as error:
+                    raise SegkitError(
+                        f"The counts {name!r} of the metric {owner!r} cannot be added up: {type(error).__name__}: {error}",
+                        "measure(result) gives numbers or arrays of one shape by name.",
+                    ) from error
     return total
 
 
@@ -145,5 +155,14 @@ def _over_classes(figures: Mapping[str, Figure], task: Task) -> dict[str, Figure
 
 
 def build_metrics(choices: Sequence[Choice], task: Task) -> dict[str, Metric]:
-    """The metrics by spec name."""
-    return {choice.spec.name: choice.make(task) for choice in choices}
+    """The metrics by spec name.
+
+    Raises:
+        SegkitError: a plugin's own code fails, or makes something else.
+    """
+    made = {choice.spec.name: choice.make(task) for choice in choices}
+    for choice in choices:
+        metric = made[choice.spec.name]
+        if not isinstance(metric, Metric):
+            raise SegkitError(f"The metric {choice.name} is not a segkit.api.Metric but a {type(metric).__name__}.")
+    return made

@@ -59,7 +59,7 @@ class Network:
 
 
 class NotFiniteError(SegkitError):
-    """A network's outputs are not finite numbers."""
+    """A network's outputs are not finite numbers, although its inputs are."""
 
 
 def run(network: Network, images: Iterable[Floats]) -> Iterator[Floats]:
@@ -67,12 +67,18 @@ def run(network: Network, images: Iterable[Floats]) -> Iterator[Floats]:
 
     Raises:
         NotFiniteError: the network gives what is no finite number.
+        SegkitError: an image holds what is none.
     """
     images = iter(images)
     for first in images:
         batch = [first, *itertools.islice(images, network.at_once(prod(first.shape[1:])) - 1)]
         logits = network.forward(np.stack(batch))
         if not np.isfinite(logits).all():
+            if not all(np.isfinite(image).all() for image in batch):
+                raise SegkitError(
+                    "An image holds values that are not finite numbers once it is preprocessed.",
+                    "The network is not to blame: look at the image, and at preprocess.intensity in 'segkit info'.",
+                )
             raise NotFiniteError(
                 "The network returned values that are not finite: these weights are unusable.", "Train again."
             )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segkit.data.dicom import by_series, is_dicom, spacing_of
 from segkit.data.images import SUFFIXES, count_pages, is_image, is_tiff, read_image
 from segkit.data.listing import is_stray, lost_link, natural_order, walk
-from segkit.data.reading import check_grids
+from segkit.data.reading import check_grids, read_sample
 from segkit.data.volumes import is_volume, read_series, read_volume
 from segkit.errors import SegkitError, UsageError
 from segkit.task import Case, Dataset, Task
@@ -201,12 +201,7 @@ def read_input(source: Input, task: Task, dims: int, dataset: Dataset | None = N
 def _read(source: Input, dataset: Dataset | None) -> Picture:
     if source.case is not None:
         assert dataset is not None
-        try:
-            sample = dataset.read(source.case)
-        except SegkitError:
-            raise
-        except Exception as error:
-            raise SegkitError(f"The case {source.key} cannot be read: {type(error).__name__}: {error}") from error
+        sample = read_sample(dataset, source.case)
         check_grids(source.files, f"The case {source.key}")
         like = next((path for path in source.files if is_volume(path)), None)
         return Picture(sample.image, sample.spacing, sample.affine, like)

@@ -9,16 +9,21 @@ from typing import Any
 
 from segkit.files import replacing
 
+SIDES = (
+    "Training: augmented images, dropout on, while the weights change. "
+    "Validation: images as they are, after the epoch, on the network's grid."
+)
 COLUMNS = 4  # panels beside each other
 
 
-def draw_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Path) -> None:
-    """Draw the rows of a history.
+def draw_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Path, how: str = "per_case") -> None:
+    """Draw the rows of a history, and say what its figures are of.
 
     Args:
         history: one row per epoch; keys as in history.csv.
         best_epoch: of the kept weights; 0: none are.
         path: of the PNG.
+        how: the metrics of both sides were put together (see segkit.evaluation.aggregate).
     """
     from matplotlib.figure import Figure
 
@@ -40,6 +45,11 @@ def draw_curves(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Pat
     _panel(axes[-1], history, {"learning rate": "lr"}, "learning rate", best_epoch)
     if any(row["lr"] > 0 for row in history):
         axes[-1].set_yscale("log")
+    together = "pooled over all cases" if how == "pooled" else "means over cases"
+    words = (
+        f"Loss: mean over images (of volumes that are seen slice by slice: over slices). Metrics: {together}, on both sides."
+    )
+    figure.supxlabel(f"{words}\n{SIDES}", fontsize=8, color="dimgray")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
 

@@ -106,8 +106,8 @@ def restore(document: Mapping[str, Any], components: TrainingComponents, schedul
             if distributed.is_main()
             else EpochSums(RunningCounts(components.task))
         )
-    if sums.counts.counts is not None:
-        sums.counts.counts = sums.counts.counts.to(components.device)
+    if sums.counts.by_case is not None:
+        sums.counts.by_case = sums.counts.by_case.to(components.device)
     return TrainingProgress(sums, **document["progress"])
 
 

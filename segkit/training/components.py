@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from segkit import distributed
 from segkit.config.complete import Config
-from segkit.errors import UsageError
+from segkit.errors import SegkitError, UsageError
 from segkit.evaluation.aggregate import build_metrics
 from segkit.inference.network import Network
 from segkit.models.activation_checkpointing import checkpoint_blocks
@@ -24,6 +24,7 @@ from segkit.models.pretrained import start_from
 from segkit.settings import Train
 from segkit.specs import ModelSpec
 from segkit.task import Metric, Task
+from segkit.training.loss import is_of_the_machine, loss_value
 from segkit.training.optim import build_optimizer
 
 
@@ -76,10 +77,36 @@ class TrainingComponents:
             return [check_logits(logits, images, self.task).float() for logits in found]
 
     def loss(self, levels: Sequence[Tensor], targets: Tensor) -> Tensor:
-        """The loss of all resolutions, weighted 1, 1/2, 1/4, ... and divided by their sum (nnU-Net, Isensee 2021)."""
+        """The loss of all resolutions, weighted 1, 1/2, 1/4, ... and divided by their sum (nnU-Net, Isensee 2021).
+
+        Raises:
+            SegkitError: the loss does not keep its contract, or nothing connects the logits with the weights.
+        """
+        if torch.is_grad_enabled() and not any(logits.requires_grad for logits in levels):
+            raise SegkitError(
+                f"The logits of the model {self.config.model.name} are detached from its weights: nothing would be learned.",
+                "Its forward must not use .detach(), .data, torch.no_grad() or NumPy on the way from its weights.",
+            )
         weights = [0.5**number for number in range(len(levels))]
-        losses = [weight * self.criterion(logits, targets) for weight, logits in zip(weights, levels, strict=True)]
+        losses = [
+            weight * loss_value(self.criterion, self.config.loss.name, logits, targets)
+            for weight, logits in zip(weights, levels, strict=True)
+        ]
         return torch.stack(losses).sum() / sum(weights)
+
+    def backward(self, loss: Tensor) -> None:
+        """Compute the gradients. Raises SegkitError where the code of model or loss does not allow it."""
+        try:
+            self.accelerator.backward(loss)
+        except RuntimeError as error:
+            if is_of_the_machine(error):
+                raise
+            names = f"the model {self.config.model.name} and the loss {self.config.loss.name}"
+            raise SegkitError(
+                f"The gradients of {names} cannot be computed: {type(error).__name__}: {error}",
+                "One of them changes in place what its gradient needs, or has a backward of its own that fails; "
+                "--debug shows the traceback.",
+            ) from error
 
     def network(self) -> Network:
         """What is validated, as inference sees it."""
@@ -133,14 +160,18 @@ def assemble(config: Config, data: Task, device: torch.device, alone: bool = Fal
         average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=mean, use_buffers=True)
     if settings.checkpointing:
         checkpoint_blocks(model)
-    criterion = config.loss.make(task).to(device)
+    criterion = config.loss.make(task)
+    if not isinstance(criterion, nn.Module):
+        raise SegkitError(f"The loss {config.loss.name} is not a torch.nn.Module but a {type(criterion).__name__}.")
     metrics = build_metrics(config.metrics, task)
     model, optimizer = accelerator.prepare(model, build_optimizer(model, settings, fused=device.type in ("cpu", "cuda")))
     if settings.compile:
         model.compile()
     if distributed.world_size() > 1:  # the same weights, but random numbers of its own for each process
         torch.manual_seed(settings.seed + distributed.rank())
-    return TrainingComponents(config, task, data, device, accelerator, model, average, criterion, metrics, optimizer)
+    return TrainingComponents(
+        config, task, data, device, accelerator, model, average, criterion.to(device), metrics, optimizer
+    )
 
 
 def _precision(settings: Train, device: torch.device, spec: ModelSpec) -> str:

@@ -31,7 +31,8 @@ Failure = tuple[str, str, str]  # a case that cannot be read: its id, the reason
 
 @dataclass(frozen=True)
 class Batch:
-    """(B, C, *S) float32, (B, *S) int32 (or (B, K, *S)), the ids of their cases, and what could not be read.
+    """(B, C, *S) float32, (B, *S) int32 (or (B, K, *S)), the ids of their items, what could not be read, and the places of
+    their cases among those that are trained on.
 
     Without skipping, what cannot be read leaves a batch empty.
     """
@@ -40,13 +41,14 @@ class Batch:
     masks: Tensor
     ids: tuple[str, ...]
     unreadable: tuple[Failure, ...] = ()
+    cases: tuple[int, ...] = ()
 
     def pin_memory(self) -> Batch:
-        return Batch(self.images.pin_memory(), self.masks.pin_memory(), self.ids, self.unreadable)
+        return Batch(self.images.pin_memory(), self.masks.pin_memory(), self.ids, self.unreadable, self.cases)
 
 
 Index = tuple[int, int, int]  # item, epoch, and how often the item was drawn in it before
-Read = tuple[NDArray[Any], NDArray[Any], str]
+Read = tuple[NDArray[Any], NDArray[Any], str, int]  # image, mask, id of the item, place of its case
 Item = tuple[Read | None, list[Failure]]
 
 
@@ -143,10 +145,12 @@ class TrainingItems(torch.utils.data.Dataset[Item]):
         self.patch, self.seed, self.foreground, self.skip = patch, seed, foreground, skip
         self.named: set[str] = set()  # unreadable cases that the user knows of
         self.items: list[tuple[Cached, int | None]] = []
-        for cached in cases:
+        self.cases: list[int] = []  # place of each item's case
+        for place, cached in enumerate(cases):
             sliced = cached.geometry.slice_axis is not None
             count = len(cached.load()[0]) if sliced else 1
             self.items += [(cached, number if sliced else None) for number in range(count)]
+            self.cases += [place] * count
         self.reading = multiprocessing.Array("q", OVER + 1, lock=False)  # pid and item of each worker, in shared memory
 
     def __len__(self) -> int:
@@ -195,7 +199,7 @@ class TrainingItems(torch.utils.data.Dataset[Item]):
             draw = random.Random(f"{self.seed}/{epoch}/{id}")
             around = self._voxel(cached, number or 0, draw) if draw.random() < self.foreground else None
             image, mask = _cut(image, mask, self.patch, around, draw)
-        return image, mask, id
+        return image, mask, id, self.cases[item]
 
     def _voxel(self, cached: Cached, number: int, draw: random.Random) -> list[int] | None:
         """A voxel of one of the classes that are there, each as likely; None where there is background alone."""
@@ -279,10 +283,10 @@ def _collate(items: Sequence[Item]) -> Batch:
     read = [found for found, _ in items if found is not None]
     if len(read) < len(items):
         return Batch(torch.empty(0), torch.empty(0), (), failures)
-    images, masks, ids = zip(*read, strict=True)
+    images, masks, ids, cases = zip(*read, strict=True)
     size = tuple(max(sides) for sides in zip(*(image.shape[1:] for image in images), strict=True))
     filled = [_fill(image, size) for image in images], [_fill(mask, size) for mask in masks]
-    return Batch(torch.from_numpy(np.stack(filled[0])), torch.from_numpy(np.stack(filled[1])), ids, failures)
+    return Batch(torch.from_numpy(np.stack(filled[0])), torch.from_numpy(np.stack(filled[1])), ids, failures, cases)
 
 
 def _fill(array: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:

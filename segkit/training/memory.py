@@ -124,7 +124,7 @@ def _two_steps(components: TrainingComponents, images: torch.Tensor, masks: torc
             )
             targets = components.targets(truth)
             loss = components.loss(components.levels(inputs, model), targets)
-            components.accelerator.backward(loss)
+            components.backward(loss)
             components.optimizer.step()
         except OutOfMemoryError as error:  # what the helper knows is its cause
             raise error.__cause__ or error from None

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from segkit import distributed
 from segkit.task import Task
-from segkit.training.running_metrics import RunningCounts
+from segkit.training.running_metrics import RunningCounts, add_counts
 
 
 @dataclass
@@ -25,9 +24,9 @@ class EpochSums:
     seconds: float = 0.0
 
     def state(self) -> dict[str, Any]:
-        counts = self.counts.counts
+        tables = self.counts.by_case
         own = {"total": self.total, "seen": self.seen, "seconds": self.seconds}
-        return {**own, "counts": counts if counts is None else counts.cpu()}
+        return {**own, "by_case": tables if tables is None else tables.cpu()}
 
     def over_all(self) -> EpochSums:
         """Over all processes."""
@@ -36,9 +35,9 @@ class EpochSums:
 
 def add_sums(states: Sequence[Mapping[str, Any]], task: Task) -> EpochSums:
     """The sums of several processes, from what `EpochSums.state` gave, put together."""
-    counts = [state["counts"] for state in states if state["counts"] is not None]
+    tables = [state["by_case"] for state in states if state.get("by_case") is not None]  # 0.1.0 kept none by case
     return EpochSums(
-        RunningCounts(task, torch.stack(counts).sum(dim=0) if counts else None),
+        RunningCounts(task, add_counts(tables)),
         math.fsum(state["total"] for state in states),
         sum(state["seen"] for state in states),
         max((state["seconds"] for state in states), default=0.0),

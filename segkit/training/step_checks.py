@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from segkit import distributed
+from segkit.config.complete import Config
 from segkit.errors import SegkitError
 from segkit.training.loader import Batch, unreadable
 from segkit.training.progress import TrainingProgress
@@ -25,10 +26,18 @@ CHECK = 10  # steps between two looks at the loss: each one waits for the device
 
 
 class PendingLoss(NamedTuple):
-    """The loss of a batch, still on its device, and the cases that count in it."""
+    """The loss of a batch, still on its device; whether each of its images and, last, all logits are finite; and the cases
+    that count in it."""
 
     loss: Tensor
+    finite: Tensor
     ids: tuple[str, ...]
+
+
+def where_finite(images: Tensor, levels: Sequence[Tensor]) -> Tensor:
+    """(B + 1,) booleans: of each image, and of all logits together; the device need not be waited for."""
+    logits = torch.stack([level.detach().isfinite().all() for level in levels]).all()
+    return torch.cat([images.flatten(1).isfinite().all(dim=1), logits[None]])
 
 
 def skip_unreadable(batches: Any, session: TrainingSession) -> Iterator[Batch]:
@@ -56,20 +65,37 @@ def sync_stop_and_save(session: TrainingSession, step: int, code: int, due: bool
     return max(code for code, _ in found), found[0][1]
 
 
-def read_losses(unread: list[PendingLoss], progress: TrainingProgress) -> None:
+def read_losses(unread: list[PendingLoss], session: TrainingSession, progress: TrainingProgress) -> None:
     """Add up the losses of the last steps; the first that is not finite, in any of the processes, ends the training."""
     sums, strange = progress.sums, None
     values = torch.stack([one.loss for one in unread]).tolist() if unread else []
     for number, (value, one) in enumerate(zip(values, unread, strict=True)):
         if strange is None and not math.isfinite(value):
-            strange = (progress.step - len(unread) + number + 1, value, one.ids)
+            step = progress.step - len(unread) + number + 1
+            strange = (step, *_not_finite(value, one, session.components.config, progress.epoch, step))
         sums.total, sums.seen = sums.total + value * len(one.ids), sums.seen + len(one.ids)
     unread.clear()
     found = sorted((one for one in distributed.all_gather(strange) if one is not None), key=lambda one: one[0])
     if found:
-        step, value, ids = found[0]
-        error = SegkitError(
-            f"The loss became {value} in epoch {progress.epoch}, step {step}, on {', '.join(ids)}.",
-            "Lower --lr, set -o train.clip=1, or look at these cases.",
+        raise distributed.collective_error(SegkitError(*found[0][1:]))
+
+
+def _not_finite(value: float, one: PendingLoss, config: Config, epoch: int, step: int) -> tuple[str, str]:
+    """What happened and what to do, by what ceased to be finite first: the images, the logits, or the loss alone."""
+    *images, logits = one.finite.tolist()
+    bad = [id for id, fine in zip(one.ids, images, strict=False) if not fine]
+    happened = f"The loss became {value} in epoch {epoch}, step {step}, on {', '.join(bad or one.ids)}"
+    if bad:
+        held = f"{happened}: the image as the network sees it holds values that are not finite numbers."
+        return (
+            held,
+            "Look at these cases, at preprocess.intensity and at augment; the network and its loss are not to blame.",
         )
-        raise distributed.collective_error(error)
+    slower = "Lower --lr, set -o train.clip=1, or look at these cases."
+    if logits:
+        alone = f"{happened}: images and logits are finite, so it is the loss {config.loss.name} that is not."
+        return alone, f"{slower} A loss that divides by a sum or takes a log needs a small number added to it."
+    gave = f"{happened}: the images are finite, the logits of the model {config.model.name} are not."
+    if (epoch, step) == (1, 1):
+        return gave, "No step was taken yet: the model's own code makes them, or the weights that it started from."
+    return gave, slower

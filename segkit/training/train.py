@@ -30,6 +30,7 @@ from segkit.config.complete import Config, to_toml
 from segkit.data.cache import fingerprint
 from segkit.data.split import split_cases
 from segkit.errors import SegkitError, UsageError
+from segkit.evaluation.aggregate import usual_aggregation
 from segkit.files import TEMPORARY
 from segkit.models.device import choose_device
 from segkit.reporter import Bar
@@ -51,7 +52,7 @@ from segkit.training.running_metrics import RunningCounts
 from segkit.training.setup import TrainingData, TrainingSession, build_data, build_session, check_data, notes_of, workers_of
 from segkit.training.signals import Stop
 from segkit.training.status_lines import epoch_line, figures
-from segkit.training.step_checks import CHECK, PendingLoss, read_losses, skip_unreadable, sync_stop_and_save
+from segkit.training.step_checks import CHECK, PendingLoss, read_losses, skip_unreadable, sync_stop_and_save, where_finite
 from segkit.training.trackers import tracked
 from segkit.training.validation import validate
 
@@ -190,7 +191,7 @@ def rebuild(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[
     progress = TrainingProgress(EpochSums(RunningCounts(task)), **document["progress"])
     _write_files(run, document["description"], progress, config, task)
     if progress.history:
-        draw_curves(progress.history, progress.best_epoch, run.path / "curves.png")
+        draw_curves(progress.history, progress.best_epoch, run.path / "curves.png", usual_aggregation(task.kind))
 
 
 def _write_files(
@@ -225,7 +226,8 @@ def _describe(
     config: Config, dataset: Dataset, ids: Mapping[str, Sequence[str]], device: str, notes: Sequence[str], data: TrainingData
 ) -> RunDescription:
     manifest = build_manifest(config.train.seed, fingerprint(dataset), device, notes, config.plugins)
-    own = {"processes": distributed.world_size(), "unreadable": dict(data.unreadable)}
+    how = usual_aggregation(dataset.task.learned_by(config.model.spec.kind).kind)
+    own = {"processes": distributed.world_size(), "unreadable": dict(data.unreadable), "figures": how}
     return RunDescription(to_toml(config), {name: list(members) for name, members in ids.items()}, {**manifest, **own})
 
 
@@ -286,7 +288,8 @@ def _end(session: TrainingSession, progress: TrainingProgress, signal: int) -> R
     if progress.ended:
         logger.info(f"{progress.ended}: training ends.")
     if progress.history and main:
-        draw_curves(progress.history, progress.best_epoch, session.run.path / "curves.png")
+        how = usual_aggregation(components.task.kind)
+        draw_curves(progress.history, progress.best_epoch, session.run.path / "curves.png", how)
     if stopped and not progress.best_epoch:
         if main:
             save_weights(session.run.weights, components.tensors(), _header(components.config, components.task, {}))
@@ -319,21 +322,21 @@ def _train_epoch(
         weight = order.weight(progress.step)  # each case counts the same, in all processes and batches of the step
         part = order.cases(progress.step) / sum(order.cases(step) for step in range(first, first + together))
         with step_errors(components, batch.images.shape):
-            loss, logits, targets = _forward(components, batch, epoch)
+            loss, logits, targets, finite = _forward(components, batch, epoch)
             with nullcontext() if whole else components.accelerator.no_sync(components.model):
-                components.accelerator.backward(loss * (weight * part))
+                components.backward(loss * (weight * part))
             if whole:
                 _step(components, settings)
         progress.step += 1
-        unread.append(PendingLoss(loss.detach(), batch.ids if weight else ()))
+        unread.append(PendingLoss(loss.detach(), finite, batch.ids if weight else ()))
         if weight:
-            sums.counts.add(logits.detach(), targets)
+            sums.counts.add(logits.detach(), targets, batch.cases)
         drawn = bar.advance()
         due = bool(settings.save_minutes) and time.perf_counter() - saved > 60 * settings.save_minutes
         stopping, due = sync_stop_and_save(session, progress.step, stop.code, due) if whole else (0, False)
         look = len(unread) == CHECK or progress.step == steps or stopping or due
         if look or (drawn and distributed.world_size() == 1):
-            read_losses(unread, progress)
+            read_losses(unread, session, progress)
             sums.seconds = time.perf_counter() - started
         if stopping:
             return None
@@ -343,18 +346,19 @@ def _train_epoch(
         if drawn:
             bar.show(**figures(session, progress, rate))
     total = sums.over_all()
-    train = {f"train_{name}": value for name, value in total.counts.figures(components.metrics).items()}
+    found = total.counts.figures(components.metrics, usual_aggregation(components.task.kind))
+    train = {f"train_{name}": value for name, value in found.items()}
     return {"epoch": epoch, "lr": rate, "train_loss": total.total / total.seen, **train, "train_seconds": total.seconds}
 
 
-def _forward(components: TrainingComponents, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss, logits and targets of a batch, augmented on the device."""
+def _forward(components: TrainingComponents, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss, logits and targets of a batch, augmented on the device, and where it is finite (see `PendingLoss`)."""
     images = batch.images.to(components.device, non_blocking=True)
     masks = batch.masks.to(components.device, non_blocking=True)
     images, masks = augment(images, masks, components.config.augment, components.config.train.seed, epoch, batch.ids)
     targets = components.targets(masks)
     levels = components.levels(images)
-    return components.loss(levels, targets), levels[0], targets
+    return components.loss(levels, targets), levels[0], targets, where_finite(images, levels)
 
 
 def _step(components: TrainingComponents, settings: Train) -> None:

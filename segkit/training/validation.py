@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,24 +14,38 @@ from numpy.typing import NDArray
 
 from segkit import distributed
 from segkit.data.cache import Cached
-from segkit.data.preprocess import Geometry, from_slices
+from segkit.data.preprocess import Geometry, from_slices, to_slices
 from segkit.errors import SegkitError
-from segkit.evaluation.aggregate import CaseScore, aggregate, is_detail, score_case
+from segkit.evaluation.aggregate import CaseScore, aggregate, is_detail, score_case, usual_aggregation
 from segkit.inference.network import NotFiniteError
 from segkit.inference.predictor import logits_of
 from segkit.inference.probabilities import labels_of, presence_of, probabilities_of
-from segkit.task import Case, CaseResult
+from segkit.task import CaseResult
 from segkit.training.components import TrainingComponents
+from segkit.training.loss import loss_value
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A validation case: the mean loss of its items (itself, or its slices), how many these are, and its score."""
+
+    loss: float
+    items: int
+    score: CaseScore
 
 
 def validate(components: TrainingComponents, cases: Sequence[Cached], epoch: int) -> dict[str, float]:
-    """Loss and figures, case by case, on the network's grid (evaluate scores on the data's own).
+    """Loss and figures on the network's grid (evaluate scores on the data's own).
 
-    Each process scores its share of the cases; all of them get the same figures.
+    The loss is the mean over what the network is trained on, images or the slices of all volumes; figures are those of whole
+    cases. Each process scores its share of the cases; all of them get the same figures.
+
+    Raises:
+        SegkitError: the network or the loss gives no finite numbers, or there is no such value as the monitored one.
     """
-    started, own = time.perf_counter(), list[tuple[float, CaseScore]]()
+    started, own = time.perf_counter(), list[Judged]()
 
-    def images() -> Iterator[tuple[tuple[Case, NDArray[Any]], NDArray[np.float32], Geometry]]:
+    def images() -> Iterator[tuple[tuple[Cached, NDArray[Any]], NDArray[np.float32], Geometry]]:
         for cached in distributed.shard(cases):
             image, mask = cached.load()
             axis = cached.geometry.slice_axis
@@ -41,46 +56,53 @@ def validate(components: TrainingComponents, cases: Sequence[Cached], epoch: int
                 if components.task == components.mask_task
                 else presence_of(mask, components.mask_task, axis)
             )
-            yield (cached.case, truth), image, cached.geometry
+            yield (cached, truth), image, cached.geometry
 
     components.eval_model.eval()
     try:
-        for (case, truth), logits in logits_of(components.network(), images()):
-            own.append(_judge(components, case, logits, truth))
+        for (cached, truth), logits in logits_of(components.network(), images()):
+            own.append(_judge(components, cached, logits, truth))
     except NotFiniteError as error:
         raise SegkitError(
             f"The network returned values that are not finite in the validation of epoch {epoch}.",
-            "Lower --lr, or set -o train.clip=1.",
+            "The images are finite. Lower --lr, or set -o train.clip=1.",
         ) from error
     places = {cached.case.id: number for number, cached in enumerate(cases)}
-    found = sorted(distributed.gather_shards(own), key=lambda pair: places[pair[1].id])
-    losses, scores = [loss for loss, _ in found], [score for _, score in found]
-    strange = next(((loss, score.id) for loss, score in found if not math.isfinite(loss)), None)
+    found = sorted(distributed.gather_shards(own), key=lambda judged: places[judged.score.id])
+    strange = next((judged for judged in found if not math.isfinite(judged.loss)), None)
     if strange is not None:
         failure = SegkitError(
-            f"The loss became {strange[0]} in the validation of epoch {epoch} on {strange[1]}.",
+            f"The loss {components.config.loss.name} became {strange.loss} in the validation of epoch {epoch} "
+            f"on {strange.score.id}: its logits are finite.",
             "Lower --lr, or look at this case.",
         )
         raise distributed.collective_error(failure)
-    how = "per_case" if components.task.kind == "segmentation" else "pooled"
-    figures = aggregate(components.metrics, scores, how, components.task)
+    loss = math.fsum(judged.loss * judged.items for judged in found) / sum(judged.items for judged in found)
+    scores = [judged.score for judged in found]
+    figures = aggregate(components.metrics, scores, usual_aggregation(components.task.kind), components.task)
     means = {f"val_{key}": figure.mean for key, figure in figures.items() if not is_detail(key)}
     monitored = f"val_{components.config.monitored.name}"
     if monitored not in ("val_loss", *means):
         names = ", ".join(["loss", *(key.removeprefix("val_") for key in means)])
         failure = SegkitError(f"train.monitor = {monitored[4:]}: validation gives no such value.", f"Allowed: {names}.")
         raise distributed.collective_error(failure)
-    return {"val_loss": math.fsum(losses) / len(losses), **means, "val_seconds": time.perf_counter() - started}
+    return {"val_loss": loss, **means, "val_seconds": time.perf_counter() - started}
 
 
-def _judge(
-    components: TrainingComponents, case: Case, logits: NDArray[np.float32], truth: NDArray[Any]
-) -> tuple[float, CaseScore]:
-    """Loss and score of a case."""
-    with torch.inference_mode():
-        loss = components.criterion(
-            torch.from_numpy(logits)[None].to(components.device), torch.tensor(truth)[None].to(components.device)
-        )
+def _judge(components: TrainingComponents, cached: Cached, logits: NDArray[np.float32], truth: NDArray[Any]) -> Judged:
+    """Score of a case, and its loss, seen as training sees it: a volume of a 2D network is a batch of slices."""
+    axis, batch_logits, batch_truth = cached.geometry.slice_axis, logits[None], truth[None]
+    if axis is not None:
+        axes = 3 if components.task.kind == "segmentation" else 1  # of a classification (K, slices) and (slices,)
+        along = axis if axes == 3 else 0
+        batch_logits, batch_truth = to_slices(logits, along, lead=1), to_slices(truth, along, lead=truth.ndim - axes)
+    size, items, total = components.config.train.batch_size or 1, len(batch_logits), 0.0
+    for start in range(0, items, size):
+        part = slice(start, start + size)
+        pair = (torch.tensor(array[part]).to(components.device) for array in (batch_logits, batch_truth))
+        with torch.inference_mode():
+            loss = loss_value(components.criterion, components.config.loss.name, *pair)
+        total += float(loss) * len(batch_logits[part])
     probabilities = probabilities_of(logits, components.task)
     result = CaseResult(probabilities, labels_of(probabilities, components.task), truth, components.task)
-    return float(loss), score_case(components.metrics, case.id, case.group, result)
+    return Judged(total / items, items, score_case(components.metrics, cached.case.id, cached.case.group, result))

@@ -20,14 +20,15 @@ from segkit.api import Case, Dataset, DatasetSpec, Metric, MetricSpec, ModelSpec
 
 @hookimpl
 def segkit_models():
-    names = ("tied", "crash", "leave", "chatty", "bad_shape", "pair", "raises", "empty", "no_stride")
-    strides = {"no_stride": 0}
+    names = ("lost_stride", "tied", "crash", "leave", "chatty", "bad_shape", "pair", "raises", "empty", "no_stride")
+    strides = {"no_stride": 0, "lost_stride": lambda options: options.depth}
     return [ModelSpec(n.replace("_", "-"), "a model", target=f"acme_module:{n}", stride=strides.get(n, 1)) for n in names]
 
 @hookimpl
 def segkit_metrics():
     half = MetricSpec("dice", "half", target="acme_module:half", default=True)
-    return [half, *(MetricSpec(name, "fails", target=f"acme_module:{name}") for name in ("broken", "stutter"))]
+    failing = ("broken", "stutter", "words", "bare")
+    return [half, *(MetricSpec(name, "fails", target=f"acme_module:{name}") for name in failing)]
 
 @hookimpl
 def segkit_datasets():
@@ -87,6 +88,14 @@ def broken(task, options):
 def stutter(task, options):
     return Metric(lambda result: {"n": 1}, lambda counts: {"stutter/target": 1.0})
 
+def words(task, options):
+    return Metric(lambda result: {"n": {}}, lambda counts: {"": 1.0})
+
+def bare(task, options):
+    return lambda result: 1.0
+
+lost_stride = tied
+
 def twice(root, options, labelled=True):
     return Dataset(Task(3, ("background", "target")), (Case("a", "a"), Case("a", "b")), lambda case: None)
 
@@ -104,9 +113,11 @@ def nothing(root, options, labelled=True):
         ("--model pair", "returned tuple"),
         ("--model raises", "The model acme/raises failed on images of shape (8, 3, 16, 16): IndexError"),
         ("--model no-stride", "The stride 0 of the model 'no-stride'"),
+        ("--model lost-stride", "The stride of the model 'lost-stride' failed: AttributeError"),
         ("--model empty", "no parameters to train"),
         ("--model tied --metric broken", "The metric 'broken' failed: ZeroDivisionError"),
         ("--model tied --metric stutter", "gave a value called 'stutter/target'; it is called 'target' alone"),
+        ("--model tied --metric bare", "The metric acme/bare is not a segkit.api.Metric but a function"),
         ("--model tied --metric acme/dice", "share a name"),
         ("--model tied --dataset twice", "returned 1 case ids twice: a"),
         ("--model tied --dataset nothing", "returned NoneType, not a segkit.api.Dataset"),
@@ -181,3 +192,11 @@ def test_logits_of_another_size_are_refused_also_where_the_engine_pads(  # type:
     words = f"train --dataset phantom --model growing-net -o dataset.cases=8 -o dataset.size=32 -o preprocess.size={size}"
     done = segkit(*words.split(), "--epochs", "1", "--out", tmp_path / "run")
     assert done.code == 1 and "(48, 48)" in done.err
+
+
+def test_counts_that_cannot_be_added_up_are_told(segkit: Command, install, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    install("acme", PLUGIN)
+    words = "train --dataset phantom --model tied -o dataset.cases=16 -o dataset.size=16 --epochs 1 --metric words"
+    assert segkit(*words.split(), "--out", tmp_path / "run").code == 0  # means over cases need no sum
+    told = segkit("evaluate", tmp_path / "run")
+    assert told.code == 1 and "The counts 'n' of the metric 'words' cannot be added up" in told.err

@@ -34,6 +34,9 @@ def test_curves_are_the_rows_and_mark_the_kept_epoch(trained: Path, tmp_path: Pa
     assert lines["validation"].get_ydata().tolist() == [row["val_loss"] for row in rows]
     assert list(lines["kept: epoch 2"].get_xdata()) == [2, 2]
     assert (tmp_path / "curves.png").exists()
+    assert "means over cases, on both sides" in drawn[0].get_supxlabel() and "augmented" in drawn[0].get_supxlabel()
+    draw_curves([{"epoch": 1, "lr": 0.1, "train_loss": 1.0}], 0, tmp_path / "curves.png", "pooled")
+    assert "pooled over all cases" in drawn[1].get_supxlabel()
 
 
 def test_a_rate_of_zero_and_a_single_epoch_without_validation_are_drawn(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from segkit.data.images import read_image
 from segkit.evaluation.aggregate import build_metrics
 from segkit.evaluation.confusion import count_confusion
 from segkit.task import CaseResult, Metric, Task
+from segkit.training.progress import add_sums
 from segkit.training.running_metrics import RunningCounts
 
 SMALL = (
@@ -54,6 +56,34 @@ def test_pixels_that_are_to_be_ignored_are_not_counted() -> None:
     found = counts.figures(metrics_for(task))
     assert found["precision"] == pytest.approx(2 / 3) and found["recall"] == pytest.approx(2 / 3)
     assert found["iou"] == pytest.approx(2 / 4) and found["dice"] == pytest.approx(4 / 6)
+
+
+def test_figures_of_training_are_means_over_cases_as_those_of_validation_are() -> None:
+    """By hand: the second case comes in two slices, in two batches, and the first of no targets has a Dice of 1."""
+    task = Task(1, ("background", "polyp"))
+    counts = RunningCounts(task)
+    counts.add(
+        torch.tensor([[[[-1.0, -1.0, -1.0]]], [[[1.0, 1.0, -1.0]]]]), torch.tensor([[[0, 0, 0]], [[1, 0, 1]]]), (3, 5)
+    )
+    counts.add(torch.tensor([[[[1.0, -1.0, -1.0]]]]), torch.tensor([[[1, 0, 0]]]), (5,))
+    assert counts.figures(metrics_for(task), "per_case")["dice"] == pytest.approx((1 + 2 * 2 / (3 + 3)) / 2)
+    assert counts.figures(metrics_for(task))["dice"] == pytest.approx(2 * 2 / (3 + 3))
+    parts = [{"total": 1.0, "seen": 2, "seconds": 3.0, "by_case": counts.by_case}] * 2  # two processes, each with its share
+    both = add_sums([*parts, {"total": 1.0, "seen": 1, "seconds": 1.0, "by_case": None}], task)
+    assert both.counts.figures(metrics_for(task), "per_case") == counts.figures(metrics_for(task), "per_case")
+
+
+def test_the_history_is_put_together_alike_on_both_sides(segkit: Command, tmp_path: Path) -> None:
+    """Two trainings that learn nothing, on the same cases: what one trains on, the other validates."""
+    words = [*SMALL, "-o", "model.norm=none", "-o", "model.head_norm=false", "--augment", "none", "--lr", "0", "--epochs", 1]
+    words += ["-o", "model.init=keras", "--seed", 4, "-o", "split.seed=0", "-o", "split.test=0"]
+    assert segkit(*words, "-o", "split.val=0.5", "--out", tmp_path / "run").code == 0
+    (row,) = history(tmp_path / "run")
+    scored = [segkit("evaluate", tmp_path / "run", "--subset", side, "--json") for side in ("train", "val")]
+    figures = [json.loads(one.out)["figures"]["per_case"] for one in scored]
+    for side, found in zip(("train", "val"), figures, strict=True):
+        assert float(row[f"{side}_pixel-accuracy"]) == pytest.approx(found["pixel-accuracy"]["mean"], abs=1e-6)
+        assert float(row[f"{side}_dice"]) == pytest.approx(found["dice"]["mean"], abs=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["binary", "multiclass", "multilabel"])
