@@ -13,6 +13,7 @@ progress to the reporter in place (`segkit.reporter`). What is changed for the w
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -312,12 +313,12 @@ def load(
     """
     from segkit.inference.load import load_networks, read_headers
     from segkit.inference.loaded_model import LoadedModel
-    from segkit.inference.network import flipped
+    from segkit.inference.network import with_flips
 
     paths = [find_weights(Path(one)) for one in _several(what)]
     task = read_headers(paths)[0].task
     networks = load_networks(paths, device, batch_size, gather({}, {}, options, ("model",)).get("model", {}))
-    return LoadedModel(tuple(map(flipped, networks)) if tta else tuple(networks), task)
+    return LoadedModel(tuple(with_flips(networks) if tta else networks), task)
 
 
 def build_model(name: str, task: Task, **options: Any) -> nn.Module:
@@ -352,12 +353,14 @@ def configure(values: Values, catalogue: Catalogue, typed: Values) -> tuple[Conf
             logger.warning(f"using {choice.name}, not {other}; its full name selects that one.")
 
     from segkit.data.reading import open_dataset
+    from segkit.data.value_range import fit_to_values
 
     dataset = open_dataset(requested.dataset, requested.root)
-    config = complete_config(requested, dataset, catalogue)
-    refuse_unused(typed, config, dataset)
+    refuse_unused(typed, complete_config(requested, dataset, catalogue), dataset)  # before any image is read
+    requested, seen, note = fit_to_values(requested, dataset)
+    config = dataclasses.replace(complete_config(requested, dataset, catalogue), seen=seen)
     logger.info(summarize(config))
-    for doubt in doubts_about(config):
+    for doubt in (*([note] if note else ()), *doubts_about(config, dataset.task)):
         logger.warning(doubt)
     return config, dataset
 

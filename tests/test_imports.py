@@ -32,7 +32,7 @@ ROOMS = (
     "config",
 )
 BESIDE = {frozenset({"prediction", "training"}), frozenset({"exporting", "reports"}), frozenset({"data", "runs"})}
-GROUND = ("plugins", "hookspecs", "specs", "protocols", "settings", "options", "task")
+GROUND = ("plugins", "hookspecs", "specs", "protocols", "settings", "options", "sides", "task")
 GROUND += ("distributed", "reporter", "files", "errors", "words")
 DOORS = ("__init__", "__main__", "api")  # they hand out what lies in other rooms
 

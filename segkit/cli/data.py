@@ -26,11 +26,12 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 @app.command()
 def check(name: Name, data_dir: Root = None, option: Option = None, json: Json = False) -> None:
     """Read every case: counts, sizes, class balance, and what would make a training fail or lie (then exit 1)."""
+    from segkit.config.complete import default_intensity
     from segkit.data.check import check_dataset, summarize_check
 
     with terminal.results_only():
-        dataset = _open(name, data_dir, option)[1]
-        report = check_dataset(dataset)
+        choice, dataset = _open(name, data_dir, option)
+        report = check_dataset(dataset, default_intensity(choice.spec))
     document = {"dataset": name, **summarize_check(dataset, report)}
     if json:
         print_json(document)
@@ -48,13 +49,12 @@ def explore(
     option: Option = None,
 ) -> None:
     """Draw intensities, target sizes, shapes and places, and class balance, by subset: PNGs and one HTML page."""
-    from segkit.config.complete import PREPROCESS_DEFAULTS
+    from segkit.config.complete import default_intensity
     from segkit.reports.explore import explore_dataset
 
     with terminal.results_only():
         choice, dataset = _open(name, data_dir, option)
-        intensity = {**PREPROCESS_DEFAULTS, **choice.spec.preprocess}["intensity"]
-        page = explore_dataset(dataset, out, name, str(intensity))
+        page = explore_dataset(dataset, out, name, default_intensity(choice.spec))
     logger.info(f"written: {page}")
 
 

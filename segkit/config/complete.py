@@ -15,9 +15,11 @@ from segkit.errors import SegkitError, UsageError
 from segkit.options import in_words, plain
 from segkit.plugins import Catalogue, RegisteredSpec
 from segkit.settings import AUGMENT_POLICIES, AUGMENT_STRENGTHS, SECTIONS, Augment, Preprocess, Split, Train
-from segkit.specs import ModelSpec
+from segkit.sides import flips_exchange
+from segkit.specs import DatasetSpec, ModelSpec
 from segkit.task import Dataset, Task
 
+FLIPS_EXCHANGE = "flips (augment.flip) exchange {}, which are told apart by their side alone"
 PREPROCESS_DEFAULTS: Mapping[str, Any] = {"fit": "stretch", "size": 256, "intensity": "scale255"}
 
 
@@ -29,6 +31,7 @@ class Config:
         dims: the network's spatial dimensions; a 2D network on volumes sees slices.
         monitored: what decides best weights, plateau and early stopping.
         recipe: what it was started from.
+        seen: smallest and largest value that the network sees of the images, where a fixed scaling makes them.
     """
 
     dataset: Choice
@@ -43,6 +46,7 @@ class Config:
     dims: int
     monitored: MonitoredValue
     recipe: RegisteredSpec | None = None
+    seen: tuple[float, float] | None = None
 
     @property
     def headline(self) -> str:
@@ -118,6 +122,11 @@ def to_toml(config: Config) -> dict[str, Any]:
         **({"recipe": {"name": config.recipe.full_name}} if config.recipe else {}),
         "plugins": config.plugins,
     }
+
+
+def default_intensity(spec: DatasetSpec) -> str:
+    """The intensity of a dataset's images where none is asked for."""
+    return str({**PREPROCESS_DEFAULTS, **spec.preprocess}["intensity"])
 
 
 def _unset(settings: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,7 +284,7 @@ def _augment_words(augment: Augment) -> str:
     return f"{augment.policy}: {words}" if words else augment.policy
 
 
-def doubts_about(config: Config) -> list[str]:
+def doubts_about(config: Config, data: Task) -> list[str]:
     """Notes on choices that are probably not what the user wants."""
     options, train, size = config.model.options, config.train, config.preprocess.size
     found = doubts_about_size(config.model, size) if isinstance(size, tuple) else []
@@ -286,6 +295,9 @@ def doubts_about(config: Config) -> list[str]:
         found.append(
             "the encoder is frozen and its weights are random: --pretrained imagenet or --pretrained FILE loads better ones."
         )
+    exchanged = flips_exchange(data) if config.augment.flip else ""
+    if exchanged:
+        found.append(f"{FLIPS_EXCHANGE.format(exchanged)}: -o augment.flip=0 leaves flips out.")
     return found
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit import reporter
-from segkit.data.preprocess import Geometry, forward_image, forward_mask, geometry_of, to_slices
+from segkit.data.preprocess import Geometry, forward_image, forward_mask, geometry_of, normalisation_of, to_slices
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
 from segkit.files import cache_folder, replacing, write_json
@@ -127,7 +127,8 @@ def _make(recipe: CacheRecipe, case: Case, files: Sequence[Path], geometry_file:
     sample = read_case(recipe.dataset, case)
     assert sample.mask is not None, "read_case saw to it"
     geometry = geometry_of(sample.image.shape[1:], recipe.preprocess, recipe.dims, sample.spacing)
-    image = forward_image(sample.image, recipe.preprocess, geometry)
+    intensity = normalisation_of(sample.image, recipe.preprocess, sample.spacing)
+    image = forward_image(sample.image, recipe.preprocess, geometry, intensity)
     mask = forward_mask(sample.mask.astype(np.int32), geometry)
     if geometry.slice_axis is not None:
         image = to_slices(image, geometry.slice_axis, lead=1)

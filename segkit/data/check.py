@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segkit import reporter
+from segkit.config.complete import FLIPS_EXCHANGE
 from segkit.data.reading import read_case
 from segkit.data.split import find_leaks
+from segkit.data.value_range import FIXED, INSTEAD, ValueRange, misfit_of, range_of
 from segkit.errors import SegkitError
+from segkit.sides import flips_exchange
 from segkit.task import Case, Dataset
 
 MOSTLY = 0.9  # share of masks that are rectangles from which the target is taken for a box
@@ -34,6 +37,7 @@ class CaseFacts:
         spacing: mm, where the file says so.
         pixels: how many pixels each label has.
         digest: of the image's content, empty for a blank one.
+        values: range of the image's values.
         boxes: every target is a filled rectangle; None where there is no target.
     """
 
@@ -43,6 +47,7 @@ class CaseFacts:
     spacing: tuple[float, ...] | None = None
     pixels: Mapping[int, int] = field(default_factory=dict)
     digest: str = ""
+    values: ValueRange | None = None
     boxes: bool | None = None
 
 
@@ -61,8 +66,8 @@ class Report:
     warnings: tuple[str, ...]
 
 
-def check_dataset(dataset: Dataset) -> Report:
-    """Read every case, several at a time, keeping only its facts."""
+def check_dataset(dataset: Dataset, intensity: str = "scale255") -> Report:
+    """Read every case, several at a time, keeping only its facts; `intensity` is how its images would be normalised."""
     facts = tuple(_look_at_all(dataset))
     good = [fact for fact in facts if not fact.error]
     problems = [*dataset.problems, *(f"{fact.case.id}: {fact.error}" for fact in facts if fact.error)]
@@ -78,6 +83,15 @@ def check_dataset(dataset: Dataset) -> Report:
     missing = [name for label, name in enumerate(dataset.task.classes) if not any(fact.pixels.get(label) for fact in good)]
     if good and missing:
         warnings.append(f"no mask holds {', '.join(missing)}")
+    ranges = [fact.values for fact in good if fact.values is not None]
+    odd = misfit_of(ranges) if intensity in FIXED else None
+    if odd is not None:
+        warnings.append(
+            f"the images' values reach {odd.in_words()}: a training takes intensity={INSTEAD} where none is asked for"
+        )
+    exchanged = flips_exchange(dataset.task)
+    if exchanged:
+        warnings.append(f"{FLIPS_EXCHANGE.format(exchanged)}: train with -o augment.flip=0")
     return Report(facts, tuple(problems), tuple(warnings))
 
 
@@ -136,7 +150,9 @@ def _look_at(dataset: Dataset, case: Case) -> CaseFacts:
         pixels = {int(label): int(count) for label, count in zip(*np.unique(sample.mask, return_counts=True), strict=True)}
         target = np.asarray((sample.mask > 0) & (sample.mask < len(dataset.task.classes)))
     boxes = _are_boxes(target) if target.any() else None
-    return CaseFacts(case, "", sample.image.shape[1:], sample.spacing, pixels, _digest(sample.image), boxes)
+    return CaseFacts(
+        case, "", sample.image.shape[1:], sample.spacing, pixels, _digest(sample.image), range_of(sample.image), boxes
+    )
 
 
 def _digest(image: NDArray[Any]) -> str:

@@ -66,6 +66,8 @@ class Intensity:
 def intensity_of(image: Array, settings: Preprocess, slice_axis: int | None) -> Intensity:
     """How an image (C, *S) is normalised. Statistics are per channel, over the case or over each slice of it.
 
+    `slice_axis` is that of S along which a volume's slices lie; None for an image. Which network sees it does not matter.
+
     Raises:
         SegkitError: the settings hold means for another number of channels.
     """
@@ -75,7 +77,7 @@ def intensity_of(image: Array, settings: Preprocess, slice_axis: int | None) -> 
         over = tuple(axis for axis in over if axis != slice_axis + 1)
     zero, one = np.zeros(like, np.float32), np.ones(like, np.float32)
     if kind in ("scale255", "imagenet", "encoder"):
-        full = np.iinfo(image.dtype).max if image.dtype.kind in "ui" and image.dtype.itemsize <= 2 else 255
+        full = white_of(image.dtype)
         if kind == "scale255":
             return Intensity(zero, one * full)
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if kind == "imagenet" else (settings.mean or (), settings.std or ())
@@ -97,6 +99,11 @@ def intensity_of(image: Array, settings: Preprocess, slice_axis: int | None) -> 
         low, high = _floats(np.percentile(exact, CLIP, axis=over, keepdims=True))
         return Intensity(low, np.maximum(high - low, 1e-6), low, high)
     return Intensity(zero, one)
+
+
+def white_of(dtype: Any) -> int:
+    """What a type's largest value stands for: 255 or 65535 of 8 and 16 bits (32767 if signed), 255 of all others."""
+    return int(np.iinfo(dtype).max) if dtype.kind in "ui" and dtype.itemsize <= 2 else 255
 
 
 def _deviation(image: Array, mean: NDArray[np.float64], over: Sequence[int]) -> NDArray[np.float64]:

@@ -93,13 +93,19 @@ def slice_axis_of(settings: Preprocess, source: tuple[int, ...], spacing: tuple[
 def forward_image(image: Array, settings: Preprocess, geometry: Geometry, intensity: Intensity | None = None) -> Floats:
     """(C, *source) in stored units -> (C, *target) float32. Outside the image is 0 after normalisation.
 
-    `intensity` is that of the whole where `image` is a part of it.
+    `intensity` is that of the whole where `image` is a part of it, or where the spacing says which way slices lie.
     """
-    found = intensity or intensity_of(image, settings, geometry.slice_axis)
+    found = intensity or normalisation_of(image, settings, None)
     placed = np.zeros((len(image), *geometry.target), np.float32)
     on_target, on_scaled = _overlap(geometry)
     placed[(slice(None), *on_target)] = _scaled(image, found, geometry.scaled)[(slice(None), *on_scaled)]
     return placed
+
+
+def normalisation_of(image: Array, settings: Preprocess, spacing: tuple[float, ...] | None) -> Intensity:
+    """How the values of an image (C, *S) become what a network sees, whether that sees a volume whole or in slices."""
+    volume = image.ndim == 4 and settings.intensity_per == "slice"
+    return intensity_of(image, settings, slice_axis_of(settings, image.shape[1:], spacing) if volume else None)
 
 
 def of_slices(geometry: Geometry, start: int, stop: int) -> Geometry:

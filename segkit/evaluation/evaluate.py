@@ -19,6 +19,7 @@ from segkit.errors import SegkitError
 from segkit.evaluation.aggregate import AGGREGATIONS, CaseScore, Figure, add, aggregate, build_metrics, score_case
 from segkit.evaluation.subset import SECTIONS, check_task, open_evaluation_data, select
 from segkit.files import write_csv, write_json
+from segkit.inference.doubts import Doubts
 from segkit.inference.load import load_networks
 from segkit.inference.network import Network
 from segkit.inference.predictor import predict_images
@@ -61,7 +62,7 @@ def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics:
     Each process takes its share of the cases; all of them get all scores.
     """
     task, failed, scores = dataset.task.learned_by(network.task.kind), dict[str, str](), list[CaseScore]()
-    own = distributed.shard(cases)
+    own, doubts = distributed.shard(cases), Doubts(network)
 
     def read() -> Iterator[tuple[tuple[Case, Sample], NDArray[Any], tuple[float, ...] | None]]:
         for case in own:
@@ -71,6 +72,7 @@ def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics:
                 failed[case.id] = error.message
                 logger.error(f"{case.id}: {error.message}")
                 continue
+            doubts.look(case.id, sample.image)
             yield (case, sample), sample.image, sample.spacing
 
     with reporter.progress("evaluating", len(own)) as bar:
@@ -81,8 +83,11 @@ def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics:
                 geometry = geometry_of(sample.image.shape[1:], network.preprocess, network.dims, sample.spacing)
                 truth = presence_of(sample.mask, dataset.task, geometry.slice_axis)
             result = CaseResult(probabilities, labels_of(probabilities, task), truth, task, sample.spacing)
+            if task.kind == "segmentation" and truth.any():
+                doubts.count(not result.labels.any())
             scores.append(score_case(metrics, case.id, case.group, result))
             bar.advance()
+    doubts.say_rest()
     order = {case.id: number for number, case in enumerate(cases)}
     scores = sorted(distributed.gather_shards(scores), key=lambda score: order[score.id])
     failed = dict(sorted(distributed.gather_shards(list(failed.items())), key=lambda pair: order[pair[0]]))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segkit.data.preprocess import forward_image, geometry_of, slice_axis_of
+from segkit.data.preprocess import forward_image, geometry_of, normalisation_of, slice_axis_of
 from segkit.evaluation.confusion import overlap, tabulate
 from segkit.models.input_size import padded_size
 from segkit.settings import Preprocess
@@ -149,7 +149,7 @@ def preprocess_case(
     """(C, *S) in stored units -> (C, *S) as a network of `dims` sees it; of a volume in slices, some from its middle."""
     axis = slice_axis_of(settings, image.shape[1:], spacing) if image.ndim - 1 > dims else None
     geometry = geometry_of(image.shape[1:], settings, dims, spacing)
-    seen = forward_image(image, settings, geometry)
+    seen = forward_image(image, settings, geometry, normalisation_of(image, settings, spacing))
     if axis is None:
         return [seen]
     middle = seen.shape[axis + 1] // 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segkit.data.value_range import doubt_of
 from segkit.errors import UsageError
 from segkit.inference.network import Network
 from segkit.inference.predictor import predict_images
 from segkit.inference.probabilities import labels_of
 from segkit.task import Task
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class LoadedModel:
             raise UsageError(
                 f"spacing has {len(place)} numbers, the image {array.ndim - 1} axes.", "One number each, in mm."
             )
+        doubt = doubt_of(array, self.networks[0].preprocess, self.networks[0].seen)
+        if doubt:
+            logger.warning(f"the image is unlike those of the training: {doubt}.")
         ((_, found),) = predict_images(self.networks, [(None, array, place)])
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -12,7 +13,10 @@ from numpy.typing import NDArray
 
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
+from segkit.sides import flips_exchange, mirror_axis
 from segkit.task import Task
+
+logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 Forward = Callable[[Floats], Floats]
@@ -33,6 +37,7 @@ class Network:
         preprocess: complete settings.
         batch_size: images, slices or windows at a time; None: up to `BATCH`, fewer if they are large.
         pixels: that make a batch in that case, see `PIXELS`.
+        seen: smallest and largest value of the training's images as a fixed scaling makes them, where it is known.
     """
 
     forward: Forward
@@ -41,6 +46,7 @@ class Network:
     preprocess: Preprocess
     batch_size: int | None = None
     pixels: int = PIXELS["gpu"]
+    seen: tuple[float, float] | None = None
 
     def at_once(self, pixels: int) -> int:
         """How many images of so many pixels make a batch."""
@@ -85,9 +91,18 @@ def run(network: Network, images: Iterable[Floats]) -> Iterator[Floats]:
         yield from logits
 
 
+def with_flips(networks: Sequence[Network]) -> list[Network]:
+    """Test-time augmentation of one network or an ensemble; what it leaves out is said."""
+    exchanged = flips_exchange(networks[0].task)
+    if exchanged:
+        logger.warning(f"--tta leaves out flips from left to right: they would exchange {exchanged}.")
+    return [flipped(network) for network in networks]
+
+
 def flipped(network: Network) -> Network:
-    """Test-time augmentation: the mean logits over all flips (Isensee 2021)."""
-    axes = [2 + axis for axis in range(network.dims)]
+    """The mean logits over all flips (Isensee 2021), but for those that exchange a left class with a right one."""
+    mirror = mirror_axis(network.task, network.dims) if flips_exchange(network.task) else None
+    axes = [2 + axis for axis in range(network.dims) if axis != mirror]
     flips = [chosen for count in range(len(axes) + 1) for chosen in itertools.combinations(axes, count)]
 
     def forward(batch: Floats) -> Floats:

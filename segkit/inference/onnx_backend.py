@@ -32,7 +32,7 @@ def load_onnx(path: Path, device: str, batch_size: int | None) -> Network:
         return run_session(session, batch, header)
 
     pixels = PIXELS["gpu" if "CUDAExecutionProvider" in session.get_providers() else "cpu"]
-    return Network(forward, header.dims, header.task, header.preprocess, batch_size, pixels)
+    return Network(forward, header.dims, header.task, header.preprocess, batch_size, pixels, header.seen)
 
 
 def open_session(path: Path, device: str) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.data.intensity import Intensity, intensity_of
+from segkit.data.intensity import Intensity
 from segkit.data.preprocess import (
     Geometry,
     forward_image,
@@ -24,6 +24,7 @@ from segkit.data.preprocess import (
     geometry_of,
     inverse,
     inverse_bands,
+    normalisation_of,
     of_slices,
     to_slices,
 )
@@ -121,7 +122,7 @@ def _view(network: Network, image: NDArray[Any], spacing: Spacing) -> View:
     if network.task.dims < image.ndim - 1:  # trained on images: each slice is one
         settings = replace(settings, intensity_per="slice")
     geometry = geometry_of(image.shape[1:], settings, network.dims, spacing)
-    intensity = intensity_of(image, settings, geometry.slice_axis)
+    intensity = normalisation_of(image, settings, spacing)
     in_parts = geometry.slice_axis is not None
     if not in_parts and network.window(geometry.target) is not None:
         in_parts = geometry.scaled == geometry.source

@@ -27,7 +27,7 @@ def load_torch(path: Path, device: str, batch_size: int | None, changes: Mapping
     place = choose_device(device)
     runner = Runner(header, spec, model, place)
     pixels = PIXELS["cpu" if place.type == "cpu" else "gpu"]
-    return Network(runner.forward, header.dims, header.task, header.preprocess, batch_size, pixels)
+    return Network(runner.forward, header.dims, header.task, header.preprocess, batch_size, pixels, header.seen)
 
 
 class Runner:

@@ -21,7 +21,8 @@ import numpy as np
 
 from segkit import distributed, reporter
 from segkit.errors import SegkitError, UsageError
-from segkit.inference.network import Network, flipped
+from segkit.inference.doubts import Doubts
+from segkit.inference.network import Network, with_flips
 from segkit.inference.predictor import ImageProbabilities, PreparedImage, predict_prepared, prepare_image
 from segkit.options import plain
 from segkit.prediction.inputs import Input, Picture, read_input
@@ -32,12 +33,12 @@ from segkit.prediction.record import PredictionRecord, digest_of
 from segkit.prediction.tables import write_classes, write_measures, write_polygons
 from segkit.prediction.writers import of_classes, write_outputs
 from segkit.reporter import Bar
+from segkit.sides import flips_exchange
 from segkit.task import Dataset, Task
 
 logger = logging.getLogger(__name__)
 
 LOOKED_AT = 10  # inputs of each form, before saying that a model can take none
-FIXED = ("scale255", "imagenet", "encoder")  # intensities that go by what 255, or 65535, means
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,16 @@ class UnreadableJob:
 
 @dataclass(frozen=True)
 class FinishedJob:
-    """A job whose outputs are written, with what the record says about them; or, with an error, could not be."""
+    """A job whose outputs are written, with what the record says about them; or, with an error, could not be.
+
+    `empty`: its mask holds no foreground; None of a classification.
+    """
 
     job: Job
     digest: str
     entry: dict[str, Any]
     error: SegkitError | None = None
+    empty: bool | None = None
 
 
 def check_inputs(inputs: Sequence[Input], task: Task, dims: int, dataset: Dataset | None) -> None:
@@ -162,22 +167,24 @@ def predict_jobs(
     distributed.barrier()  # before any of them writes what another would take for done
     todo = list(distributed.shard(todo))
     record.begin(todo)
-    networks = [flipped(network) for network in networks] if how.flips else networks
+    networks = with_flips(networks) if how.flips else networks
+    doubts = Doubts(networks[0])
 
     with reporter.progress("predicting", len(todo)) as bar:
         try:
-            _run(networks, todo, out, record, bar, how)
+            _run(networks, todo, out, record, bar, how, doubts)
         except SegkitError:  # the network cannot take some image of a batch: find out which
             for job in todo:
                 if record.is_pending(job):
                     try:
-                        _run(networks, [job], out, record, bar, how)
+                        _run(networks, [job], out, record, bar, how, doubts)
                     except SegkitError as error:
                         record.failed(job, f"{job.input.source}: {error.message}")
                         bar.advance()
         finally:
             record.save()
             _write_shared(shared, out, record, task)
+    doubts.say_rest()
     failed = sum(record.entries[job.key]["status"] == "failed" for job in todo)
     found = distributed.all_gather((len(todo) - failed, failed))
     if len(found) > 1 and distributed.is_main():  # the others have saved theirs by now
@@ -206,7 +213,9 @@ def _decisive(
 ) -> dict[str, Any]:
     """Everything except the input that a result depends on."""
     options = {**changes, **options_of(how.post)}
-    options |= {name: True for name, typed in (("flips", how.flips), ("palette", how.outputs.palette)) if typed}
+    flips = "but those from left to right" if flips_exchange(networks[0].task) else True
+    options |= {"flips": flips} if how.flips else {}
+    options |= {"palette": True} if how.outputs.palette else {}
     return {
         "model": models[0] if len(models) == 1 else list(models),
         "preprocess": plain(networks[0].preprocess) if len(networks) == 1 else [plain(one.preprocess) for one in networks],
@@ -221,10 +230,10 @@ def _run(
     record: PredictionRecord,
     bar: Bar,
     how: PredictionOptions,
+    doubts: Doubts,
 ) -> None:
     """Predict and write; a file that cannot be read or written is named in the record. Raises what the network raises."""
     task, dims = networks[0].task, max(network.dims for network in networks)
-    doubted: list[str] = []
 
     def read() -> Iterator[tuple[ReadJob, PreparedImage] | UnreadableJob]:
         for job in jobs:
@@ -235,12 +244,7 @@ def _run(
 
     def made_ready(job: Job) -> tuple[ReadJob, PreparedImage]:
         picture = read_input(job.input, task, dims, how.dataset)
-        if networks[0].preprocess.intensity in FIXED and not doubted and picture.image.dtype not in (np.uint8, np.uint16):
-            doubted.append(job.key)
-            words = f"intensity={networks[0].preprocess.intensity} is for images of 8 and 16 bit"
-            logger.warning(
-                f"{job.key} holds {picture.image.dtype} values; {words}: its mask, and others like it, may be wrong."
-            )
+        doubts.look(job.key, picture.image)
         prepared = prepare_image(networks, picture.image, picture.spacing)
         if "overlay" not in job.files:  # the gray values are not needed any more
             picture = replace(picture, image=np.empty(0))
@@ -260,6 +264,8 @@ def _run(
                 record.failed(one.job, one.error.message, begun=True)
             else:
                 record.done(one.job, one.digest, one.entry)
+                if one.empty is not None:
+                    doubts.count(one.empty)
         record.save_if_due()
 
     writer, made = (
@@ -291,7 +297,7 @@ def _finishing(
         try:
             cleaned = replace(segmented, labels=clean_up(segmented.labels, how.post))
             entry = write_outputs(job, out, picture, cleaned, task, network.preprocess, outputs)
-            return FinishedJob(job, digest, entry)
+            return FinishedJob(job, digest, entry, empty=not cleaned.labels.any())
         except SegkitError as error:
             return FinishedJob(job, digest, {}, error)
         except OSError as error:

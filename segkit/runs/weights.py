@@ -40,6 +40,7 @@ class Header:
         metrics: validation results of these weights.
         segkit: version that wrote the file.
         stride, minimum: what input sizes the model takes, so that no plugin is needed to know.
+        seen: smallest and largest value of the training's images after a fixed scaling, where there is one.
         export: of an exported file: its format, fixed size, and how it compares with the model it was made of.
     """
 
@@ -53,6 +54,7 @@ class Header:
     stride: tuple[int, ...]
     minimum: int = 1
     segkit: str = __version__
+    seen: tuple[float, float] | None = None
     export: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -75,11 +77,19 @@ class Header:
             "task": self.task.to_dict(),
             "preprocess": plain(self.preprocess),
             "metrics": dict(self.metrics),
+            **({"seen": list(self.seen)} if self.seen else {}),
             **({"export": dict(self.export)} if self.export else {}),
         }
 
 
-def build_header(model: Choice, dims: int, task: Task, preprocess: Preprocess, metrics: Mapping[str, float]) -> Header:
+def build_header(
+    model: Choice,
+    dims: int,
+    task: Task,
+    preprocess: Preprocess,
+    metrics: Mapping[str, float],
+    seen: tuple[float, float] | None = None,
+) -> Header:
     """The header for weights of a chosen model; `dims` are the network's."""
     plugin = model.found.plugin
     return Header(
@@ -92,6 +102,7 @@ def build_header(model: Choice, dims: int, task: Task, preprocess: Preprocess, m
         metrics,
         stride=model.spec.strides(model.options, dims),
         minimum=model.spec.minimum_size(model.options),
+        seen=seen,
     )
 
 
@@ -196,6 +207,7 @@ def _parse(document: Mapping[str, Any]) -> Header:
         stride=stride,
         minimum=model["minimum"],
         segkit=document["segkit"],
+        seen=(float(seen[0]), float(seen[1])) if (seen := document.get("seen")) else None,
         export=document.get("export", {}),
     )
 

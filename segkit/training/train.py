@@ -393,4 +393,4 @@ def _write_weights(progress: TrainingProgress, run: RunFolder, config: Config, t
 
 
 def _header(config: Config, task: Task, values: Mapping[str, float]) -> Header:
-    return build_header(config.model, config.dims, task, config.preprocess, values)
+    return build_header(config.model, config.dims, task, config.preprocess, values, config.seen)

@@ -224,3 +224,15 @@ def test_intensities_are_taken_over_the_case_or_each_slice() -> None:
 def test_a_flat_volume_is_cut_along_its_flat_axis() -> None:
     settings = Preprocess("stretch", (32, 32))
     assert geometry_of((24, 24, 1), settings, 2, (2.0, 1.0, 1.0)).target == (32, 32, 1)
+
+
+@pytest.mark.parametrize(("spacing", "axis"), [((1.0, 1.0, 5.0), 2), ((6.0, 1.0, 1.0), 0), (None, 2)])
+def test_slices_are_normalised_alike_for_networks_that_see_volumes_and_slices(spacing, axis: int) -> None:  # type: ignore[no-untyped-def]
+    volume = np.random.default_rng(0).random((2, 6, 7, 4)).astype(np.float32) * np.arange(1, 7)[None, :, None, None]
+    settings = Preprocess("native", None, None, None, "zscore", "slice")
+    over = tuple(ax + 1 for ax in range(3) if ax != axis)
+    expected = (volume - volume.mean(over, keepdims=True)) / volume.std(over, keepdims=True)
+    for dims in (2, 3):
+        geometry = geometry_of((6, 7, 4), settings, dims, spacing)
+        intensity = preprocess.normalisation_of(volume, settings, spacing)
+        assert np.allclose(preprocess.forward_image(volume, settings, geometry, intensity), expected, atol=1e-4)
