@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from segkit.task import Dataset
 
 FIXED = ("scale255", "imagenet", "encoder")  # intensities that go by what white is in the type
 BY_TYPE = (*FIXED, "none")  # those that do not go by the image's own values
-INSTEAD = "zscore"  # what is chosen where the default is FIXED and the images do not reach white
+INSTEAD: Literal["zscore"] = "zscore"  # what is chosen where the default is FIXED and the images do not reach white
 LITTLE = {8: 1 / 8, 0: 1 / 2}  # share of the expected range below which values are too dark: of 8 bits, of other types
 DARKER = {8: 1 / 8, 0: 0.3}  # as above, beside the images of the training
 LOOKED_AT = 10  # cases, evenly spaced
