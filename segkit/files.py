@@ -81,12 +81,12 @@ def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     write_text(target, text.getvalue())
 
 
-def to_json(document: Any) -> str:
-    """Readable where possible; names that are no Unicode (bytes of a file system) are escaped."""
+def to_json(document: Any, encoding: str = "utf-8") -> str:
+    """Readable where possible; where a text holds what the encoding lacks (or bytes of a file system), all are escaped."""
     document = _finite(document)
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     try:
-        text.encode()
+        text.encode(encoding)
     except UnicodeEncodeError:
         return json.dumps(document, indent=2, allow_nan=False)
     return text

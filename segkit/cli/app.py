@@ -60,7 +60,7 @@ def _root(
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code (0 done, 1 failed, 2 wrong usage, 3 done in part, 130 interrupted)."""
-    with terminal.attached(), _library_warnings("--debug" in arguments):
+    with terminal.encodable(), terminal.attached(), _library_warnings("--debug" in arguments):
         try:
             return _run(arguments)
         finally:
@@ -112,28 +112,29 @@ def _hoist(arguments: Sequence[str]) -> list[str]:
 
 
 def _report(error: Exception) -> int:
-    console = terminal.console()
     if distributed.is_reported_elsewhere(error):
         return error.exit_code if isinstance(error, SegkitError) else 1
     if distributed.world_size() > 1 and any(word in str(error) for word in distributed.LOST_PEER):
         error = SegkitError("Another process has ended.", "Its own message, if there is one, says why.")
     if not distributed.is_main():
-        console.print(f"In process {distributed.rank()}:", style="bold red", markup=False)
+        terminal.say(f"In process {distributed.rank()}:", "bold red")
+    shown = _in_words(error)
+    terminal.say(f"Error: {shown.message}", "bold red")
+    if shown.hint:
+        terminal.say(shown.hint)
+    return shown.exit_code
+
+
+def _in_words(error: Exception) -> SegkitError:
+    """What a user is told about an error, whatever raised it."""
     if isinstance(error, SegkitError):
-        console.print(f"Error: {error.message}", style="bold red", markup=False, soft_wrap=True)
-        if error.hint:
-            console.print(error.hint, markup=False, soft_wrap=True)
-        return error.exit_code
+        return error
     if isinstance(error, OSError):
-        what = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-        console.print(f"Error: {what}", style="bold red", markup=False, soft_wrap=True)
-        return 1
+        return SegkitError(f"{error.strerror}: {error.filename}" if error.filename else str(error))
     if isinstance(error, MemoryError):
-        console.print("Error: the memory of this machine is too small for this.", style="bold red", markup=False)
-        console.print("Smaller: -o preprocess.size=N, --batch-size N, -o model.width=N.", markup=False)
-        return 1
-    console.print(
-        f"Error: segkit itself failed: {type(error).__name__}: {error}", style="bold red", markup=False, soft_wrap=True
-    )
-    console.print("Add --debug for the traceback, and please report it.", markup=False)
-    return 1
+        return SegkitError(
+            "the memory of this machine is too small for this.",
+            "Smaller: -o preprocess.size=N, --batch-size N, -o model.width=N.",
+        )
+    words = f"segkit itself failed: {type(error).__name__}: {error}"
+    return SegkitError(words, "Add --debug for the traceback, and please report it.")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from segkit.cli.terminal import is_terminal
 from segkit.files import to_json
 
 
 def print_json(document: Any) -> None:
-    typer.echo(to_json(document))
+    typer.echo(to_json(document, sys.stdout.encoding or "utf-8"))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, wrap: bool = True) -> None:
@@ -27,7 +29,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(highlight=False, emoji=False)
-    if not wrap or not console.is_terminal:
+    if not wrap or not is_terminal(sys.stdout):
         console.width = max(console.width, 1000)
     console.print(table)
 
