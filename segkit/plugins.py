@@ -32,6 +32,11 @@ GROUP = "segkit"
 BUILTIN = "segkit-med"
 FORMER = {"segkit": BUILTIN}  # distributions that were renamed: their records mean the new one
 SLOW_SECONDS = 0.5
+# what takes long to import; a plugin that is merely listed, as every command does, needs none of it
+HEAVY = frozenset({
+    "torch", "torchvision", "timm", "monai", "pennylane", "tensorflow", "jax",
+    "numpy", "scipy", "pandas", "sklearn", "skimage", "matplotlib", "cv2", "nibabel",
+})  # fmt: skip
 
 
 @dataclass
@@ -41,6 +46,7 @@ class PluginStatus:
     Attributes:
         name: of its entry point; the first half of full names.
         seconds: what loading it took.
+        heavy: the libraries of `HEAVY` that came with it and were not there before.
         specs: the good ones.
         reasons: what failed, in words; empty for a healthy plugin.
     """
@@ -49,6 +55,7 @@ class PluginStatus:
     distribution: str
     version: str
     seconds: float = 0.0
+    heavy: tuple[str, ...] = ()
     specs: list[Spec] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
@@ -108,6 +115,8 @@ class Catalogue:
     def find(self, group: str, name: str) -> RegisteredSpec:
         """The spec that a bare or full name means; built-ins win bare names over third parties, names of today over aliases.
 
+        What a built-in's bare name hides is said.
+
         Raises:
             UsageError: unknown, or offered by two third parties.
         """
@@ -123,9 +132,13 @@ class Catalogue:
                 f"The {_singular(group)} name {name!r} is offered twice: {owners}.",
                 f"Type the full name, for instance {preferred[0].full_name}.",
             )
-        if not preferred[0].is_called(name):
-            logger.warning(f"the {_singular(group)} {name!r} is now called {preferred[0].full_name!r}.")
-        return preferred[0]
+        found = preferred[0]
+        if not found.is_called(name):
+            logger.warning(f"the {_singular(group)} {name!r} is now called {found.full_name!r}.")
+        for hidden in self.shadowed(group, found) if name != found.full_name else ():
+            other = f"{hidden.full_name} of {hidden.plugin.distribution}"
+            logger.warning(f"using {found.full_name}, not {other}; its full name selects that one.")
+        return found
 
     def shadowed(self, group: str, found: RegisteredSpec) -> list[RegisteredSpec]:
         """Third-party specs that a built-in's bare name hides; they are still there under their full names."""
@@ -168,7 +181,7 @@ def _entry_points() -> list[EntryPoint]:
 
 def _load_one(manager: pluggy.PluginManager, entry_point: EntryPoint, taken: dict[str, PluginStatus]) -> PluginStatus:
     status = PluginStatus(entry_point.name, *_distribution(entry_point))
-    started = time.perf_counter()
+    started, before = time.perf_counter(), set(sys.modules)
     if entry_point.name in taken:
         owner = _origin(taken[entry_point.name])
         status.reasons.append(f"the plugin name {entry_point.name!r} is already taken by {owner}")
@@ -178,6 +191,7 @@ def _load_one(manager: pluggy.PluginManager, entry_point: EntryPoint, taken: dic
             with _guard(status, "registration"):
                 _register(manager, module, status)
     status.seconds = time.perf_counter() - started
+    status.heavy = tuple(sorted(HEAVY & (set(sys.modules) - before)))
     return status
 
 

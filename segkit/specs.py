@@ -86,15 +86,30 @@ class Spec:
     def is_target(cls, target: str) -> bool:
         return bool(TARGET.fullmatch(target))
 
+    def missing(self) -> dict[str, str]:
+        """The required packages that are not installed, and how to get them."""
+        return {package: remedy for package, remedy in self.requires.items() if not _is_installed(package)}
+
+    def broken_targets(self) -> list[str]:
+        """Import everything that this description names; returns what fails, in words."""
+        found = []
+        for role in ("target", "describe", "migrate", "synthesize"):
+            target = getattr(self, role, None)
+            try:
+                if target is not None and not callable(self.load(target)):
+                    found.append(f"{self.group} {self.name!r}: its {role} {target} is no function")
+            except SegkitError as error:
+                found.append(f"{self.group} {error.message}")
+        return found
+
     def load(self, target: str | None = None) -> Callable[..., Any]:
         """Import and return the target (or another one of this spec).
 
         Raises:
             SegkitError: a required package is missing, or the import fails.
         """
-        for package, remedy in self.requires.items():
-            if not _is_installed(package):
-                raise SegkitError(f"{self.name!r} needs the package {package!r}, which is not installed.", remedy)
+        for package, remedy in self.missing().items():
+            raise SegkitError(f"{self.name!r} needs the package {package!r}, which is not installed.", remedy)
         target = target or self.target
         module, _, attribute = target.partition(":")
         try:
@@ -264,6 +279,13 @@ class RecipeSpec(Spec):
     def is_target(cls, target: str) -> bool:
         package, _, path = target.partition(":")
         return bool(package) and path.endswith(".toml")
+
+    def broken_targets(self) -> list[str]:
+        try:
+            self.read()
+        except (OSError, ImportError) as error:
+            return [f"{self.group} {self.name!r}: its target {self.target} cannot be read: {error}"]
+        return []
 
     def read(self) -> str:
         from importlib.resources import files

@@ -347,10 +347,6 @@ def configure(values: Values, catalogue: Catalogue, typed: Values) -> tuple[Conf
         UsageError: something that cannot be, or that was `typed` and would not be used.
     """
     requested = resolve_config(values, catalogue)
-    for choice in (requested.dataset, requested.model):
-        for hidden in catalogue.shadowed(choice.spec.group, choice.found):
-            other = f"{hidden.full_name} of {hidden.plugin.distribution}"
-            logger.warning(f"using {choice.name}, not {other}; its full name selects that one.")
 
     from segkit.data.reading import open_dataset
     from segkit.data.value_range import fit_to_values

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -88,9 +90,97 @@ def test_a_broken_plugin_is_named_with_its_reason_and_the_others_work(
     assert segkit("plugins", "--check").code == 1
 
 
+HERE = 'target="nowhere.at_all:build"'
+
+
 def test_healthy_plugins_pass_the_check(segkit: Command, install: Callable[..., None]) -> None:
-    install("zeta-good", GOOD.format(name="zeta-net"))
-    assert segkit("plugins", "--check").code == 0
+    source = GOOD.format(name="zeta-net").replace(HERE, 'target="zeta_good_module:segkit_models"')
+    install("zeta-good", source)
+    done = segkit("plugins", "--check")
+    assert done.code == 0, done.out + done.err
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ('ModelSpec("x", "y", target="nowhere.at_all:build")', "models 'x' cannot be loaded from nowhere.at_all:build"),
+        ('ModelSpec("x", "y", target="acme_module:bild")', "acme_module:bild: AttributeError"),
+        ('ModelSpec("x", "y", target="acme_module:NUMBER")', "its target acme_module:NUMBER is no function"),
+        ('ModelSpec("x", "y", target="acme_module:good", describe="acme_module:tell")', "acme_module:tell: AttributeError"),
+        ('ModelSpec("x", "y", target="acme_module:good", migrate="acme_modul:move")', "acme_modul:move: ModuleNotFound"),
+        ('DatasetSpec("x", "y", target="acme_module:good", synthesize="acme_module:make")', "acme_module:make"),
+        ('LossSpec("x", "y", target="acme_module:bild")', "losses 'x' cannot be loaded from acme_module:bild"),
+        ('MetricSpec("x", "y", target="acme_module:bild")', "metrics 'x' cannot be loaded from acme_module:bild"),
+        ('RecipeSpec("x", "y", target="segkit:nowhere.toml")', "recipes 'x': its target segkit:nowhere.toml cannot be read"),
+    ],
+)
+def test_the_check_imports_what_a_spec_names(
+    spec: str, told: str, install: Callable[..., None], segkit: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGKIT_PLUGINS", "acme")
+    kind = spec.partition("Spec")[0]
+    group = {"Dataset": "datasets", "Loss": "losses", "Metric": "metrics", "Recipe": "recipes"}.get(kind, "models")
+    names = "DatasetSpec, LossSpec, MetricSpec, ModelSpec, RecipeSpec, hookimpl"
+    hook = f"@hookimpl\ndef segkit_{group}():\n    return [{spec}]\n"
+    install("acme", f"from segkit.api import {names}\nNUMBER = 3\ndef good(*_): ...\n{hook}")
+    assert segkit("plugins").code == 0 and json.loads(segkit("plugins", "--json").out)[0]["state"] == "ok"
+    done = segkit("plugins", "--check", "--json")
+    (plugin,) = json.loads(done.out)
+    assert done.code == 1 and plugin["state"] == "partial" and told in plugin["reasons"][0]
+
+
+def test_the_check_leaves_out_what_needs_a_missing_package(
+    install: Callable[..., None], segkit: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGKIT_PLUGINS", "acme")
+    install("acme", GOOD.format(name="x").replace(HERE, f'{HERE}, requires={{"not_there": "pip install not-there"}}'))
+    done = segkit("plugins", "--check")
+    assert done.code == 0 and "acme/x was not checked" in done.err and "pip install not-there" in done.err
+
+
+def test_a_plugin_that_imports_something_heavy_is_told_with_its_name(
+    install: Callable[..., None], segkit: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGKIT_PLUGINS", "acme")
+    monkeypatch.setattr(plugins, "HEAVY", frozenset({"tabnanny"}))  # stands for torch, which is here already
+    monkeypatch.delitem(sys.modules, "tabnanny", raising=False)
+    source = GOOD.format(name="x").replace(HERE, 'target="acme_module:segkit_models"')
+    install("acme", "import tabnanny\n" + source)
+    done = segkit("plugins", "--check")
+    assert done.code == 0 and "acme imports tabnanny" in " ".join(done.err.split())
+    assert json.loads(segkit("plugins", "--json").out)[0]["heavy"] == ["tabnanny"]
+
+
+SHADOWS = """
+from segkit.api import DatasetSpec, LossSpec, MetricSpec, ModelSpec, hookimpl
+
+@hookimpl
+def segkit_models(): return [ModelSpec("unet", "a model", target="nowhere:build")]
+
+@hookimpl
+def segkit_losses(): return [LossSpec("dice", "a loss", target="nowhere:build")]
+
+@hookimpl
+def segkit_metrics(): return [MetricSpec(name, "a metric", target="nowhere:build") for name in ("iou", "accuracy")]
+
+@hookimpl
+def segkit_datasets(): return [DatasetSpec("phantom", "data", target="nowhere:build", needs_root=False)]
+"""
+
+
+def test_whatever_a_built_in_shadows_is_said_once_by_every_command(
+    install: Callable[..., None], segkit: Command, trained: Path, tmp_path: Path
+) -> None:
+    install("acme", SHADOWS)
+    words = "train --dataset phantom --model unet --loss dice --metric iou --device nonsense".split()
+    told = segkit(*words).err
+    for name in ("unet", "dice", "iou", "phantom"):
+        assert " ".join(told.split()).count(f"not acme/{name} of acme") == 1, name
+    full = "train --dataset datasets/phantom --model unets/unet --loss losses/dice --metric metrics/iou --device nonsense"
+    assert "not acme/" not in segkit(*full.split()).err
+    told = segkit("evaluate", trained, "--metric", "accuracy", "--out", tmp_path / "scores").err
+    assert "using metrics/accuracy, not acme/accuracy of acme" in " ".join(told.split())
+    assert "using losses/dice, not acme/dice of acme" in " ".join(segkit("losses", "dice").err.split())
 
 
 def test_a_slow_plugin_is_told_as_slow(
