@@ -48,6 +48,15 @@ def alone_in(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def check_folder(out: Path | None) -> None:
+    """Refuse a folder for results that is a file, or lies below one. Raises UsageError."""
+    for path in (out, *out.absolute().parents) if out is not None else ():
+        if path.exists():
+            if not path.is_dir():
+                raise UsageError(f"--out {out}: {path} is a file, not a folder.", "Choose another --out.")
+            return
+
+
 def write_text(target: Path, text: str) -> None:
     with replacing(target) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")  # file names may be no Unicode

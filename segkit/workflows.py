@@ -23,15 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 from segkit import plugins
 from segkit.config.complete import Config, complete_config, doubts_about, summarize
+from segkit.config.device import check_device
 from segkit.config.migrate import migrate_settings
 from segkit.config.resolve import Assignments, Choice, Values, gather, resolve_config
 from segkit.config.resume import apply_resume_changes, refuse_resume_changes
 from segkit.config.starting_point import read_starting_point
 from segkit.config.unused import refuse_unused
 from segkit.errors import UsageError
+from segkit.files import check_folder
 from segkit.options import build
 from segkit.plugins import Catalogue
-from segkit.runs.folder import find_run, find_weights
+from segkit.runs.folder import check_new_run, find_run, find_weights
 from segkit.runs.reference import is_own, reference_to
 from segkit.runs.weights import Header, read_header
 
@@ -87,6 +89,7 @@ def train(
     catalogue = plugins.load()
     flags = {"dataset": dataset, "model": model, "data_dir": data_dir, "loss": loss, "metrics": metrics, **settings}
     values = gather(read_starting_point(_path(config), recipe, catalogue), _plain(flags), options)
+    check_new_run(_path(out))
     complete, opened = configure(values, catalogue, gather({}, _plain(flags), options))
 
     from segkit.training.train import train as start
@@ -118,7 +121,7 @@ def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
     document, catalogue = checkpoint.load(folder), plugins.load()
     before = migrate_settings(document["description"].settings, catalogue)
     values = apply_resume_changes(before, flags, options, pretrained=False)
-    complete, opened = configure(values, catalogue, gather({}, flags, options))
+    complete, opened = configure(values, catalogue, gather({}, flags, options), resumed=True)
     note_changed_schedule(before["train"]["epochs"], complete.train)
     return go_on(complete, opened, folder, document)
 
@@ -153,6 +156,9 @@ def evaluate(
         UsageError: data or options that do not fit the model.
         SegkitError: the subset is empty, or a file cannot be used.
     """
+    check_device(device)
+    check_folder(_path(out))
+
     from segkit.evaluation.evaluate import evaluate_weights
 
     flags = _plain({"dataset": dataset, "data_dir": data_dir, "metrics": metrics})
@@ -199,6 +205,9 @@ def predict(
     Raises:
         UsageError: inputs, options or outputs that cannot be used; then nothing is written.
     """
+    check_device(device)
+    check_folder(Path(out))
+
     from segkit.inference.load import load_networks, read_headers
     from segkit.prediction.jobs import OutputOptions, plan_jobs
     from segkit.prediction.postprocess import Postprocess, read_thresholds
@@ -311,6 +320,8 @@ def load(
         UsageError: there is no such model, or no such device.
         SegkitError: a file is damaged, or its plugin is missing.
     """
+    check_device(device)
+
     from segkit.inference.load import load_networks, read_headers
     from segkit.inference.loaded_model import LoadedModel
     from segkit.inference.network import with_flips
@@ -340,19 +351,30 @@ def build_model(name: str, task: Task, **options: Any) -> nn.Module:
     return build_module(choice, task, task.dims if task.dims in found.spec.dims else 2)
 
 
-def configure(values: Values, catalogue: Catalogue, typed: Values) -> tuple[Config, Dataset]:
-    """What will be done and the opened dataset, from values that `gather` has put together; said in words.
+def configure(values: Values, catalogue: Catalogue, typed: Values, resumed: bool = False) -> tuple[Config, Dataset]:
+    """What will be done and the opened dataset, said in words.
+
+    Args:
+        values: that `gather` has put together.
+        catalogue: of the plugins.
+        typed: those among the values that were typed now.
+        resumed: the split is made already.
 
     Raises:
-        UsageError: something that cannot be, or that was `typed` and would not be used.
+        UsageError: something that cannot be, or that was typed and would not be used.
     """
     requested = resolve_config(values, catalogue)
 
     from segkit.data.reading import open_dataset
+    from segkit.data.split import split_cases
     from segkit.data.value_range import fit_to_values
 
     dataset = open_dataset(requested.dataset, requested.root)
-    refuse_unused(typed, complete_config(requested, dataset, catalogue), dataset)  # before any image is read
+    planned = complete_config(requested, dataset, catalogue)
+    refuse_unused(typed, planned, dataset)  # what can be refused is, before any image is read or torch imported
+    check_device(planned.train.device)
+    if not resumed:
+        split_cases(dataset.cases, planned.split)
     requested, seen, note = fit_to_values(requested, dataset)
     config = dataclasses.replace(complete_config(requested, dataset, catalogue), seen=seen)
     logger.info(summarize(config))

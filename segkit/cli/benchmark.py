@@ -28,12 +28,16 @@ def benchmark(
     from segkit.cli import terminal
     from segkit.cli.catalogue import numbers
     from segkit.cli.output import print_json, print_table
-    from segkit.models import cost
-    from segkit.models.benchmark import benchmark_models, machine
+    from segkit.config.device import check_device
 
+    check_device(device)
     catalogue = plugins.load()
     found = [catalogue.find("models", name) for name in model]
     sides, batches = numbers("--size", size), numbers("--batch", batch)
+
+    from segkit.models import cost
+    from segkit.models.benchmark import benchmark_models, machine
+
     chosen = [cost.choose(item, option or [], sides) for item in found]
     outputs = [classes or (2 if item.spec.kind == "classification" else 1) for item in found]
     tasks = [cost.task_for(choice, channels, number) for choice, number in zip(chosen, outputs, strict=True)]

@@ -69,9 +69,11 @@ def run_seeds(
     from segkit.config.resolve import gather
     from segkit.config.starting_point import read_starting_point
     from segkit.errors import UsageError
+    from segkit.runs.folder import check_new_run
     from segkit.workflows import configure
 
     wanted = parse(text)
+    check_new_run(out)
     if isinstance(wanted, tuple) and "seed" in gather({}, flags, assignments).get("train", {}):
         raise UsageError(
             f"--seed and the list --seeds {text} exclude each other.", "--seed S --seeds 5 means S and the four after it."
@@ -108,7 +110,7 @@ def continue_seeds(folder: Path, flags: dict[str, Any], assignments: list[str], 
     catalogue = plugins.load()
     before = migrate_settings(plan.settings, catalogue)
     values = apply_resume_changes(before, flags, assignments, pretrained=not all_begun(plan))
-    config, dataset = configure(values, catalogue, gather({}, flags, assignments))
+    config, dataset = configure(values, catalogue, gather({}, flags, assignments), resumed=True)
     note_changed_schedule(before["train"]["epochs"], config.train)
     with terminal.results_only():
         document, stopped = resume_seeds(config, dataset, catalogue, plan)

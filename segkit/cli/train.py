@@ -116,10 +116,14 @@ def train(
     'segkit settings', 'segkit models NAME', 'segkit losses NAME' and 'segkit datasets NAME' list what there is.
     """
     from segkit import workflows
+    from segkit.config.device import check_device
     from segkit.config.resume import refuse_resume_changes
-    from segkit.runs.folder import find_seeds
+    from segkit.runs.folder import check_new_run, find_seeds
 
     flags = {key: value for key, value in context.params.items() if key not in NO_SETTINGS}
+    if resume is None:
+        check_new_run(out)
+    check_device(device or "auto")
     in_processes(context, devices)
     assignments = option or []
     folder = find_seeds(resume) if resume is not None else None

@@ -78,6 +78,7 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
     """
     dims = _check_model(requested.model, requested.dataset.spec.name, dataset.task)
     check_features(requested.model.spec, requested.train)
+    _check_pretrained(requested.model, requested.train)
     _check_tracker(requested.train)
     task = dataset.task.learned_by(requested.model.spec.kind)
     preprocess = _complete_preprocess(requested, dims, dataset.task)
@@ -197,6 +198,8 @@ def check_features(spec: ModelSpec, train: Train) -> None:
         "compile": train.compile,
         "checkpointing": train.checkpointing,
     }
+    if train.precision == "fp16" and train.device == "cpu":
+        raise UsageError("--precision fp16 needs a GPU.", "On the CPU: --precision bf16 or fp32.")
     if train.compile and train.checkpointing:
         raise UsageError("train.compile and train.checkpointing exclude each other.", "Leave one of them out.")
     for feature, wanted in asked.items():
@@ -206,6 +209,16 @@ def check_features(spec: ModelSpec, train: Train) -> None:
             raise UsageError(
                 f"The model {spec.name!r} does not support {feature} (train.{key}).", f"Leave out train.{key}. {claimed}"
             )
+
+
+def _check_pretrained(model: Choice, train: Train) -> None:
+    """Refuse ImageNet weights for a built-in model without an encoder; of others, building them tells."""
+    options = {field.name for field in dataclasses.fields(model.options)}
+    if train.pretrained == "imagenet" and model.found.plugin.builtin and not options & {"encoder", "freeze"}:
+        raise UsageError(
+            f"--pretrained imagenet: the model {model.spec.name!r} has no encoder with ImageNet weights.",
+            "--model resnet50-unet has one; --pretrained FILE takes weights of the whole model.",
+        )
 
 
 def _check_tracker(train: Train) -> None:

@@ -82,10 +82,16 @@ def create_run(out: Path | None, dataset: str, model: str) -> RunFolder:
     """
     if out is None:
         return _numbered(Path("runs").absolute(), f"{dataset}-{model}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {out} exists already; a run is never overwritten.", "Choose another --out.")
+    check_new_run(out)
     out.mkdir(parents=True, exist_ok=True)
     return RunFolder(out.absolute())
+
+
+def check_new_run(out: Path | None) -> None:
+    """Refuse a folder for a new run that holds something. Raises UsageError."""
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        continued = f", or go on with it: segkit train --resume {out}" if find_run(out) else ""
+        raise UsageError(f"--out {out} exists already; a run is never overwritten.", f"Choose another --out{continued}.")
 
 
 def _numbered(folder: Path, name: str) -> RunFolder:
