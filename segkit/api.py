@@ -31,11 +31,15 @@ from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
 if TYPE_CHECKING:
     from segkit.data.images import read_image, read_mask, write_image
     from segkit.data.listing import list_files, list_folders, natural_order
+    from segkit.data.orientation import Frame, frame_of, match_frames
     from segkit.data.pairing import Pairs, find_folder, list_images, missing_data, pair_files
     from segkit.data.volumes import is_volume, read_label_volume, read_volume, volume_stem
     from segkit.evaluation.confusion import count_confusion
 
 _LAZY = {
+    "Frame": "segkit.data.orientation",
+    "frame_of": "segkit.data.orientation",
+    "match_frames": "segkit.data.orientation",
     "read_image": "segkit.data.images",
     "read_mask": "segkit.data.images",
     "write_image": "segkit.data.images",
@@ -61,6 +65,7 @@ __all__ = [
     "DatasetSpec",
     "DeeplySupervised",
     "Exportable",
+    "Frame",
     "HasDoubts",
     "HasEncoder",
     "HasFreeze",
@@ -79,11 +84,13 @@ __all__ = [
     "UsageError",
     "count_confusion",
     "find_folder",
+    "frame_of",
     "hookimpl",
     "is_volume",
     "list_files",
     "list_folders",
     "list_images",
+    "match_frames",
     "missing_data",
     "natural_order",
     "option",

@@ -18,6 +18,7 @@ import numpy as np
 from segkit.api import (
     Case,
     Dataset,
+    Frame,
     Sample,
     SegkitError,
     Task,
@@ -30,7 +31,7 @@ from segkit.api import (
 from segkit_datasets.coco import CocoFile, draw_annotation, id_of, read_coco
 from segkit_datasets.phantom import draw
 from segkit_datasets.plugin import BrainCocoOptions, PhantomOptions
-from segkit_datasets.reading import left_out
+from segkit_datasets.reading import is_upright, left_out, match_orientation
 
 SUBSETS = {"train": "train", "valid": "val", "val": "val", "test": "test"}
 FILE = "_annotations.coco.json"
@@ -61,7 +62,8 @@ def open_brain_coco(root: Path, options: BrainCocoOptions, labelled: bool = True
     label_of = {name: 1 if len(names) == 1 else names.index(name) + 1 for name in categories}
     read = partial(_read, label_of=label_of, shape=options.mask)
     problems = tuple(problem for file in files.values() for problem in file.problems)
-    notes = _unnamed(folders, files) if labelled else ()
+    cases, turned = match_orientation(cases, _frame_of_outlines)
+    notes = (*_unnamed(folders, files), *turned) if labelled else ()
     return Dataset(task, tuple(cases), read, options, notes, problems)
 
 
@@ -133,8 +135,17 @@ def _names_of(file_name: str, subset: str | None) -> tuple[str, str]:
     return id, original if exported else id
 
 
+def _frame_of_outlines(case: Case) -> list[Frame | None]:
+    """That of the image that the annotations of a case are for; None where the file states no size."""
+    height, width = case.metadata.get("size", (None, None))
+    annotated = bool(case.metadata.get("annotations"))
+    if isinstance(height, int) and isinstance(width, int):
+        return [Frame((height, width))] if annotated or height != width else []
+    return [None] if annotated else []
+
+
 def _read(case: Case, label_of: Mapping[str, int], shape: str) -> Sample:
-    image = read_image(case.files["image"])
+    image = read_image(case.files["image"], is_upright(case))
     if len(image) == 1:
         image = np.repeat(image, 3, axis=0)
     if "annotations" not in case.metadata:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 from segkit.api import (
     Case,
     Dataset,
+    Frame,
     Sample,
     SegkitError,
     Task,
     UsageError,
+    frame_of,
     is_volume,
 )
 from segkit_datasets.folder_layout import Pair, find_pairs
 from segkit_datasets.mask_labels import IGNORED, Coding, labels_in
 from segkit_datasets.mask_values import infer_values, is_lossy
 from segkit_datasets.plugin import FolderOptions
-from segkit_datasets.reading import by_role, masks_of, read_any, readable, unite
+from segkit_datasets.reading import by_role, is_upright, masks_of, match_orientation, read_any, readable, unite
 
 LOOKED_AT = 200  # masks that classes are inferred from, evenly spaced
 
@@ -40,21 +42,27 @@ def open_folder(root: Path, options: FolderOptions, labelled: bool = True) -> Da
     options, inferred = _infer(options, everything, labelled)
     task = _task(options, dims=_dims([image for _, image, _ in everything]))
     coding = Coding(options.values or (), options.ignore)
-    cases = tuple(_case(pair, subset, options.group) for subset, part in layout.pairs.items() for pair in part)
+    cases, turned = match_orientation(
+        (_case(pair, subset, options.group) for subset, part in layout.pairs.items() for pair in part), _frames_of_masks
+    )
 
     def read(case: Case) -> Sample:
-        sample = read_any(case.files["image"])
+        sample = read_any(case.files["image"], is_upright(case))
         image = _with_channels(sample.image, task.channels, case.files["image"])
-        masks = [labels_in(path, coding) for path in masks_of(case)]
+        masks = [labels_in(path, coding, is_upright(case)) for path in masks_of(case)]
         return dataclasses.replace(sample, image=image, mask=unite(masks, case, IGNORED) if masks else None)
 
-    return Dataset(task, cases, read, options, notes=(*inferred, *layout.notes))
+    return Dataset(task, tuple(cases), read, options, notes=(*inferred, *layout.notes, *turned))
 
 
 def _case(pair: Pair, subset: str | None, group: str | None) -> Case:
     key, image, masks = pair
     id = f"{subset}/{key}" if subset else key
     return Case(id, _group(key, group) if group else id, subset, files={"image": image} | by_role(masks))
+
+
+def _frames_of_masks(case: Case) -> Iterator[Frame]:
+    return (frame for path in masks_of(case) if not is_volume(path) and (frame := frame_of(path)))
 
 
 def _infer(options: FolderOptions, pairs: Sequence[Pair], labelled: bool) -> tuple[FolderOptions, list[str]]:

@@ -48,13 +48,13 @@ class Coding:
         return len(self.values) == 2 and self.ignore is None and plain and abs(np.diff(self.numbers)[0]) >= GRAY
 
 
-def labels_in(path: Path, coding: Coding) -> NDArray[np.int32]:
+def labels_in(path: Path, coding: Coding, upright: bool = True) -> NDArray[np.int32]:
     """(*S) class numbers of a mask file; 255 where it is ignored.
 
     Raises:
         SegkitError: it cannot be read, or holds values that stand for no class.
     """
-    stored, numbers = read_labels(path), coding.numbers
+    stored, numbers = read_labels(path, upright), coding.numbers
     if coding.is_threshold:
         _refuse_other_coding(path, stored, *sorted(numbers))
         if stored.min() >= min(numbers) and stored.max() <= max(numbers):

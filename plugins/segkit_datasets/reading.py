@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -9,25 +10,79 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.api import Case, Sample, SegkitError, is_volume, read_image, read_label_volume, read_mask, read_volume
+from segkit.api import (
+    Case,
+    Frame,
+    Sample,
+    SegkitError,
+    frame_of,
+    is_volume,
+    match_frames,
+    read_image,
+    read_label_volume,
+    read_mask,
+    read_volume,
+)
 
 Result = TypeVar("Result")
 
 COLOUR = 1 << 30  # tells a colour from the number of a gray file
 
 
-def read_any(path: Path) -> Sample:
-    """(C, *S) with spacing and affine where the file has them; no mask."""
+def read_any(path: Path, upright: bool = True) -> Sample:
+    """(C, *S) with spacing and affine where the file has them; no mask. An image is turned upright as its file says."""
     if is_volume(path):
         volume = read_volume(path)
         return Sample(volume.array, None, volume.spacing, volume.affine)
-    return Sample(read_image(path))
+    return Sample(read_image(path, upright))
+
+
+def match_orientation(
+    cases: Iterable[Case], masks: Callable[[Case], Iterable[Frame | None]]
+) -> tuple[list[Case], tuple[str, ...]]:
+    """Which images must stay as their files store them, so that their masks fit, though their orientation says to turn them.
+
+    Args:
+        cases: of images.
+        masks: the frames of a case's masks; for outlines, of the image that they are for; None where that is not known.
+
+    Returns:
+        The cases; `is_upright` tells how each is read. And notes: of those, and of those that fit either way.
+    """
+    matched, stored, unsure = list[Case](), list[str](), list[str]()
+    for case in cases:
+        image = frame_of(case.files["image"]) if "image" in case.files and not is_volume(case.files["image"]) else None
+        tagged = image is not None and image.orientation != 1
+        found = {match_frames(image, mask) if mask else tagged and "unsure" for mask in masks(case)} if image else set()
+        if "stored" in found:
+            stored.append(case.id)
+            case = dataclasses.replace(case, metadata={**case.metadata, "upright": False})
+        elif "unsure" in found:
+            unsure.append(case.id)
+        matched.append(case)
+    notes = []
+    if stored:
+        words = (
+            f"{len(stored)} image(s) have masks of the size of the stored pixels, so EXIF (orientation) does not turn them"
+        )
+        notes.append(f"{words}: {_shown(stored)}")
+    if unsure:
+        words = f"{len(unsure)} image(s) are turned by EXIF (orientation) and their masks are not; masks that were drawn for"
+        notes.append(f"{words} the unturned pixels would lie elsewhere, and the sizes do not tell: look at {_shown(unsure)}")
+    return matched, tuple(notes)
+
+
+def is_upright(case: Case) -> bool:
+    return bool(case.metadata.get("upright", True))
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def left_out(what: str, names: Sequence[str]) -> tuple[str, ...]:
     """The note that names what is not used; none where nothing is left out."""
-    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return (f"{len(names)} {what} are left out: {shown}",) if names else ()
+    return (f"{len(names)} {what} are left out: {_shown(names)}",) if names else ()
 
 
 def by_role(masks: Sequence[Path]) -> dict[str, Path]:
@@ -89,13 +144,13 @@ def read_binary(path: Path) -> NDArray[np.int32]:
     return (stored > 127).astype(np.int32)
 
 
-def read_labels(path: Path) -> NDArray[np.int32]:
+def read_labels(path: Path, upright: bool = True) -> NDArray[np.int32]:
     """(*S) integers; of a coloured image mask COLOUR + 0xRRGGBB, but for its grays, which are what gray files hold."""
     if is_volume(path):
         return read_label_volume(path)[0]
     try:
-        return read_mask(path)
+        return read_mask(path, upright=upright)
     except SegkitError:
-        colours = read_mask(path, colours=True)  # raises the same where it is not the colours
+        colours = read_mask(path, colours=True, upright=upright)  # raises the same where it is not the colours
     red, green, blue = colours >> 16, colours >> 8 & 255, colours & 255
     return np.where((red == green) & (green == blue), blue, colours + COLOUR).astype(np.int32)

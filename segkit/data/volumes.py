@@ -19,8 +19,8 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from segkit.data.dicom import is_dicom
-from segkit.data.images import read_pages
 from segkit.data.labels import whole_numbers
+from segkit.data.tiff import read_pages
 from segkit.errors import SegkitError, first_line
 from segkit.files import replacing
 

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.data.dicom import by_series, is_dicom, spacing_of
-from segkit.data.images import SUFFIXES, count_pages, is_image, is_tiff, read_image
+from segkit.data.images import SUFFIXES, is_image, is_tiff, read_image
 from segkit.data.listing import is_stray, lost_link, natural_order, walk
+from segkit.data.orientation import frame_of
 from segkit.data.reading import check_grids, read_sample
+from segkit.data.tiff import count_slices
 from segkit.data.volumes import is_volume, read_series, read_volume
 from segkit.errors import SegkitError, UsageError
 from segkit.task import Case, Dataset, Task
@@ -198,6 +200,14 @@ def read_input(source: Input, task: Task, dims: int, dataset: Dataset | None = N
     return replace(picture, image=_fit_channels(picture.image, task, source))
 
 
+def is_turned(source: Input) -> bool:
+    """Whether reading turns an input upright, as EXIF or TIFF orientation says; its mask is then upright as well."""
+    if source.case is not None and not source.case.metadata.get("upright", True):
+        return False
+    frames = (frame_of(path) for path in source.files if source.form in ("image", "tiff") and not is_volume(path))
+    return any(frame is not None and frame.orientation != 1 for frame in frames)
+
+
 def _read(source: Input, dataset: Dataset | None) -> Picture:
     if source.case is not None:
         assert dataset is not None
@@ -212,7 +222,7 @@ def _read(source: Input, dataset: Dataset | None) -> Picture:
     if source.form == "volume":
         volume = read_volume(path)
         return Picture(volume.array, volume.spacing, volume.affine, like=path)
-    if source.form == "tiff" and not is_dicom(path) and count_pages(path) > 1:
+    if source.form == "tiff" and not is_dicom(path) and count_slices(path) > 1:
         return Picture(read_volume(path).array, stack=True)
     return Picture(read_image(path), spacing_of(path) if is_dicom(path) else None)
 

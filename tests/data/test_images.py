@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from segkit.data import images
+from segkit.data import limits
 from segkit.data.images import read_image, read_mask, write_image
 from segkit.data.volumes import read_volume
 from segkit.errors import SegkitError
@@ -167,7 +167,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "LARGEST_IMAGE", 15)
+    monkeypatch.setattr(limits, "LARGEST_IMAGE", 15)
     for suffix in (".png", ".tif"):
         Image.fromarray(COLOURS).save(tmp_path / f"x{suffix}")
         with pytest.raises(SegkitError, match="declares 20 pixels; more than 15"):

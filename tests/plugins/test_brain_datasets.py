@@ -305,6 +305,24 @@ def test_images_that_no_annotation_file_names_are_told(tmp_path: Path) -> None:
     assert "1 image(s) of test/ that no _annotations.coco.json names are left out" in notes[1]
 
 
+@pytest.mark.parametrize(
+    ("stated", "shape", "note"),
+    [((20, 30), (20, 30), "size of the stored pixels"), ((30, 20), (30, 20), ""), (None, (30, 20), "the sizes do not tell")],
+)
+def test_outlines_are_for_the_pixels_whose_size_the_file_states(
+    tmp_path: Path, stated: tuple[int, int] | None, shape: tuple[int, int], note: str
+) -> None:
+    root = annotate(tmp_path, [BOX], file_name="1.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / "train" / "1.jpg", exif=exif)
+    height, width = stated or (None, None)
+    rewrite(root, images=lambda one: {**one, "height": height, "width": width})
+    dataset = opened("brain-coco", root)
+    assert read_case(dataset, dataset.cases[0]).image.shape == (3, *shape)
+    assert [note in text and "EXIF" in text for text in dataset.notes[1:]] == ([True] if note else [])
+
+
 def test_damaged_annotations_are_named(tmp_path: Path) -> None:
     root = annotate(tmp_path, [])
     (root / "train" / "_annotations.coco.json").write_text("{}")

@@ -303,6 +303,41 @@ def test_patients_are_read_from_names(tmp_path: Path) -> None:
         opened("folder", root, group="(")
 
 
+def photographed(root: Path, size: tuple[int, int], orientation: int, mask_size: tuple[int, int]) -> Path:
+    """Two photographs with a bright upper left quarter, as stored, and masks with the same one."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in "ab":
+        for folder, shape, most in (("images", size, 250), ("masks", mask_size, 255)):
+            pixels = np.zeros(shape, np.uint8)
+            pixels[: shape[0] // 2, : shape[1] // 2] = most
+            end, how = ("jpg", {"exif": exif, "quality": 95}) if folder == "images" else ("png", {})
+            Image.fromarray(pixels).save(root / folder / f"{name}.{end}", **how)  # type: ignore[arg-type]
+    return root
+
+
+def test_masks_of_the_stored_pixels_leave_the_image_unturned_and_it_is_told(tmp_path: Path) -> None:
+    dataset = opened("folder", photographed(tmp_path, (16, 32), 6, (16, 32)))
+    sample = read_case(dataset, dataset.cases[0])
+    assert sample.mask is not None and np.array_equal(sample.image[0] > 125, sample.mask == 1)
+    assert any("2 image(s) have masks of the size of the stored pixels" in note and "EXIF" in note for note in dataset.notes)
+
+
+def test_masks_of_the_shown_pixels_need_no_note(tmp_path: Path) -> None:
+    dataset = opened("folder", photographed(tmp_path, (16, 32), 6, (32, 16)))
+    assert read_case(dataset, dataset.cases[0]).image.shape == (1, 32, 16)
+    assert not any("EXIF" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(("size", "orientation"), [((16, 16), 6), ((16, 32), 3)])
+def test_where_the_sizes_do_not_tell_it_is_said(tmp_path: Path, size: tuple[int, int], orientation: int) -> None:
+    dataset = opened("folder", photographed(tmp_path, size, orientation, size))
+    assert any("2 image(s) are turned by EXIF" in note and "a, b" in note for note in dataset.notes)
+    assert len(opened("folder", tmp_path, labelled=False).cases) == 2
+
+
 def test_several_masks_of_one_image_are_united_and_told(tmp_path: Path) -> None:
     other = np.roll(BOX, 12, axis=0)  # overlaps
     root = write(tmp_path, {"a": BOX, "b": BOX})

@@ -54,6 +54,16 @@ def test_the_tree_is_mirrored_at_each_images_own_size(segkit: Command, trained: 
     assert "1 file(s) that are not images, or are hidden" in done.err
 
 
+def test_pictures_that_are_turned_upright_are_counted_and_named(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(tmp_path / "in" / "plain.png")
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "in" / "turned.jpg", exif=exif)
+    done = segkit("predict", trained, tmp_path / "in", "--out", tmp_path / "out")
+    assert done.code == 0 and read_mask(tmp_path / "out" / "turned.png").shape == (30, 20)
+    assert "1 image(s) are turned upright" in done.err and "turned.jpg" in done.err and "plain.png" not in done.err
+
+
 def test_images_that_share_a_stem_keep_their_extension(segkit: Command, trained: Path, tmp_path: Path) -> None:
     for name in ("a/x.png", "a/x.jpg", "b/x.png"):
         picture(tmp_path / "in" / name)

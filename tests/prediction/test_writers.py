@@ -200,7 +200,8 @@ def test_a_stack_is_its_pages(segkit: Command, tmp_path: Path) -> None:
         for number in range(2):
             assert np.array_equal(stack[number], tifffile.imread(folder / "out" / f"{number}.probability.tif"))
     colour = np.stack([np.stack(pages), np.stack(pages)[::-1], np.stack(pages)], axis=1)  # (pages, 3, H, W)
-    from segkit.data.images import read_image, read_pages
+    from segkit.data.images import read_image
+    from segkit.data.tiff import read_pages
 
     tifffile.imwrite(tmp_path / "planes.tif", colour, photometric="rgb", planarconfig="separate")
     tifffile.imwrite(tmp_path / "plane.tif", colour[0], photometric="rgb", planarconfig="separate")
