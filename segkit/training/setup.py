@@ -20,6 +20,7 @@ from segkit.runs.folder import RunDescription, RunFolder
 from segkit.settings import Train
 from segkit.task import Case, Dataset, Task
 from segkit.training.components import TrainingComponents
+from segkit.training.doubts import doubt_of_cases
 from segkit.training.loader import Order, TrainingItems
 from segkit.training.optim import Schedule
 
@@ -146,6 +147,7 @@ def notes_of(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> list[str]:
     notes = [*dataset.problems, *dataset.notes]
     if not ids["val"]:
         notes.append("There is no validation subset: the last weights are kept, plateau and early stopping are off.")
+    notes += [doubt] if (doubt := doubt_of_cases(ids)) else []
     left_out = len(dataset.cases) - sum(len(members) for members in ids.values())
     if left_out:
         notes.append(f"{left_out} case(s) of the official test subset are left out of the cross-validation.")

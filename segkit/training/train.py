@@ -43,6 +43,7 @@ from segkit.task import Dataset, Task
 from segkit.training import checkpoint
 from segkit.training.augmentation.augment import augment
 from segkit.training.components import TrainingComponents, assemble
+from segkit.training.doubts import say_doubt
 from segkit.training.early_stopping import stopping_reason
 from segkit.training.global_state import preserved_global_state
 from segkit.training.loader import Batch, dead_worker, loader
@@ -277,6 +278,7 @@ def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
                 write_history(session.run, progress.history)
             track(row)
             logger.info(epoch_line(row, epochs, components.config.headline, improved))
+            say_doubt(progress.history, components.config, bool(progress.ended) or progress.epoch > epochs)
     return _end(session, progress, max(distributed.all_gather(stop.code)))
 
 
