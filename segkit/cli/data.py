@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,18 +44,41 @@ def check(name: Name, data_dir: Root = None, option: Option = None, json: Json =
 
 @app.command()
 def explore(
-    name: Name,
     out: Annotated[Path, typer.Option(help="Folder for the pictures and index.html.")],
+    name: Annotated[str | None, typer.Argument(help="A dataset, or a run: its data by its own split.")] = None,
     data_dir: Root = None,
     option: Option = None,
+    run: Annotated[Path | None, typer.Option(help="A run, whose split and intensities are shown.")] = None,
 ) -> None:
-    """Draw intensities, target sizes, shapes and places, and class balance, by subset: PNGs and one HTML page."""
-    from segkit.config.complete import default_intensity
+    """Draw intensities, targets, class balance and examples, by subset: PNGs and one HTML page."""
+    from segkit.runs.folder import find_run
+
+    place = run or (Path(name) if name and Path(name).is_dir() else None)
+    folder = find_run(place) if place else None
+    if run is not None and folder is None:
+        raise UsageError(f"--run {run} is not a run folder.", "It holds run.toml and split.json.")
+    if folder is None and name is None:
+        raise UsageError("What is to be explored?", "segkit data explore NAME --out DIR, or --run RUN.")
+
+    from segkit.data.value_range import usual_intensity
+    from segkit.files import read_toml
+    from segkit.options import build
     from segkit.reports.explore import explore_dataset
+    from segkit.runs.folder import read_split
+    from segkit.settings import Preprocess
 
     with terminal.results_only():
-        choice, dataset = _open(name, data_dir, option)
-        page = explore_dataset(dataset, out, name, default_intensity(choice.spec))
+        if folder is None:
+            choice, dataset = _open(name, data_dir, option)
+            settings, split = build(Preprocess, {"intensity": usual_intensity(dataset, choice.spec)}, "preprocess"), None
+        else:
+            recorded = read_toml(folder.config)
+            own = recorded["dataset"]["name"]
+            if run and name not in (None, own, own.rpartition("/")[2]):
+                raise UsageError(f"{run} was trained on {own}, not on {name}.", "Leave out the name.")
+            dataset = _open(None, data_dir, option, recorded)[1]
+            settings, split = build(Preprocess, recorded["preprocess"], "preprocess"), read_split(folder)
+        page = explore_dataset(dataset, out, folder.path.name if folder else str(name), settings, split)
     logger.info(f"written: {page}")
 
 
@@ -99,13 +123,19 @@ def cache(
     typer.echo(f"{folder}: {files} files, {size / 1e6:,.1f} MB{', now removed' if clear else ''}")
 
 
-def _open(name: str, data_dir: str | None, option: list[str] | None) -> tuple[Any, Any]:
-    """The chosen spec and the opened dataset."""
+def _open(
+    name: str | None, data_dir: str | None, option: list[str] | None, recorded: Mapping[str, Any] | None = None
+) -> tuple[Any, Any]:
+    """The chosen spec and the opened dataset; `recorded` are the settings of a run, which what is typed changes."""
+    from segkit.config.migrate import migrate_settings
     from segkit.config.resolve import gather, resolve_data
     from segkit.data.reading import open_dataset
 
-    values = gather({}, {"dataset": name, "data_dir": data_dir}, option or [], ("dataset",))
-    choice, root, _ = resolve_data(values, plugins.load())
+    catalogue = plugins.load()
+    base = migrate_settings({"dataset": recorded["dataset"], "plugins": recorded["plugins"]}, catalogue) if recorded else {}
+    flags = {"dataset": name, "data_dir": data_dir}
+    values = gather({"dataset": base.get("dataset", {})}, flags, option or [], ("dataset",))
+    choice, root, _ = resolve_data(values, catalogue)
     return choice, open_dataset(choice, root)
 
 

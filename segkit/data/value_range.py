@@ -19,6 +19,7 @@ from segkit.data.intensity import white_of
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
+from segkit.specs import DatasetSpec
 from segkit.task import Dataset
 
 FIXED = ("scale255", "imagenet", "encoder")  # intensities that go by what white is in the type
@@ -111,6 +112,12 @@ def fit_to_values(requested: RequestedConfig, dataset: Dataset) -> tuple[Request
         return requested, seen, f"{words}: intensity={asked} leaves them hard to see; -o preprocess.intensity={INSTEAD}"
     chosen = replace(requested, preprocess=replace(requested.preprocess, intensity=INSTEAD))
     return chosen, None, f"{words}: intensity={INSTEAD} is used, not {intensity}. To change: -o preprocess.intensity=..."
+
+
+def usual_intensity(dataset: Dataset, spec: DatasetSpec) -> str:
+    """The intensity that a training of this dataset takes where none is asked for."""
+    intensity = default_intensity(spec)
+    return INSTEAD if intensity in FIXED and misfit_of(_ranges_of(dataset, intensity)) else intensity
 
 
 def _ranges_of(dataset: Dataset, intensity: str) -> list[ValueRange]:
