@@ -138,6 +138,7 @@ def evaluate(
     device: str = "auto",
     out: PathLike | None = None,
     run: PathLike | None = None,
+    overlay: bool = False,
 ) -> Evaluation:
     """Score a model on held-out cases, on the ground truth's own grid, and write cases.csv and metrics.json.
 
@@ -151,6 +152,7 @@ def evaluate(
         device: auto, cpu, cuda or cuda:N.
         out: folder for the files; None: RUN/SUBSET, where these are the run's own weights, cases and options.
         run: the run that the weights were made in, for files that lie elsewhere; None: that an exported file refers to.
+        overlay: also draw truth and prediction of each case, into `overlays` beside the files.
 
     Raises:
         UsageError: data or options that do not fit the model.
@@ -160,10 +162,14 @@ def evaluate(
     check_folder(_path(out))
 
     from segkit.evaluation.evaluate import evaluate_weights
+    from segkit.reports.comparison import write_comparison
 
     flags = _plain({"dataset": dataset, "data_dir": data_dir, "metrics": metrics})
     weights = find_weights(Path(what))
-    return evaluate_weights(weights, plugins.load(), subset, flags, options, batch_size, device, _path(out), _path(run))
+    draw = write_comparison if overlay else None
+    return evaluate_weights(
+        weights, plugins.load(), subset, flags, options, batch_size, device, _path(out), _path(run), draw
+    )
 
 
 def predict(

@@ -33,6 +33,9 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     devices: Devices = None,
     out: Annotated[Path | None, typer.Option(help="Folder for cases.csv and metrics.json (default: RUN/SUBSET).")] = None,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Also draw each case: what is true outlined, what was found tinted.")
+    ] = False,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,6 +68,7 @@ def evaluate(
             device=device,
             out=out,
             run=run,
+            overlay=overlay,
         )
     document, folder = evaluation.to_dict(), evaluation.folder
     main = distributed.is_main()
@@ -73,7 +77,7 @@ def evaluate(
     elif document["cases"] and main:
         _print(document, aggregate or usual_aggregation(document["kind"]))
     if folder:
-        logger.info(f"written: {folder}/cases.csv, {folder}/metrics.json")
+        logger.info(f"written: {folder}/cases.csv, {folder}/metrics.json" + (f", {folder}/overlays" if overlay else ""))
     else:
         logger.info(
             "Nothing was written, since these are not the run's own weights, cases and options: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from segkit.config.complete import complete_metrics
 from segkit.config.resolve import Assignments, Choice, gather
 from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
-from segkit.errors import SegkitError
+from segkit.errors import SegkitError, UsageError
 from segkit.evaluation.aggregate import AGGREGATIONS, CaseScore, Figure, add, aggregate, build_metrics, score_case
 from segkit.evaluation.subset import SECTIONS, check_task, open_evaluation_data, select
 from segkit.files import write_csv, write_json
@@ -27,6 +27,7 @@ from segkit.inference.probabilities import labels_of, presence_of
 from segkit.plugins import Catalogue
 from segkit.runs.reference import is_own
 from segkit.runs.weights import read_header
+from segkit.settings import Preprocess
 from segkit.specs import MetricSpec
 from segkit.task import Case, CaseResult, Dataset, Metric, Sample
 
@@ -56,10 +57,20 @@ class Evaluation:
         return _document(self)
 
 
-def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics: Mapping[str, Metric]) -> Evaluation:
+Watch = Callable[[Case, Sample, CaseResult], None]
+Draw = Callable[[Path, str, Sample, CaseResult, Preprocess], None]  # a picture of a case, by its id, below a folder
+
+
+def evaluate(
+    network: Network,
+    dataset: Dataset,
+    cases: Sequence[Case],
+    metrics: Mapping[str, Metric],
+    watch: Watch | None = None,
+) -> Evaluation:
     """Predict and score each case; one that cannot be read is named in `failed` and the rest is done.
 
-    Each process takes its share of the cases; all of them get all scores.
+    Each process takes its share of the cases; all of them get all scores. `watch` is shown each case with its prediction.
     """
     task, failed, scores = dataset.task.learned_by(network.task.kind), dict[str, str](), list[CaseScore]()
     own, doubts = distributed.shard(cases), Doubts(network)
@@ -86,6 +97,8 @@ def evaluate(network: Network, dataset: Dataset, cases: Sequence[Case], metrics:
             if task.kind == "segmentation" and truth.any():
                 doubts.count(not result.labels.any())
             scores.append(score_case(metrics, case.id, case.group, result))
+            if watch is not None:
+                watch(case, sample, result)
             bar.advance()
     doubts.say_rest()
     order = {case.id: number for number, case in enumerate(cases)}
@@ -105,6 +118,7 @@ def evaluate_weights(
     device: str = "auto",
     out: Path | None = None,
     run: Path | None = None,
+    draw: Draw | None = None,
 ) -> Evaluation:
     """Score a weights file on held-out cases and write the result, as `segkit evaluate` does.
 
@@ -116,6 +130,7 @@ def evaluate_weights(
         batch_size, device: as `load_networks` takes them.
         out: where to write; None: into the run, where these are its own weights, cases and options.
         run: that the weights were made in, where they do not lie in it.
+        draw: makes a picture of each case in the folder `overlays` beside the figures; one that fails is logged.
 
     Raises:
         UsageError: data or options that do not fit the weights.
@@ -128,16 +143,33 @@ def evaluate_weights(
     check_task(header.task, task)
     chosen = complete_metrics(holdout.metrics, task, catalogue)
     cases, about = select(holdout, subset)
-    (network,) = load_networks([weights], device, batch_size, changes)
-    evaluation = evaluate(network, holdout.dataset, cases, build_metrics(chosen, task))
     own_weights = holdout.run is not None and is_own(holdout.run, weights)
     own_place = own_weights and holdout.own_data and not changes  # figures of a changed or exported model are not the run's
     folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
+    if draw is not None and (folder is None or task.kind == "classification"):
+        if task.kind == "classification":
+            raise UsageError("--overlay draws masks; this model gives classes.", "Leave it out.")
+        raise UsageError("--overlay: these are not the run's own cases and options, so there is no place.", "Add --out DIR.")
+    (network,) = load_networks([weights], device, batch_size, changes)
+    watch = _drawing(draw, folder / "overlays", network.preprocess) if draw is not None and folder is not None else None
+    evaluation = evaluate(network, holdout.dataset, cases, build_metrics(chosen, task), watch)
     about = {"weights": str(weights), "changes": changes, "kind": task.kind, "metrics": _directions(chosen), **about}
     evaluation = replace(evaluation, about=about, folder=folder)
     if folder and distributed.is_main():
         write_evaluation(evaluation, folder)
     return evaluation
+
+
+def _drawing(draw: Draw, folder: Path, preprocess: Preprocess) -> Watch:
+    """Draw each case; a picture that cannot be made stops nothing."""
+
+    def watch(case: Case, sample: Sample, result: CaseResult) -> None:
+        try:
+            draw(folder, case.id, sample, result, preprocess)
+        except (SegkitError, OSError) as error:
+            logger.error(f"{case.id}: it could not be drawn: {error}")
+
+    return watch
 
 
 def _directions(metrics: Sequence[Choice]) -> dict[str, dict[str, Any]]:

@@ -32,7 +32,7 @@ def overlay(image: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]) -
     canvas, labels = as_rgb(image[:, ::step, ::step]), labels[..., ::step, ::step]
     layers = labels if labels.ndim == 3 else [labels == value for value in range(1, len(classes))]
     scale = max(1.0, min(canvas.shape[:2]) / 400)
-    for layer, color in zip(layers, _colors(len(classes) - 1), strict=True):
+    for layer, color in zip(layers, colors(len(classes) - 1), strict=True):
         inside = np.asarray(layer, dtype=np.uint8)
         tinted = (1 - TINT) * canvas[inside > 0] + TINT * np.array(color)
         canvas[inside > 0] = tinted.astype(np.uint8)
@@ -58,11 +58,19 @@ def mosaic(
     Returns:
         (H, W, 3) RGB.
     """
+    canvas, drawn = tiles(image, labels[None], axis, spacing, turned)
+    return overlay(np.moveaxis(canvas, -1, 0), drawn[0], classes)
+
+
+def tiles(
+    image: NDArray[Any], maps: NDArray[Any], axis: int, spacing: Sequence[float], turned: bool
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """The slices of a volume side by side, (H, W, 3) RGB, and those of its (N, X, Y, Z) maps, (N, H, W); see `mosaic`."""
     others = tuple(ax for ax in range(3) if ax != axis)
-    found = np.flatnonzero(labels.any(axis=others))
-    first, last = (int(found[0]), int(found[-1])) if len(found) else (0, labels.shape[axis] - 1)
+    found = np.flatnonzero(maps.any(axis=(0, *(1 + ax for ax in others))))
+    first, last = (int(found[0]), int(found[-1])) if len(found) else (0, maps.shape[1 + axis] - 1)
     numbers = np.unique(np.linspace(first, last, min(SLICES, last - first + 1)).round().astype(int))
-    grays, masks = np.moveaxis(image.take(numbers, axis + 1), axis + 1, 1), np.moveaxis(labels.take(numbers, axis), axis, 0)
+    grays, masks = (np.moveaxis(part.take(numbers, axis + 1), axis + 1, 1) for part in (image, maps))
     if turned:
         grays, masks = (np.flip(part.swapaxes(-1, -2), (-1, -2)) for part in (grays, masks))
         others = others[::-1]
@@ -71,15 +79,16 @@ def mosaic(
     across = int(np.ceil(np.sqrt(len(numbers))))
     down = -(-len(numbers) // across)
     canvas = np.zeros((down * height, across * width, 3), np.uint8)
-    drawn = np.zeros((down * height, across * width), labels.dtype)
+    drawn = np.zeros((len(maps), down * height, across * width), maps.dtype)
     colored = as_rgb(grays.reshape(len(grays), -1, grays.shape[-1])).reshape(*grays.shape[1:], 3)
-    for index, (gray, mask) in enumerate(zip(colored, masks, strict=True)):
+    for index, gray in enumerate(colored):
         box = np.s_[index // across * height :, index % across * width :]
         canvas[box][:height, :width] = cv2.resize(np.ascontiguousarray(gray), (width, height))
-        drawn[box][:height, :width] = cv2.resize(
-            np.ascontiguousarray(mask), (width, height), interpolation=cv2.INTER_NEAREST
-        )
-    return overlay(np.moveaxis(canvas, -1, 0), drawn, classes)
+        for own, mask in zip(drawn, masks[:, index], strict=True):
+            own[box][:height, :width] = cv2.resize(
+                np.ascontiguousarray(mask), (width, height), interpolation=cv2.INTER_NEAREST
+            )
+    return canvas, drawn
 
 
 def as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
@@ -93,10 +102,10 @@ def as_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 def palette(classes: int) -> list[tuple[int, int, int]]:
     """Colours of label images: black for the background, then those of the overlays."""
-    return [(0, 0, 0), *_colors(classes - 1)]
+    return [(0, 0, 0), *colors(classes - 1)]
 
 
-def _colors(count: int) -> list[tuple[int, int, int]]:
+def colors(count: int) -> list[tuple[int, int, int]]:
     return [COLORS[index % len(COLORS)] for index in range(count)]
 
 
@@ -105,7 +114,7 @@ def _legend(canvas: NDArray[np.uint8], names: Sequence[str], scale: float) -> No
     line = round(16 * scale)
     if line * (len(names) + 1) > canvas.shape[0] or canvas.shape[1] < 8 * line:
         return
-    for row, (name, color) in enumerate(zip(names, _colors(len(names)), strict=True), start=1):
+    for row, (name, color) in enumerate(zip(names, colors(len(names)), strict=True), start=1):
         spot = (round(6 * scale), row * line)
         for ink, thickness in (((0, 0, 0), 3), (color, 1)):
             cv2.putText(
