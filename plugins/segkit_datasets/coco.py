@@ -63,7 +63,7 @@ def read_coco(path: Path) -> CocoFile:
     names = {id_of(category["id"]): str(category["name"]) for category in categories}
     known = {id_of(image["id"]) for image in images}
     annotations: dict[str, list[Annotation]] = {}
-    faults, strangers, nowhere = dict[str, str](), list[str](), list[str]()
+    faults, strangers, nowhere, unlisted = dict[str, str](), list[str](), list[str](), list[str]()
     for number, annotation in enumerate(document["annotations"]):
         called = f"annotation {annotation['id']}" if _has(annotation, "id") else f"annotation number {number + 1}"
         if not _has(annotation, "image_id"):
@@ -74,6 +74,7 @@ def read_coco(path: Path) -> CocoFile:
             faults.setdefault(id_of(annotation["image_id"]), f"{path}: {called} has no category_id.")
         else:
             id = id_of(annotation["category_id"])
+            unlisted += [] if id in names else [f"category_id {annotation['category_id']!r}"]
             named = {**annotation, "category": names.get(id, f"category {id}"), "called": called}
             annotations.setdefault(id_of(annotation["image_id"]), []).append(named)
     problems = [f"{path}: {len(nowhere)} annotations have no image_id: {_some(nowhere)}"] if nowhere else []
@@ -81,6 +82,10 @@ def read_coco(path: Path) -> CocoFile:
         problems.append(f"{path}: {len(strangers)} annotations belong to no image of the file: {_some(strangers)}")
     if problems and not annotations and not faults:
         raise SegkitError(f"{'; '.join(problems)}. No other annotation is there.", "Do the ids of its images match?")
+    if unlisted:
+        problems.append(
+            f"{path}: {len(unlisted)} annotations are of a category that the file does not list: {_some(unlisted)}"
+        )
     return CocoFile(path, images, names, annotations, faults, tuple(problems))
 
 
@@ -199,7 +204,9 @@ def _check_inside(xs: Sequence[float], ys: Sequence[float], size: Sequence[int],
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not isinstance(document, dict):
+            raise ValueError("it is no object")
         for key in ("images", "annotations", "categories"):
             if not isinstance(document[key], list) or not all(isinstance(entry, dict) for entry in document[key]):
                 raise ValueError(f"{key} must be a list of objects")

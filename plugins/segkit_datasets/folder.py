@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,26 @@ from numpy.typing import NDArray
 from segkit.api import (
     Case,
     Dataset,
-    Frame,
     Sample,
     SegkitError,
     Task,
     UsageError,
-    frame_of,
     is_volume,
 )
 from segkit_datasets.folder_layout import Pair, find_pairs
 from segkit_datasets.mask_labels import IGNORED, Coding, labels_in
 from segkit_datasets.mask_values import infer_values, is_lossy
 from segkit_datasets.plugin import FolderOptions
-from segkit_datasets.reading import by_role, is_upright, masks_of, match_orientation, read_any, readable, unite
+from segkit_datasets.reading import (
+    by_role,
+    frames_of_masks,
+    is_upright,
+    masks_of,
+    match_orientation,
+    read_any,
+    readable,
+    unite,
+)
 
 LOOKED_AT = 200  # masks that classes are inferred from, evenly spaced
 
@@ -43,7 +50,7 @@ def open_folder(root: Path, options: FolderOptions, labelled: bool = True) -> Da
     task = _task(options, dims=_dims([image for _, image, _ in everything]))
     coding = Coding(options.values or (), options.ignore)
     cases, turned = match_orientation(
-        (_case(pair, subset, options.group) for subset, part in layout.pairs.items() for pair in part), _frames_of_masks
+        (_case(pair, subset, options.group) for subset, part in layout.pairs.items() for pair in part), frames_of_masks
     )
 
     def read(case: Case) -> Sample:
@@ -59,10 +66,6 @@ def _case(pair: Pair, subset: str | None, group: str | None) -> Case:
     key, image, masks = pair
     id = f"{subset}/{key}" if subset else key
     return Case(id, _group(key, group) if group else id, subset, files={"image": image} | by_role(masks))
-
-
-def _frames_of_masks(case: Case) -> Iterator[Frame]:
-    return (frame for path in masks_of(case) if not is_volume(path) and (frame := frame_of(path)))
 
 
 def _infer(options: FolderOptions, pairs: Sequence[Pair], labelled: bool) -> tuple[FolderOptions, list[str]]:

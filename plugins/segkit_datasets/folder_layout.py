@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.api import Pairs, find_folder, list_images, missing_data, pair_files
+from segkit.api import Pairs, UsageError, find_folder, list_images, missing_data, pair_files
 from segkit_datasets.plugin import FolderOptions
 from segkit_datasets.reading import left_out
 
@@ -68,8 +68,10 @@ def find_pairs(root: Path, options: FolderOptions, labelled: bool) -> Layout:
         elif images is not None and len(places) > 1:
             notes += left_out(f"image(s) of {place.name}/, which has no folder of masks,", _names(list_images(images)))
     if not found:
-        _refuse(next(iter(places.values())), options)
+        found, told = _side_by_side(next(iter(places.values())), options, labelled)
+        notes += told
     pairs = {subset: [pair for pair in part.pairs if pair[2] or not labelled] for subset, part in found.items()}
+    pairs = _by_subset(pairs[None]) if None in pairs else pairs
     if not any(pairs.values()):
         what = "An image with a mask" if labelled else "An image"
         raise missing_data(what, root, ["images/NAME.*", "masks/NAME.*"])
@@ -92,11 +94,39 @@ def _find(place: Path, given: str | None, names: Sequence[str]) -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
-def _refuse(place: Path, options: FolderOptions) -> None:
-    """Raise the error that names the folder that is not there."""
-    for given, names, what in ((options.images, IMAGE_FOLDERS, "images"), (options.masks, MASK_FOLDERS, "masks")):
-        if _find(place, given, names) is None:
-            raise missing_data(f"The folder of the {what}", place, [given] if given else [f"{name}/" for name in names])
+def _side_by_side(place: Path, options: FolderOptions, labelled: bool) -> tuple[dict[str | None, Pairs], list[str]]:
+    """Images with their masks beside them, told by suffix, where no folder is called or said to be that of either.
+
+    Raises:
+        UsageError: the folder that is not there.
+    """
+    absent = [
+        missing_data(f"The folder of the {what}", place, [given] if given else [f"{name}/" for name in names])
+        for given, names, what in ((options.images, IMAGE_FOLDERS, "images"), (options.masks, MASK_FOLDERS, "masks"))
+        if _find(place, given, names) is None
+    ]
+    if len(absent) < 2 or options.images or options.masks or not list_images(place):
+        raise absent[0]
+    try:
+        pairs = pair_files(place, place)
+    except UsageError:
+        raise absent[0] from None
+    return {None: pairs}, [
+        "images and masks lie side by side: NAME_mask and the like are the masks of NAME"
+    ] if labelled else []
+
+
+def _by_subset(pairs: list[Pair]) -> dict[str | None, list[Pair]]:
+    """Folders train, val and test inside that of the images are the subsets, if there are two and nothing beside them."""
+    subset_of = {name: subset for subset, names in SUBSETS.items() for name in names}
+    tops = {key.rpartition("/")[0].partition("/")[0].lower() for key, _, _ in pairs}
+    if not tops <= set(subset_of) or len({subset_of[top] for top in tops}) < 2:
+        return {None: pairs}
+    found: dict[str | None, list[Pair]] = {subset: [] for subset in SUBSETS}
+    for key, image, masks in pairs:
+        top, _, rest = key.partition("/")
+        found[subset_of[top.lower()]].append((rest, image, masks))
+    return {subset: own for subset, own in found.items() if own}
 
 
 def _united(pairs: Iterable[Pair]) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from segkit_datasets.mask_values import infer_values
 from segkit_datasets.nnunet_layout import find_cases, images_of
 from segkit_datasets.phantom import draw_volume
 from segkit_datasets.plugin import PhantomOptions
-from segkit_datasets.reading import read_any
+from segkit_datasets.reading import frames_of_masks, is_upright, match_orientation, read_any
 
 LOOKED_AT = 200  # masks that classes are inferred from, evenly spaced
 
@@ -81,7 +81,8 @@ def open_nnunet(root: Path, options: NoOptions, labelled: bool = True) -> Datase
         ignore_index=None if labels.ignore is None else IGNORED,
         regions=labels.regions,
     )
-    return Dataset(task, tuple(cases), partial(_read, labels=labels), options, (*inferred, *left))
+    cases, turned = match_orientation(cases, frames_of_masks)
+    return Dataset(task, tuple(cases), partial(_read, labels=labels), options, (*inferred, *left, *turned))
 
 
 def synthesize(out: Path, cases: int, seed: int) -> None:
@@ -122,7 +123,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(record, dict):
             raise ValueError("it is no object")
     except (OSError, ValueError) as error:
@@ -165,7 +166,7 @@ def _infer(masks: Sequence[Path]) -> tuple[Labels, list[str]]:
 
 
 def _read(case: Case, labels: Labels) -> Sample:
-    parts = [read_any(path) for path in images_of(case)]
+    parts = [read_any(path, is_upright(case)) for path in images_of(case)]
     sizes = [part.image.shape[1:] for part in parts]
     if len(set(sizes)) > 1:
         raise SegkitError(f"The channels of case {case.id!r} differ in size: {sizes}.")
@@ -175,4 +176,4 @@ def _read(case: Case, labels: Labels) -> Sample:
     named = "the labels of dataset.json" if labels.stated else "the labels that were inferred from some masks"
     remedy = "Write all labels into dataset.json: {values}."
     coding = Coding(tuple(map(str, labels.values)), labels.ignore, named, remedy)
-    return dataclasses.replace(sample, mask=labels_in(case.files["mask"], coding))
+    return dataclasses.replace(sample, mask=labels_in(case.files["mask"], coding, is_upright(case)))

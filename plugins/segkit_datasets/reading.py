@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -51,9 +52,10 @@ def match_orientation(
     """
     matched, stored, unsure = list[Case](), list[str](), list[str]()
     for case in cases:
-        image = frame_of(case.files["image"]) if "image" in case.files and not is_volume(case.files["image"]) else None
-        tagged = image is not None and image.orientation != 1
-        found = {match_frames(image, mask) if mask else tagged and "unsure" for mask in masks(case)} if image else set()
+        pictures = [path for role, path in case.files.items() if role.startswith("image") and not is_volume(path)]
+        images = [frame for path in pictures if (frame := frame_of(path))]
+        pairs = itertools.product(images, masks(case) if images else ())
+        found = {match_frames(image, mask) if mask else image.orientation > 1 and "unsure" for image, mask in pairs}
         if "stored" in found:
             stored.append(case.id)
             case = dataclasses.replace(case, metadata={**case.metadata, "upright": False})
@@ -70,6 +72,10 @@ def match_orientation(
         words = f"{len(unsure)} image(s) are turned by EXIF (orientation) and their masks are not; masks that were drawn for"
         notes.append(f"{words} the unturned pixels would lie elsewhere, and the sizes do not tell: look at {_shown(unsure)}")
     return matched, tuple(notes)
+
+
+def frames_of_masks(case: Case) -> list[Frame]:
+    return [frame for path in masks_of(case) if not is_volume(path) and (frame := frame_of(path))]
 
 
 def is_upright(case: Case) -> bool:

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 STRAY_FOLDERS = {
     *("__macosx", "__pycache__", "@eadir", "@tmp", "@recycle", "#recycle", "#snapshot", "@recently-snapshot"),
-    *("$recycle.bin", "system volume information", "lost+found"),
+    *("$recycle.bin", "recycler", "system volume information", "lost+found", "network trash folder", "temporary items"),
 }
 STRAY_FILES = re.compile(r"(eh)?thumbs(_vista)?\.db(:.*)?|desktop\.ini|icon\r|~\$.*|(readme|licen[cs]e)(\.[^.]*)?", re.I)
 LONGEST_LINK = 1024  # bytes of a link that was unpacked as text

@@ -295,6 +295,19 @@ def test_a_missing_key_names_file_entry_and_key(tmp_path: Path) -> None:
         annotate(root, [BOX])
 
 
+def test_a_category_that_is_not_listed_is_a_problem_and_a_linked_image_none(tmp_path: Path) -> None:
+    root = annotate(tmp_path, [{**BOX, "category_id": 9}])
+    shutil.move(root / "train" / "1.png", root / "store.png")
+    (root / "train" / "1.png").symlink_to(root / "store.png")
+    file = root / "train" / "_annotations.coco.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())  # as editors on Windows save it
+    report = check_dataset(opened("brain-coco", root))
+    assert len(report.problems) == 1 and "1 annotations are of a category" in report.problems[0]
+    file.write_text("[]")
+    with pytest.raises(SegkitError, match="is not a COCO annotation file: it is no object"):
+        opened("brain-coco", root)
+
+
 def test_images_that_no_annotation_file_names_are_told(tmp_path: Path) -> None:
     root = annotate(tmp_path, [BOX])
     (root / "test").mkdir()

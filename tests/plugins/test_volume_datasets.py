@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from test_datasets import opened, synth
 
 from conftest import Command
@@ -236,6 +237,17 @@ def test_files_beside_volumes_are_no_cases(tmp_path: Path) -> None:
     dataset = opened("nnunet", root)
     assert (dataset.task.dims, [case.id for case in dataset.cases]) == (3, ["case_000", "case_001"])
     assert any("2 file(s) of imagesTr" in note and "a_preview.png, case_001_0000.xyz" in note for note in dataset.notes)
+
+
+def test_flat_images_of_nnunets_tree_are_turned_as_their_labels_need_it(tmp_path: Path) -> None:
+    for folder, name, how in (("imagesTr", "a_0000", {"extratags": [(274, "H", 1, 6, True)]}), ("labelsTr", "a", {})):
+        (tmp_path / folder).mkdir()
+        pixels = np.zeros((8, 12), np.uint8)
+        pixels[:2, :3] = 1
+        tifffile.imwrite(tmp_path / folder / f"{name}.tif", pixels, photometric="minisblack", **how)
+    dataset = opened("nnunet", tmp_path)
+    sample = read_case(dataset, dataset.cases[0])
+    assert np.array_equal(sample.image[0], sample.mask) and any("EXIF" in note for note in dataset.notes)
 
 
 def test_channels_that_are_numbered_otherwise_are_one_cases_error(tmp_path: Path) -> None:
