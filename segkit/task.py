@@ -128,6 +128,11 @@ class Case:
     problem: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def shown(self) -> str:
+        """Its image's file, or its id where it has none, for messages."""
+        return str(self.files.get("image") or next(iter(self.files.values()), None) or f"case {self.id!r}")
+
 
 @dataclass(frozen=True)
 class Sample:

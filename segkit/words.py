@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-IRREGULAR = {"class": "classes", "axis": "axes", "process": "processes", "batch": "batches"}
+IRREGULAR = {"class": "classes", "axis": "axes", "process": "processes", "batch": "batches", "patch": "patches"}
 
 
 def counted(number: int, noun: str) -> str:

@@ -12,6 +12,7 @@ import typer
 
 from segkit import __version__, distributed
 from segkit.cli import benchmark, catalogue, data, evaluate, export, info, plugins, predict, settings, terminal, train
+from segkit.cli.proposals import ProposingCommand, ProposingGroup
 from segkit.errors import SegkitError
 
 logger = logging.getLogger(__name__)
@@ -20,24 +21,25 @@ EVERYWHERE = ("--debug", "-q", "--quiet")  # typed before or after the command
 
 app = typer.Typer(
     name="segkit",
+    cls=ProposingGroup,
     help="Medical image segmentation: train, evaluate, predict, export. Try: segkit train --dataset phantom --model resunet",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("predict")(predict.predict)
-app.command("export")(export.export)
-app.command("benchmark")(benchmark.benchmark)
-app.command("models")(catalogue.models)
-app.command("datasets")(catalogue.datasets)
-app.command("losses")(catalogue.losses)
-app.command("metrics")(catalogue.metrics)
-app.command("recipes")(catalogue.recipes)
-app.command("settings")(settings.settings)
-app.command("info")(info.info)
-app.command("plugins")(plugins.plugins)
+app.command("train", cls=ProposingCommand)(train.train)
+app.command("evaluate", cls=ProposingCommand)(evaluate.evaluate)
+app.command("predict", cls=ProposingCommand)(predict.predict)
+app.command("export", cls=ProposingCommand)(export.export)
+app.command("benchmark", cls=ProposingCommand)(benchmark.benchmark)
+app.command("models", cls=ProposingCommand)(catalogue.models)
+app.command("datasets", cls=ProposingCommand)(catalogue.datasets)
+app.command("losses", cls=ProposingCommand)(catalogue.losses)
+app.command("metrics", cls=ProposingCommand)(catalogue.metrics)
+app.command("recipes", cls=ProposingCommand)(catalogue.recipes)
+app.command("settings", cls=ProposingCommand)(settings.settings)
+app.command("info", cls=ProposingCommand)(info.info)
+app.command("plugins", cls=ProposingCommand)(plugins.plugins)
 app.add_typer(data.app, name="data")
 
 
@@ -134,7 +136,7 @@ def _in_words(error: Exception) -> SegkitError:
     if isinstance(error, MemoryError):
         return SegkitError(
             "the memory of this machine is too small for this.",
-            "Smaller: -o preprocess.size=N, --batch-size N, -o model.width=N.",
+            "--batch-size 1 needs least; of a training also a smaller -o preprocess.size=N.",
         )
     words = f"segkit itself failed: {type(error).__name__}: {error}"
     return SegkitError(words, "Add --debug for the traceback, and please report it.")

@@ -117,6 +117,7 @@ def _list(group: str, json: bool) -> None:
             item.plugin.name,
             f"{item.plugin.distribution} {item.plugin.version}",
             *((BETTER[item.spec.higher_is_better], item.spec.unit) if group == "metrics" else ()),
+            *((", ".join(f"{dims}D" for dims in item.spec.dims),) if group == "models" else ()),
             item.spec.summary,
         )
         for item in items
@@ -124,7 +125,8 @@ def _list(group: str, json: bool) -> None:
     if not rows:
         typer.echo(f"No {group} are installed; 'segkit plugins' shows what is.")
         return
-    print_table(("name", "plugin", "from", *(("better", "unit") if group == "metrics" else ()), "summary"), rows)
+    more = {"metrics": ("better", "unit"), "models": ("dims",)}.get(group, ())
+    print_table(("name", "plugin", "from", *more, "summary"), rows)
 
 
 def _summary(item: RegisteredSpec) -> dict[str, Any]:
@@ -138,6 +140,8 @@ def _summary(item: RegisteredSpec) -> dict[str, Any]:
         **(
             {"higher_is_better": item.spec.higher_is_better, "unit": item.spec.unit}
             if isinstance(item.spec, MetricSpec)
+            else {"dims": list(item.spec.dims)}
+            if isinstance(item.spec, ModelSpec)
             else {}
         ),
     }

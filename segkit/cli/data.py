@@ -12,11 +12,12 @@ import typer
 from segkit import plugins
 from segkit.cli import terminal
 from segkit.cli.output import print_json, print_table
+from segkit.cli.proposals import ProposingCommand, ProposingGroup
 from segkit.errors import SegkitError, UsageError
 
 logger = logging.getLogger(__name__)
 
-app = typer.Typer(help="Check, explore and synthesize datasets; manage the cache.", no_args_is_help=True)
+app = typer.Typer(help="Check, explore and synthesize datasets; manage the cache.", no_args_is_help=True, cls=ProposingGroup)
 
 Name = Annotated[str, typer.Argument(help="A dataset; 'segkit datasets' lists them.")]
 Root = Annotated[str | None, typer.Option("--data-dir", help="Folder that holds the data.")]
@@ -24,7 +25,7 @@ Option = Annotated[list[str] | None, typer.Option("-o", metavar="dataset.KEY=VAL
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
-@app.command()
+@app.command(cls=ProposingCommand)
 def check(name: Name, data_dir: Root = None, option: Option = None, json: Json = False) -> None:
     """Read every case: counts, sizes, class balance, and what would make a training fail or lie (then exit 1)."""
     from segkit.config.complete import default_intensity
@@ -42,7 +43,7 @@ def check(name: Name, data_dir: Root = None, option: Option = None, json: Json =
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=ProposingCommand)
 def explore(
     out: Annotated[Path, typer.Option(help="Folder for the pictures and index.html.")],
     name: Annotated[str | None, typer.Argument(help="A dataset, or a run: its data by its own split.")] = None,
@@ -82,7 +83,7 @@ def explore(
     logger.info(f"written: {page}")
 
 
-@app.command()
+@app.command(cls=ProposingCommand)
 def synth(
     name: Name,
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.")],
@@ -105,7 +106,7 @@ def synth(
     logger.info(f"{cases} synthetic cases are in {out}")
 
 
-@app.command()
+@app.command(cls=ProposingCommand)
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False, json: Json = False
 ) -> None:

@@ -123,7 +123,8 @@ def train(
     flags = {key: value for key, value in context.params.items() if key not in NO_SETTINGS}
     if resume is None:
         check_new_run(out)
-    check_device(device or "auto")
+    if devices is not None:  # before processes are started, which import torch
+        check_device(device or "auto")
     in_processes(context, devices)
     assignments = option or []
     folder = find_seeds(resume) if resume is not None else None

@@ -76,7 +76,7 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
     Raises:
         UsageError: a model, loss or metric that cannot take this task.
     """
-    dims = _check_model(requested.model, requested.dataset.spec.name, dataset.task)
+    dims = _check_model(requested.model, requested.dataset, dataset.task, catalogue)
     check_features(requested.model.spec, requested.train)
     _check_pretrained(requested.model, requested.train)
     _check_tracker(requested.train)
@@ -176,18 +176,20 @@ def _encoder_statistics(model: Choice, channels: int) -> tuple[tuple[float, ...]
     return mean, std
 
 
-def _check_model(model: Choice, dataset: str, task: Task) -> int:
+def _check_model(model: Choice, data: Choice, task: Task, catalogue: Catalogue) -> int:
     """The network's spatial dimensions: the data's, or 2 for slices of volumes."""
     spec: ModelSpec = model.spec
     dims = task.dims if task.dims in spec.dims else 2
     if dims not in spec.dims:
-        takes = " or ".join(f"{dims}D" for dims in spec.dims)
+        takes, dataset = " or ".join(f"{dims}D" for dims in spec.dims), data.spec.name
+        others = ", ".join(item.spec.name for item in catalogue.all("models") if task.dims in item.spec.dims)
+        made = f"-o dataset.dims={spec.dims[0]} makes {spec.dims[0]}D ones. " if hasattr(data.options, "dims") else ""
         raise UsageError(
             f"The model {spec.name!r} takes {takes} images; the dataset {dataset!r} has {task.dims}D ones.",
-            f"'segkit models' lists the {task.dims}D models.",
+            f"{made}Models of {task.dims}D images: {others}.",
         )
     if spec.kind != task.learned_by(spec.kind).kind:
-        raise UsageError(f"The model {spec.name!r} is for {spec.kind}; the dataset {dataset!r} is for {task.kind}.")
+        raise UsageError(f"The model {spec.name!r} is for {spec.kind}; the dataset {data.spec.name!r} is for {task.kind}.")
     return dims
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segkit.config.suggestions import proposal
 from segkit.errors import SegkitError, UsageError, did_you_mean
 from segkit.options import build, fields_of
-from segkit.plugins import Catalogue, RegisteredSpec
+from segkit.plugins import Catalogue, RegisteredSpec, load
 from segkit.settings import SECTIONS, Augment, Preprocess, Split, Train
 from segkit.specs import DatasetSpec
 
@@ -122,38 +123,51 @@ def gather(
         else:
             section, key = FLAG_KEYS.get(flag, f"train.{flag}").split(".")
             typed.setdefault(section, {})[key] = value
-    pairs = assignments.items() if isinstance(assignments, Mapping) else map(_parse_assignment, assignments)
+    if isinstance(assignments, Mapping):
+        pairs = [(str(target), value) for target, value in assignments.items()]
+    else:
+        pairs = [_parse_assignment(text) for text in assignments]
+    tables = {section: typed.get(section, base.get(section)) for section in NAMED}
+    names = {section: table.get("name") for section, table in tables.items() if isinstance(table, Mapping)}
+    names |= {target.removesuffix(".name"): value for target, value in pairs if target.removesuffix(".name") in NAMED}
     for target, value in pairs:
-        _assign(typed, target, value, sections)
+        _assign(typed, target, value, sections, names)
     return _merge(base, typed)
 
 
 def resolve_config(values: Values, catalogue: Catalogue) -> RequestedConfig:
     """Find every name and check every option. Raises UsageError naming the first thing that is wrong."""
     dataset, root, metrics = resolve_data(values, catalogue)
+    names = {one: values.get(one, {}).get("name") for one in NAMED}
+
+    def section(name: str) -> Any:
+        _check_keys(SECTIONS[name], values.get(name, {}), name, catalogue, names)
+        return build(SECTIONS[name], values.get(name, {}), name)
+
     return RequestedConfig(
         dataset=dataset,
         root=root,
-        model=_choose("model", values.get("model", {}), catalogue),
-        loss=_choose("loss", {"name": _default_loss(catalogue), **values["loss"]}, catalogue)
+        model=_choose("model", values.get("model", {}), catalogue, values.get("plugins", {})),
+        loss=_choose("loss", {"name": _default_loss(catalogue), **values["loss"]}, catalogue, values.get("plugins", {}))
         if values.get("loss")
         else None,
         metrics=metrics,
-        preprocess=build(Preprocess, values.get("preprocess", {}), "preprocess"),
-        augment=build(Augment, values.get("augment", {}), "augment"),
-        split=build(Split, values.get("split", {}), "split"),
-        train=_absolute_pretrained(build(Train, values.get("train", {}), "train")),
+        preprocess=section("preprocess"),
+        augment=section("augment"),
+        split=section("split"),
+        train=_absolute_pretrained(section("train")),
         recipe=_recorded_recipe(values.get("recipe", {}), catalogue),
     )
 
 
 def resolve_data(values: Values, catalogue: Catalogue) -> tuple[Choice, Path | None, tuple[Choice, ...]]:
     """The dataset, where it lies, and the metrics that were named: all that an evaluation needs."""
-    dataset_values = dict(values.get("dataset", {}))
+    dataset_values, origins = dict(values.get("dataset", {})), values.get("plugins", {})
     root = dataset_values.pop("root", None)
-    dataset = _choose("dataset", dataset_values, catalogue)
+    dataset = _choose("dataset", dataset_values, catalogue, origins)
     metrics = tuple(
-        _choose("metrics", {**options, "name": name}, catalogue) for name, options in values.get("metrics", {}).items()
+        _choose("metrics", {**options, "name": name}, catalogue, origins)
+        for name, options in values.get("metrics", {}).items()
     )
     return dataset, _existing_root(dataset, root), metrics
 
@@ -161,16 +175,25 @@ def resolve_data(values: Values, catalogue: Catalogue) -> tuple[Choice, Path | N
 def _parse_assignment(text: str) -> tuple[str, str]:
     target, equals, value = text.partition("=")
     if not equals:
-        raise UsageError(f"-o {text!r} is not SECTION.KEY=VALUE.", "For instance: -o model.width=32")
+        words = _instead(target.strip().rpartition(".")[2], {}, ALL_SECTIONS)
+        raise UsageError(f"-o {text!r} is not SECTION.KEY=VALUE.", words or "For instance: -o model.width=32")
     return target.strip(), value
 
 
-def _assign(typed: Values, target: str, value: Any, sections: Sequence[str]) -> None:
+def _instead(key: str, names: Mapping[str, Any], sections: Sequence[str]) -> str:
+    """What to type for a key that lacks its section, or stands in a wrong one; "" where nothing is like it."""
+    return proposal(key, load(), names, sections)
+
+
+def _assign(typed: Values, target: str, value: Any, sections: Sequence[str], names: Mapping[str, Any]) -> None:
     section, _, key = target.partition(".")
     if not key:
-        raise UsageError(f"The option {target!r} is not SECTION.KEY.", "For instance: -o model.width=32")
+        words = _instead(target, names, sections)
+        raise UsageError(f"The option {target!r} is not SECTION.KEY.", words or "For instance: -o model.width=32")
     if section not in ALL_SECTIONS:
-        raise UsageError(f"The option {target!r}: there is no section {section!r}.", did_you_mean(section, sections))
+        near = did_you_mean(section, sections)
+        words = near if near.startswith("Did") else _instead(key, names, sections)
+        raise UsageError(f"The option {target!r}: there is no section {section!r}.", words or near)
     if section not in sections:
         raise UsageError(
             f"The option {target!r}: {section} cannot be set here.", f"Sections that can: {', '.join(sections)}."
@@ -195,7 +218,7 @@ def _merge(base: Mapping[str, Any], typed: Values) -> Values:
             raise UsageError(
                 f"The configuration's section {section!r} is not a table.", f"Write [{section}] above its keys."
             )
-    merged = {section: dict(values) for section, values in base.items() if section != "plugins"}
+    merged = {section: dict(values) for section, values in base.items()}
     for section, values in typed.items():
         kept = merged.get(section, {})
         if section in NAMED and not _same_name(values.get("name"), kept.get("name")):
@@ -215,13 +238,17 @@ def _same_name(typed: Any, kept: Any) -> bool:
     return bare[0][2] == bare[1][2] and not (bare[0][0] and bare[1][0])
 
 
-def _choose(section: str, values: Mapping[str, Any], catalogue: Catalogue) -> Choice:
+def _choose(section: str, values: Mapping[str, Any], catalogue: Catalogue, origins: Mapping[str, Any]) -> Choice:
+    """The spec that is named, with its options; `origins` says where recorded plugins come from."""
     group = {"dataset": "datasets", "model": "models", "loss": "losses"}.get(section, section)
     name = values.get("name")
     if name is None:
         names = ", ".join(item.spec.name for item in catalogue.all(group))
         raise UsageError(f"No {section} was chosen.", f"Type --{section} NAME; there are: {names}.")
-    found = catalogue.find(group, str(name))
+    try:
+        found = catalogue.find(group, str(name))
+    except UsageError as error:
+        raise _missing(section, str(name), catalogue, origins) or error from None
     label = f"metrics.{name}" if section == "metrics" else section
     options = {key: value for key, value in values.items() if key != "name"}
     if (
@@ -231,7 +258,35 @@ def _choose(section: str, values: Mapping[str, Any], catalogue: Catalogue) -> Ch
     ):
         words = f"--freeze-encoder (model.freeze): the model {found.spec.name!r} has no encoder that can be frozen"
         raise UsageError(f"{words}.", "Models that have one list an option 'freeze': segkit models NAME.")
+    _check_keys(found.spec.options, options, label, catalogue, {section: name})
     return Choice(found, build(found.spec.options, options, label))
+
+
+def _missing(section: str, name: str, catalogue: Catalogue, origins: Mapping[str, Any]) -> SegkitError | None:
+    """The error for a recorded spec whose plugin is gone or broken; None where nobody knows where it came from."""
+    plugin = name.partition("/")[0]
+    origin = origins.get(plugin)
+    if "/" not in name or not isinstance(origin, Mapping) or "distribution" not in origin:
+        return None
+    distribution, version = origin["distribution"], origin.get("version", "?")
+    words = f"The {section.removesuffix('s')} {name} comes with {distribution} {version}"
+    broken = [reason for own in catalogue.plugins if own.name == plugin for reason in own.reasons]
+    if broken:
+        return SegkitError(f"{words}; its plugin is installed but failed to load: {'; '.join(broken)}.", "segkit plugins")
+    if any(own.name == plugin for own in catalogue.plugins):
+        return None
+    return SegkitError(f"{words} and is not installed.", f"pip install {distribution}")
+
+
+def _check_keys(
+    options: type, values: Mapping[str, Any], label: str, catalogue: Catalogue, names: Mapping[str, Any]
+) -> None:
+    """Refuse a key that is another section's, naming it; one that is nobody's is refused by `build`."""
+    known = {field.name for field in fields_of(options)}
+    for key in values:
+        words = "" if key in known else proposal(key, catalogue, names, ALL_SECTIONS)
+        if words and did_you_mean(key, known)[:3] != "Did":
+            raise UsageError(f"{label} has no option {key!r}.", words)
 
 
 def _existing_root(dataset: Choice, root: Any) -> Path | None:

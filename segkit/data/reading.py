@@ -55,7 +55,9 @@ def open_cases(name: str, roots: Sequence[str], options: Mapping[str, Any], task
         if ours != theirs and ours and theirs:
             hint = f"-o dataset.KEY sets what it is asked for; 'segkit datasets {name}' lists the keys."
             raise UsageError(
-                f"The model was trained on {fact} = {_shown(ours)}; --dataset {name} has {_shown(theirs)}.", hint
+                f"The model was trained on {fact} = {_shown(ours)}; --dataset {name} has {_shown(theirs)}"
+                + (f" (for instance {dataset.cases[0].shown})." if dataset.cases else "."),
+                hint,
             )
     return dataset
 

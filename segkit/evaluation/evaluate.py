@@ -140,7 +140,7 @@ def evaluate_weights(
     changes = gather({}, {}, assignments, SECTIONS).get("model", {})
     holdout = open_evaluation_data(weights, header, flags or {}, assignments, catalogue, run)
     task = holdout.dataset.task.learned_by(header.task.kind)
-    check_task(header.task, task)
+    check_task(header.task, task, holdout.dataset.cases)
     chosen = complete_metrics(holdout.metrics, task, catalogue)
     cases, about = select(holdout, subset)
     own_weights = holdout.run is not None and is_own(holdout.run, weights)

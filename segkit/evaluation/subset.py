@@ -127,8 +127,13 @@ def _resolve(
     return resolve_data(gather(base, flags, assignments, SECTIONS), catalogue)
 
 
-def check_task(trained: Task, opened: Task) -> None:
+def check_task(trained: Task, opened: Task, cases: Sequence[Case] = ()) -> None:
     """Refuse data that the weights cannot be scored on.
+
+    Args:
+        trained: what the weights were trained for.
+        opened: what the data is for.
+        cases: of the data; the first one is shown.
 
     Raises:
         UsageError: naming both sides of the difference.
@@ -136,7 +141,8 @@ def check_task(trained: Task, opened: Task) -> None:
     for fact in ("kind", "dims", "channels", "mode"):
         ours, theirs = getattr(trained, fact), getattr(opened, fact)
         if ours != theirs:
-            raise UsageError(f"The weights were trained on {fact} = {ours}; this dataset has {fact} = {theirs}.")
+            example = f" (for instance {cases[0].shown})" if cases else ""
+            raise UsageError(f"The weights were trained on {fact} = {ours}; this dataset has {fact} = {theirs}{example}.")
     if len(trained.classes) != len(opened.classes):
         raise UsageError(
             f"The weights were trained on the classes {', '.join(trained.classes)}; "

@@ -97,11 +97,11 @@ def plugin_errors(name: str, images: Tensor) -> Iterator[None]:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise OutOfMemoryError(
                 f"The memory of {images.device} is too small for images of shape {tuple(images.shape)}.",
-                "Smaller: --batch-size N, -o preprocess.size=N, -o model.width=N.",
+                "--batch-size 1 needs least; --device cpu has another memory." if len(images) > 1 else "--device cpu",
             ) from error
         raise SegkitError(
             f"The model {name} failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}",
-            "Another preprocess.size or --batch-size may help; --debug shows the traceback.",
+            "--debug shows the traceback; another --batch-size, or a training with another preprocess.size, may do.",
         ) from error
 
 

@@ -18,6 +18,7 @@ from segkit.models.cost import count_activations, size_seen
 from segkit.training.augmentation.augment import augment
 from segkit.training.components import TrainingComponents
 from segkit.training.loader import TrainingItems
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +66,35 @@ def step_errors(components: TrainingComponents, shape: Sequence[int]) -> Iterato
         needed = estimate(components, shape[2:], batch)
         about = f" It needs about {needed / 1e9:.1f} GB in float32;" if needed else ""
         raise OutOfMemoryError(
-            f"The memory of {device} is too small for a batch of {batch} of shape {tuple(shape[1:])}."
-            f"{about} {free(device) / 1e9:.1f} GB are free.",
-            "What needs less: --batch-size auto (or N), --precision bf16, -o train.checkpointing=true, "
-            "-o preprocess.size=N, -o model.width=N; -o train.accumulate=N makes up for a smaller batch.",
+            f"The memory of {device} is too small for {counted(batch, what_is_seen(components))} "
+            f"of shape {tuple(shape[1:])}.{about} {free(device) / 1e9:.1f} GB are free.",
+            f"What needs less: {', '.join(remedies(components, batch))}.",
         ) from error
+
+
+def what_is_seen(components: TrainingComponents) -> str:
+    """What a batch is made of, in a word."""
+    patches = components.config.preprocess.fit == "patch"
+    return "patch" if patches else "volume" if components.config.dims == 3 else "image"
+
+
+def remedies(components: TrainingComponents, batch: int) -> list[str]:
+    """What may be typed so that a step needs less memory, with the values of now; what is done already is left out."""
+    config, spec = components.config, components.config.model.spec
+    size = config.preprocess.size
+    found = [f"--batch-size auto (or less than {batch})"] if batch > 1 else []
+    if isinstance(size, tuple):
+        shown = " x ".join(map(str, size))
+        found.append(f"-o preprocess.size=N, the size of a {what_is_seen(components)} (now {shown})")
+    else:
+        found.append("-o preprocess.fit=patch -o preprocess.size=N, windows of a size")
+    if "mixed-precision" in spec.supports and components.accelerator.mixed_precision == "no":
+        found.append("--precision bf16")
+    if "checkpointing" in spec.supports and not config.train.checkpointing:
+        found.append("-o train.checkpointing=true")
+    if hasattr(config.model.options, "width"):
+        found.append(f"-o model.width=N (now {config.model.options.width})")
+    return [*found, "-o train.accumulate=N makes up for a smaller batch"] if batch > 1 else found
 
 
 def largest_batch(components: TrainingComponents, items: TrainingItems) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,20 +74,33 @@ def build_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Confi
     settings = config.train
     unreadable = dict(known) if settings.skip_bad or known else None
     recipe = cache_recipe(config, dataset)
-    found = {name: _cached(recipe, [by_id[id] for id in ids[name]], unreadable) for name in ("train", "val")}
+    hint = f"'{check_command(config)}' names all such cases; --skip-bad trains without them."
+    try:
+        found = {name: _cached(recipe, [by_id[id] for id in ids[name]], unreadable) for name in ("train", "val")}
+    except SegkitError as error:
+        error.hint = error.hint or hint
+        raise
     new = {id: reason for id, reason in (unreadable or {}).items() if id not in known}
     if new and not settings.skip_bad:
-        raise SegkitError(next(iter(new.values())), "Fix it, or train without such cases: --skip-bad.")
+        raise SegkitError(next(iter(new.values())), hint)
     for reason in new.values() if distributed.is_main() else ():
         logger.error(reason)
     if not found["train"]:
-        raise distributed.collective_error(SegkitError("No training case can be read.", "'segkit data check' says why."))
+        raise distributed.collective_error(
+            SegkitError("No training case can be read.", f"'{check_command(config)}' says why.")
+        )
     if ids["val"] and not found["val"]:
         logger.warning("No validation case can be read: the last weights are kept, plateau and early stopping are off.")
     patch = config.preprocess.size if config.preprocess.fit == "patch" else None
     share = settings.foreground if settings.foreground is not None else PATCHES_AROUND if patch else 0.0
     items = TrainingItems(found["train"], patch, settings.seed, share, settings.skip_bad)  # type: ignore[arg-type]
     return TrainingData(items, found["val"] if settings.validate else [], unreadable or {})
+
+
+def check_command(config: Config) -> str:
+    """The command that reads every case of a training's data, as it may be typed."""
+    root = ["--data-dir", str(config.root)] if config.root else []
+    return f"segkit data check {config.dataset.spec.name} {shlex.join(root)}".rstrip()
 
 
 def cache_recipe(config: Config, dataset: Dataset) -> CacheRecipe:
