@@ -54,7 +54,13 @@ def pair_files(images: Path, masks: Path | None) -> Pairs:
     """
     if masks is not None and masks.resolve() == images.resolve():
         keys = {path: _key(path, images) for path in list_images(images)}
-        marked = _marked(keys.values(), images)
+        marked = masks_by_name(keys.values())
+        if keys and not marked:
+            raise UsageError(
+                f"Images and masks are both looked for in {images}, where no file is called as the mask of another: "
+                "each image would be its own mask.",
+                "In the same folder, masks are called NAME_mask, NAME_gt, ...; else give two folders.",
+            )
         mask_keys = {path: key for path, key in keys.items() if key in marked}
         by_stem = _by_key({path: key for path, key in keys.items() if key not in marked})
     else:
@@ -124,17 +130,17 @@ def _names(mask: str, numbered: bool) -> Iterator[tuple[str, str]]:
         yield mask.rpartition("/")[0], "/"  # a folder of masks that is called as its image
 
 
-def _marked(keys: Iterable[str], folder: Path) -> set[str]:
-    """Of files in one folder, the keys that are masks by their suffix, and not themselves the image of another one."""
+def masks_by_name(keys: Iterable[str]) -> set[str]:
+    """Of files in one folder, the keys that are masks by their suffix, and not themselves the image of another one.
+
+    Empty where none is called as the mask of another.
+
+    >>> sorted(masks_by_name(["1", "1_mask", "1_mask_2", "2_mask", "scan_seg", "scan_seg_mask"]))
+    ['1_mask', '1_mask_2', '2_mask', 'scan_seg_mask']
+    """
     named = {key: [name for name, kind in _names(key, numbered=False) if kind not in ("", "/")] for key in keys}
     images = {name for names in named.values() for name in names} & set(named)
-    if named and not images:
-        raise UsageError(
-            f"Images and masks are both looked for in {folder}, where no file is called as the mask of another: "
-            "each image would be its own mask.",
-            "In the same folder, masks are called NAME_mask, NAME_gt, ...; else give two folders.",
-        )
-    return {key for key, names in named.items() if names and key not in images}
+    return {key for key, names in named.items() if names and key not in images} if images else set()
 
 
 def _refuse_own(image: Path, masks: Sequence[Path]) -> None:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from segkit.data.dicom import by_series, is_dicom, spacing_of
 from segkit.data.images import SUFFIXES, is_image, is_tiff, read_image
 from segkit.data.listing import is_stray, lost_link, natural_order, walk
-from segkit.data.orientation import frame_of
 from segkit.data.reading import check_grids, read_sample
 from segkit.data.tiff import count_slices
 from segkit.data.volumes import is_volume, read_series, read_volume
@@ -198,14 +197,6 @@ def read_input(source: Input, task: Task, dims: int, dataset: Dataset | None = N
     if picture.image.ndim - 1 < dims:
         raise UsageError(f"{source.source} is an image; the model takes volumes.")
     return replace(picture, image=_fit_channels(picture.image, task, source))
-
-
-def is_turned(source: Input) -> bool:
-    """Whether reading turns an input upright, as EXIF or TIFF orientation says; its mask is then upright as well."""
-    if source.case is not None and not source.case.metadata.get("upright", True):
-        return False
-    frames = (frame_of(path) for path in source.files if source.form in ("image", "tiff") and not is_volume(path))
-    return any(frame is not None and frame.orientation != 1 for frame in frames)
 
 
 def _read(source: Input, dataset: Dataset | None) -> Picture:

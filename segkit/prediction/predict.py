@@ -25,7 +25,8 @@ from segkit.inference.doubts import Doubts
 from segkit.inference.network import Network, with_flips
 from segkit.inference.predictor import ImageProbabilities, PreparedImage, predict_prepared, prepare_image
 from segkit.options import plain
-from segkit.prediction.inputs import Input, Picture, is_turned, read_input
+from segkit.prediction.doubts import say_doubts
+from segkit.prediction.inputs import Input, Picture, read_input
 from segkit.prediction.jobs import MEASURES, POLYGONS, RECORD, TABLE, Job, OutputOptions
 from segkit.prediction.postprocess import Postprocess, clean_up, options_of, segment
 from segkit.prediction.prefetch import BackgroundWriter, prefetch
@@ -164,7 +165,8 @@ def predict_jobs(
     record = PredictionRecord(out, _decisive(networks, models, changes, how), "measures" if how.outputs.table else None)
     todo = record.remaining(jobs, how.overwrite)
     skipped = len(jobs) - len(todo)
-    _say_turned(todo)
+    if distributed.is_main():
+        say_doubts([job.input for job in todo])
     distributed.barrier()  # before any of them writes what another would take for done
     todo = list(distributed.shard(todo))
     record.begin(todo)
@@ -193,14 +195,6 @@ def predict_jobs(
         _write_shared(shared, out, record, task)
     done, failed = (sum(counts) for counts in zip(*found, strict=True))
     return Prediction(record.entries, tuple(job.key for job in jobs), task.kind, done, skipped, failed)
-
-
-def _say_turned(jobs: Sequence[Job]) -> None:
-    turned = [job.key for job in jobs if is_turned(job.input)] if distributed.is_main() else []
-    if turned:
-        shown = ", ".join(turned[:5]) + (", ..." if len(turned) > 5 else "")
-        words = f"{len(turned)} image(s) are turned upright, as their EXIF or TIFF orientation says"
-        logger.warning(f"{words}, and their masks fit them as shown, not as stored: {shown}")
 
 
 def _write_shared(shared: Mapping[str, bool], out: Path, record: PredictionRecord, task: Task) -> None:

@@ -64,6 +64,15 @@ def test_pictures_that_are_turned_upright_are_counted_and_named(segkit: Command,
     assert "1 image(s) are turned upright" in done.err and "turned.jpg" in done.err and "plain.png" not in done.err
 
 
+def test_masks_beside_their_images_are_named(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    for name in ("1.png", "1_mask.png", "2_seg.png"):
+        picture(tmp_path / "in" / name)
+    done = segkit("predict", trained, tmp_path / "in", "--out", tmp_path / "out")
+    assert "2 input(s) are called as the masks of others" in done.err and "1_mask.png, 2_seg.png" in done.err
+    (tmp_path / "in" / "1_mask.png").unlink()
+    assert "masks of others" not in segkit("predict", trained, tmp_path / "in", "--out", tmp_path / "new").err
+
+
 def test_images_that_share_a_stem_keep_their_extension(segkit: Command, trained: Path, tmp_path: Path) -> None:
     for name in ("a/x.png", "a/x.jpg", "b/x.png"):
         picture(tmp_path / "in" / name)

@@ -96,9 +96,7 @@ def test_layers_that_overlap_are_each_their_own(tmp_path: Path, monkeypatch: pyt
     assert len(found.targets) == 3 and found.balance == pytest.approx([746 / 800, 50 / 800, 4 / 800])
 
 
-def test_a_runs_own_split_is_shown(
-    segkit: Command, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_runs_own_split_is_shown(segkit: Command, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explore, "draw_all", lambda *_: None)
     for number, words in enumerate(([trained], ["--run", trained], ["phantom", "--run", trained])):
         done = segkit("data", "explore", *words, "--out", tmp_path / str(number))
