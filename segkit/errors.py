@@ -37,6 +37,10 @@ class MissingDataError(UsageError):
     """The files of a dataset are not where they were looked for."""
 
 
+class DiskFullError(SegkitError):
+    """A file could not be written because its disk, or the share of it that one may use, is full."""
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """Words that name the closest allowed name, or list them all if they are few.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -13,22 +14,50 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from segkit.errors import UsageError
+from segkit.errors import DiskFullError, SegkitError, UsageError
 
 TEMPORARY = ".segkit-"  # names of files that are being written begin with it
+FULL = (errno.ENOSPC, errno.EDQUOT)
+SET_CACHE = "Name another folder for the cache: export SEGKIT_CACHE=FOLDER"
+PROBE = 1 << 20  # bytes that must fit where a writer has failed without saying why
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target` (same ending); rename it to `target` when the block ends without error."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path beside `target` (same ending); rename it to `target` when the block ends without error.
+
+    Raises:
+        DiskFullError: there was no space, in whatever words the library that wrote says so.
+    """
     ending = "".join(target.suffixes[-2:]) if target.suffix == ".gz" else target.suffix
     temporary = target.parent / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}{ending}"
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(target)
+    except SegkitError:
+        raise
+    except Exception as error:
+        if _is_full(target.parent, error):
+            raise DiskFullError(f"There is no space left on the disk to write {target}.", "Make room there.") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    """Whether it was for want of space that a file could not be written; libraries have errors of their own for it."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno in FULL
+    probe = folder / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        probe.write_bytes(bytes(PROBE))
+    except OSError as refused:
+        return refused.errno in FULL
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return False
 
 
 @contextmanager
@@ -112,7 +141,14 @@ def _finite(value: Any) -> Any:
 
 
 def cache_folder() -> Path:
-    if os.environ.get("SEGKIT_CACHE"):
-        return Path(os.environ["SEGKIT_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "segkit"
+    """Where the cache lies: `SEGKIT_CACHE`, else `$XDG_CACHE_HOME/segkit`, else `~/.cache/segkit`; it need not exist.
+
+    Raises:
+        UsageError: the user has no home folder.
+    """
+    own = os.environ.get("SEGKIT_CACHE")
+    folder = Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "segkit"
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        raise UsageError(f"There is no home folder to keep the cache in ({folder}).", SET_CACHE) from None

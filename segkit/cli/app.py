@@ -91,17 +91,18 @@ def _run(arguments: Sequence[str]) -> int:
 @contextmanager
 def _library_warnings(shown: bool) -> Iterator[None]:
     """Hide the warnings of libraries, unless --debug was typed."""
-    warnings = logging.getLogger("py.warnings")
-    handler, before = logging.NullHandler(), warnings.propagate
+    loggers = [logging.getLogger(name) for name in ("py.warnings", "matplotlib")]  # its cache folder is nobody's concern
+    handler, before = logging.NullHandler(), [logger.propagate for logger in loggers]
     logging.captureWarnings(True)
-    if not shown:
-        warnings.addHandler(handler)
-        warnings.propagate = False
+    for logger in () if shown else loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
     try:
         yield
     finally:
-        warnings.removeHandler(handler)
-        warnings.propagate = before
+        for logger, propagate in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = propagate
         logging.captureWarnings(False)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,9 @@ from segkit.cli import terminal
 from segkit.cli.output import print_json, print_table
 from segkit.cli.proposals import ProposingCommand, ProposingGroup
 from segkit.errors import SegkitError, UsageError
+
+if TYPE_CHECKING:
+    from segkit.data.cache_entries import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -108,20 +112,65 @@ def synth(
 
 @app.command(cls=ProposingCommand)
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False, json: Json = False
+    clear: Annotated[bool, typer.Option("--clear", help="Remove everything that no training uses now.")] = False,
+    limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Let it hold this much, such as 20GB, now and in all trainings to come: what was used least recently goes "
+            "first; none: no limit.",
+        ),
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, metavar="DAYS", help="Remove what was not used for so many days.")
+    ] = None,
+    json: Json = False,
 ) -> None:
-    """Show where preprocessed cases are kept and how large that is; --clear empties it."""
-    from segkit.data.cache import clear_cache, measure
-    from segkit.files import cache_folder
+    """Show where preprocessed cases are kept, how large that is and when they were used; remove some or all of them."""
+    from segkit.data.cache_entries import entries, parse_size, prune, read_limit, write_limit
+    from segkit.files import SET_CACHE, cache_folder
 
-    folder = cache_folder()
-    files, size = measure(folder)
-    if clear:
-        clear_cache(folder)
+    folder, most = cache_folder(), parse_size(limit) if limit is not None else None
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"The cache {folder} is a file, not a folder.", SET_CACHE)
+    if limit is not None:
+        write_limit(folder, most)
+    removed, kept = prune(folder, 0 if clear else most, older_than)
+    left, allowed = entries(folder), read_limit(folder)
     if json:
-        print_json({"folder": str(folder), "files": files, "bytes": size, "cleared": clear})
+        print_json(
+            {
+                "folder": str(folder),
+                "cases": len(left),
+                "files": sum(len(entry.files) for entry in left),
+                "bytes": sum(entry.size for entry in left),
+                "limit": allowed,
+                "first_use": left[0].used if left else None,
+                "last_use": left[-1].used if left else None,
+                "removed": {"cases": len(removed), "bytes": sum(entry.size for entry in removed)},
+                "in_use": len(kept),
+                "cleared": clear,
+            }
+        )
         return
-    typer.echo(f"{folder}: {files} files, {size / 1e6:,.1f} MB{', now removed' if clear else ''}")
+    limited = f"; limit {allowed / 1e6:,.1f} MB" if allowed is not None else ""
+    typer.echo(f"{folder}: {_amount(left)}{limited}")
+    if left:
+        typer.echo(f"Least recently used {_ago(left[0].used)}, most recently {_ago(left[-1].used)}.")
+    if removed:
+        typer.echo(f"{_amount(removed)}: now removed")
+    if kept:
+        typer.echo(f"{_amount(kept)}: in use by a running training, and therefore still there")
+
+
+def _amount(found: Sequence[Entry]) -> str:
+    cases = "1 case" if len(found) == 1 else f"{len(found)} cases"
+    return f"{cases}, {sum(entry.size for entry in found) / 1e6:,.1f} MB"
+
+
+def _ago(moment: float) -> str:
+    days = (time.time() - moment) / 86400
+    return "today" if days < 1 else "1 day ago" if days < 2 else f"{int(days)} days ago"
 
 
 def _open(

@@ -16,6 +16,7 @@ from segkit.options import in_words, plain
 from segkit.plugins import Catalogue, RegisteredSpec
 from segkit.settings import AUGMENT_POLICIES, AUGMENT_STRENGTHS, SECTIONS, Augment, Preprocess, Split, Train
 from segkit.sides import flips_exchange
+from segkit.source import source_digest
 from segkit.specs import DatasetSpec, ModelSpec
 from segkit.task import Dataset, Task
 
@@ -65,9 +66,10 @@ class Config:
 
     @property
     def data_origin(self) -> tuple[Any, ...]:
-        """What identifies this data: plugin, folder and options, as JSON knows values."""
-        plugin = self.dataset.found.plugin
-        return (self.dataset.name, plugin.distribution, plugin.version, str(self.root), plain(self.dataset.options))
+        """What identifies this data: plugin and its code, folder and options, as JSON knows values."""
+        plugin, package = self.dataset.found.plugin, self.dataset.spec.target.partition(".")[0].partition(":")[0]
+        code = (plugin.distribution, plugin.version, source_digest(package))
+        return (self.dataset.name, *code, str(self.root), plain(self.dataset.options))
 
 
 def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Catalogue) -> Config:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from segkit import distributed, reporter
-from segkit.errors import SegkitError, UsageError
+from segkit.errors import DiskFullError, SegkitError, UsageError
 from segkit.inference.doubts import Doubts
 from segkit.inference.network import Network, with_flips
 from segkit.inference.predictor import ImageProbabilities, PreparedImage, predict_prepared, prepare_image
@@ -176,11 +176,15 @@ def predict_jobs(
     with reporter.progress("predicting", len(todo)) as bar:
         try:
             _run(networks, todo, out, record, bar, how, doubts)
+        except DiskFullError:
+            raise
         except SegkitError:  # the network cannot take some image of a batch: find out which
             for job in todo:
                 if record.is_pending(job):
                     try:
                         _run(networks, [job], out, record, bar, how, doubts)
+                    except DiskFullError:
+                        raise
                     except SegkitError as error:
                         record.failed(job, f"{job.input.source}: {error.message}")
                         bar.advance()
@@ -301,6 +305,8 @@ def _finishing(
             cleaned = replace(segmented, labels=clean_up(segmented.labels, how.post))
             entry = write_outputs(job, out, picture, cleaned, task, network.preprocess, outputs)
             return FinishedJob(job, digest, entry, empty=not cleaned.labels.any())
+        except DiskFullError:
+            raise
         except SegkitError as error:
             return FinishedJob(job, digest, {}, error)
         except OSError as error:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from segkit import distributed
-from segkit.errors import SegkitError, UsageError
+from segkit.errors import DiskFullError, SegkitError, UsageError, first_line
 from segkit.files import replacing
 from segkit.runs.folder import RunDescription, RunFolder
 from segkit.training.components import TrainingComponents
@@ -36,7 +36,7 @@ def save(
     """Replace the state of a run; all processes come here, the main one writes.
 
     Raises:
-        SegkitError: the disk is full, say; then the state before stays.
+        SegkitError: the disk is full, say; a state from before stays.
     """
     own = distributed.all_gather({"sums": progress.sums.state(), "random": _random_states(components.device)})
     if not distributed.is_main():
@@ -53,15 +53,14 @@ def save(
         "scaler": scaler.state_dict() if scaler is not None else None,
         "processes": own,
     }
-    target = run.state
+    more = f"Make room, then: segkit train --resume {run.path}" if progress.saved else "Make room, or choose another --out."
     try:
-        with replacing(target) as temporary:
+        with replacing(run.state) as temporary:
             torch.save(document, temporary)
+    except DiskFullError as error:
+        raise DiskFullError(error.message, more) from error
     except (OSError, RuntimeError) as error:
-        raise SegkitError(
-            f"{target} cannot be written: {error}",
-            f"What was saved before stays. Make room, then: segkit train --resume {run.path}",
-        ) from error
+        raise SegkitError(f"{run.state} cannot be written: {first_line(error)}", more) from error
 
 
 def load(run: RunFolder) -> dict[str, Any]:
@@ -108,7 +107,7 @@ def restore(document: Mapping[str, Any], components: TrainingComponents, schedul
         )
     if sums.counts.by_case is not None:
         sums.counts.by_case = sums.counts.by_case.to(components.device)
-    return TrainingProgress(sums, **document["progress"])
+    return TrainingProgress(sums, **document["progress"], saved=True)
 
 
 def _random_states(device: torch.device) -> dict[str, Any]:

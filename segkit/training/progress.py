@@ -70,7 +70,7 @@ class TrainingProgress:
     kept: dict[str, Tensor] | None = None
     seconds: float = 0.0
     ended: str = ""
-    saved: bool = field(default=False, metadata={"apart": True})  # since it began or went on here
+    saved: bool = field(default=False, metadata={"apart": True})  # so that it can go on, whatever comes now
 
     def state(self) -> dict[str, Any]:
         """What a resumed training needs of it, beside the sums, which each process has of its own."""

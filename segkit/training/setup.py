@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,8 +14,10 @@ import torch
 from segkit import distributed
 from segkit.config.complete import Config
 from segkit.data.cache import Cached, CacheRecipe, fill_cache, fingerprint
+from segkit.data.cache_entries import keep_limit
 from segkit.data.split import find_leaks
 from segkit.errors import SegkitError
+from segkit.files import cache_folder
 from segkit.inference.probabilities import presence_of
 from segkit.runs.folder import RunDescription, RunFolder
 from segkit.settings import Train
@@ -80,6 +82,7 @@ def build_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Confi
     except SegkitError as error:
         error.hint = error.hint or hint
         raise
+    _say_cached([cached for cases in found.values() for cached in cases])
     new = {id: reason for id, reason in (unreadable or {}).items() if id not in known}
     if new and not settings.skip_bad:
         raise SegkitError(next(iter(new.values())), hint)
@@ -109,11 +112,22 @@ def cache_recipe(config: Config, dataset: Dataset) -> CacheRecipe:
 
 
 def _cached(recipe: CacheRecipe, cases: Sequence[Case], unreadable: dict[str, str] | None) -> list[Cached]:
-    if distributed.world_size() > 1:
-        fill_cache(recipe, distributed.shard(cases), unreadable)
-        for other in distributed.all_gather(unreadable):
-            (unreadable or {}).update(other or {})
-    return fill_cache(recipe, cases, unreadable)
+    if distributed.world_size() == 1:
+        return fill_cache(recipe, cases, unreadable)
+    made = {cached.case.id for cached in fill_cache(recipe, distributed.shard(cases), unreadable) if cached.made}
+    for others, failed in distributed.all_gather((made, unreadable)):
+        made |= others
+        (unreadable or {}).update(failed or {})
+    return [replace(cached, made=cached.case.id in made) for cached in fill_cache(recipe, cases, unreadable)]
+
+
+def _say_cached(cases: Sequence[Cached]) -> None:
+    """Whether anything was preprocessed in an earlier training, and keep the limit of the cache."""
+    before = sum(not cached.made for cached in cases)
+    if before:
+        logger.info(f"cache       {before} of {len(cases)} cases were preprocessed before, in {cache_folder()}")
+    if before < len(cases) and distributed.is_main():
+        keep_limit(cache_folder())
 
 
 def build_session(

@@ -28,10 +28,11 @@ from torch import Tensor
 from segkit import distributed, reporter
 from segkit.config.complete import Config, to_toml
 from segkit.data.cache import fingerprint
+from segkit.data.cache_entries import in_use
 from segkit.data.split import split_cases
 from segkit.errors import SegkitError, UsageError
 from segkit.evaluation.aggregate import usual_aggregation
-from segkit.files import TEMPORARY
+from segkit.files import TEMPORARY, cache_folder
 from segkit.models.device import choose_device
 from segkit.reporter import Bar
 from segkit.reports.curves import draw_curves
@@ -244,8 +245,10 @@ def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
         checkpoint.save(session.run, session.description, progress, components, session.schedule)
         progress.saved = True
 
+    cached = [*(case for case, _ in session.items.items), *session.cases]
     with (
         closing(session.items),
+        in_use(cache_folder(), list(dict.fromkeys(case.key for case in cached))),
         Stop() as stop,
         tracked(components.accelerator, settings.tracker, session.run, session.description.settings) as track,
         reporter.progress("training", (epochs - progress.epoch + 1) * len(session.order) - progress.step) as bar,

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from conftest import Command
 from segkit import plugins
 from segkit.config.complete import Config, complete_config
 from segkit.config.resolve import gather, resolve_config
 from segkit.data.cache import fill_cache, fingerprint
+from segkit.data.cache_entries import in_use
 from segkit.data.images import write_image
-from segkit.errors import SegkitError
+from segkit.errors import SegkitError, UsageError
 from segkit.files import cache_folder
 from segkit.task import Case, Dataset, Sample, Task
+from segkit.testing.sandbox import Install
 from segkit.training.setup import cache_recipe
 
 
@@ -173,3 +178,179 @@ def test_the_fingerprint_sees_content_of_equal_size(tmp_path: Path) -> None:
     before = fingerprint(dataset)["sha256"]
     (tmp_path / "x").write_bytes(bytes(50_000) + b"1" + bytes(49_999))
     assert fingerprint(dataset)["sha256"] != before
+
+
+def test_content_of_equal_size_and_time_is_seen_wherever_it_changed(folder: Path) -> None:
+    """A corrected mask whose time was set back, as `cp -p` and version control do; in the middle of a large file, too."""
+    large = folder / "masks" / "a.png"
+    image = folder / "images" / "a.png"
+    with image.open("ab") as file:  # what follows the end of a PNG is not decoded
+        file.write(bytes(100_000))
+    config, dataset = record(folder, "preprocess.size=8")
+    before = [cached.key for cached in fill_cache(cache_recipe(config, dataset), dataset.cases)]
+    for path, place, value in ((large, None, None), (image, 40_000, b"1")):
+        times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+        content = bytearray(path.read_bytes())
+        if place is None:
+            write_image(path, np.fliplr(np.eye(8, dtype=np.uint8)) * 255)
+            path.write_bytes(path.read_bytes().ljust(len(content), b"\0")[: len(content)])
+        else:
+            content[place : place + 1] = value
+            path.write_bytes(content)
+        os.utime(path, ns=times)
+        after = fill_cache(cache_recipe(config, dataset), dataset.cases)
+        assert after[0].key != before[0] and after[1].key == before[1] and after[0].made
+        before = [cached.key for cached in after]
+    assert np.array_equal(after[0].load()[1], np.fliplr(np.eye(8, dtype=np.int32)))
+
+
+def test_what_a_case_says_besides_its_files_is_part_of_it(folder: Path) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+    recipe, (case, _) = cache_recipe(config, dataset), dataset.cases
+    keys = set()
+    for metadata in (
+        {},
+        {"frame": 1},
+        {"frame": 2},
+        {"box": np.arange(4)},
+        {"box": (0, 1, 2, 4)},
+        {1: {"a": None}, "b": []},
+    ):
+        changed = dataclasses.replace(case, metadata=metadata)
+        (first,), (again,) = fill_cache(recipe, [changed]), fill_cache(recipe, [changed])
+        assert first.key == again.key and not again.made
+        keys.add(first.key)
+    assert len(keys) == 6
+
+
+def test_a_folder_is_what_lies_in_it(folder: Path, tmp_path: Path) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "1.dcm").write_bytes(b"1")
+    case = dataclasses.replace(dataset.cases[0], files={**dataset.cases[0].files, "series": tmp_path / "series"})
+    recipe, whole = cache_recipe(config, dataset), dataclasses.replace(dataset, cases=(case,))
+    seen = {(fill_cache(recipe, [case])[0].key, fingerprint(whole)["sha256"])}
+    for name, content in (("1.dcm", b"2"), ("2.dcm", b"3")):
+        (tmp_path / "series" / name).write_bytes(content)
+        seen.add((fill_cache(recipe, [case])[0].key, fingerprint(whole)["sha256"]))
+    assert len({key for key, _ in seen}) == len({digest for _, digest in seen}) == 3
+
+
+def test_files_that_change_while_they_are_read_leave_nothing(folder: Path) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+
+    def read(case: Case) -> Sample:
+        sample = dataset.read(case)
+        write_image(case.files["mask"], np.zeros((8, 8), np.uint8))
+        return sample
+
+    changing = dataclasses.replace(dataset, read=read)
+    with pytest.raises(SegkitError, match="'a' changed while they were read"):
+        fill_cache(cache_recipe(config, changing), changing.cases)
+    assert list(cache_folder().rglob("*.json")) == []
+
+
+def test_an_unreadable_file_is_a_bad_case_and_no_more(folder: Path) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+    (folder / "images" / "a.png").unlink()
+    unreadable: dict[str, str] = {}
+    assert [cached.case.id for cached in fill_cache(cache_recipe(config, dataset), dataset.cases, unreadable)] == ["b"]
+    assert "a.png cannot be read" in unreadable["a"]
+    assert fingerprint(dataset) == fingerprint(dataset)
+
+
+SOURCE = """
+import numpy as np
+from segkit.api import Case, Dataset, DatasetSpec, Sample, Task, hookimpl
+{more}
+def read(case):
+    mask = np.zeros((32, 32), np.uint8)
+    {body}
+    return Sample(np.full((1, 32, 32), 100, np.uint8), mask)
+
+def open(root, options, labelled=True):
+    return Dataset(Task(1, ("background", "a")), tuple(Case(str(n), str(n)) for n in range(4)), read)
+
+@hookimpl
+def segkit_datasets():
+    return [DatasetSpec("invented", "an example", target="{module}:open", needs_root=False)]
+"""
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["its module", "a module beside it"])
+def test_the_code_of_a_plugin_is_part_of_what_it_read(
+    beside: bool, install: Install, segkit: Command, tmp_path: Path
+) -> None:
+    """One good training, then read() is broken: the next one must not find what the old code gave."""
+    words = (
+        "train --dataset invented --model unet -o model.width=2 -o model.depth=1 -o preprocess.size=32 --epochs 1".split()
+    )
+    words += "-o split.val=0.25 -o split.test=0.25 --device cpu --out".split()
+    body = "paint(mask)" if beside else "mask[8:16] = 1"
+    source = SOURCE.format(more="from paint import paint" if beside else "", body=body, module="invented_module")
+    site = install("invented", source)
+    (site / "paint.py").write_text("def paint(mask):\n    mask[8:16] = 1\n")
+    first = segkit(*words, tmp_path / "1")
+    assert first.code == 0 and "preprocessed before" not in first.err, first.err
+    again = segkit(*words, tmp_path / "2")
+    assert again.code == 0 and "cache       3 of 3 cases were preprocessed before, in " in again.err, again.err
+    if beside:
+        (site / "paint.py").write_text("def paint(mask):\n    raise ValueError('transposed')\n")
+    else:
+        (site / "invented_module.py").write_text(source.replace("mask[8:16] = 1", "raise ValueError('transposed')"))
+    for name in ("invented_module", "paint"):
+        sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+    plugins.load.cache_clear()
+    broken = segkit(*words, tmp_path / "3")
+    assert broken.code == 1 and "transposed" in broken.err, broken.err
+
+
+def test_a_cache_that_cannot_be_is_named_and_no_case_is_blamed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "file"))
+    unreadable: dict[str, str] = {}
+    with pytest.raises(
+        SegkitError, match=r"The cache cannot be written in .*file: Not a directory.*\n.*SEGKIT_CACHE=FOLDER"
+    ):
+        fill_cache(cache_recipe(config, dataset), dataset.cases, unreadable)
+    assert unreadable == {}
+
+
+def test_a_cache_that_others_have_filled_may_be_read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+    fill_cache(cache_recipe(config, dataset), dataset.cases)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    found = fill_cache(cache_recipe(config, dataset), dataset.cases)
+    with in_use(cache_folder(), [cached.key for cached in found]):
+        assert not any(cached.made for cached in found)
+
+
+def test_a_full_disk_of_the_cache_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, dataset = record(folder, "preprocess.size=4")
+    monkeypatch.setattr(np, "save", failing(OSError(28, "No space left on device")))
+    with pytest.raises(SegkitError, match=r"no space left on the disk of the cache.*\n.*data cache --limit"):
+        fill_cache(cache_recipe(config, dataset), dataset.cases, {})
+
+
+def failing(error: Exception) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_user_without_a_home_is_told_to_name_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEGKIT_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", failing(RuntimeError("Could not determine home directory.")))
+    with pytest.raises(UsageError, match=r"There is no home folder.*\n.*SEGKIT_CACHE=FOLDER"):
+        cache_folder()
