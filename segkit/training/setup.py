@@ -51,6 +51,11 @@ class TrainingSession:
     order: Order
     cases: Sequence[Cached]
 
+    @property
+    def keys(self) -> list[str]:
+        """Of the entries of the cache that it uses."""
+        return list(dict.fromkeys(case.key for case in (*(cached for cached, _ in self.items.items), *self.cases)))
+
 
 @dataclass(frozen=True)
 class TrainingData:

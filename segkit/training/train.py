@@ -245,10 +245,9 @@ def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
         checkpoint.save(session.run, session.description, progress, components, session.schedule)
         progress.saved = True
 
-    cached = [*(case for case, _ in session.items.items), *session.cases]
     with (
         closing(session.items),
-        in_use(cache_folder(), list(dict.fromkeys(case.key for case in cached))),
+        in_use(cache_folder(), session.keys),
         Stop() as stop,
         tracked(components.accelerator, settings.tracker, session.run, session.description.settings) as track,
         reporter.progress("training", (epochs - progress.epoch + 1) * len(session.order) - progress.step) as bar,
