@@ -53,6 +53,7 @@ def open_session(path: Path, device: str) -> Any:
         raise UsageError(f"--device {device} cannot run ONNX files.", "Allowed: auto, cpu, cuda, cuda:1.")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as OMP_WAIT_POLICY in segkit/__init__.py
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime has a class of its own for each kind of damage
