@@ -5,7 +5,6 @@ So a tint beyond its line was found wrongly, and a line around no tint was misse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -14,13 +13,12 @@ from numpy.typing import NDArray
 
 from segkit.data.images import write_image
 from segkit.data.preprocess import slice_axis_of
+from segkit.reports.legend import TINT, Entry, legend
 from segkit.reports.overlay import LARGEST, as_rgb, colors, tiles
 from segkit.settings import Preprocess
 from segkit.task import CaseResult, Sample, Task
 
-TINT = 0.4
 SMALLEST = 512  # pixels along a longer side; smaller images are enlarged, so that lines stay thin and words legible
-LINE, FONT, SCALE = 22, cv2.FONT_HERSHEY_SIMPLEX, 0.5
 Layers = NDArray[np.bool_]
 
 
@@ -64,7 +62,11 @@ def compare(sample: Sample, result: CaseResult, preprocess: Preprocess, title: s
     half = len(maps) // 2
     truth, found = _layers(maps[:half], task), _layers(maps[half:], task)
     _draw(canvas, truth, found)
-    return np.concatenate([_legend(canvas.shape[1], title, task.foreground), canvas])
+    shades: list[Entry] = [
+        (name, color, "both") for name, color in zip(task.foreground, colors(len(task.foreground)), strict=True)
+    ]
+    ways: list[Entry] = [("truth", (255, 255, 255), "line"), ("prediction", (255, 255, 255), "fill")]
+    return np.concatenate([legend(canvas.shape[1], title, [*shades, *ways]), canvas])
 
 
 def _layers(maps: NDArray[np.int32], task: Task) -> Layers:
@@ -84,27 +86,3 @@ def _draw(canvas: NDArray[np.uint8], truth: Layers, found: Layers) -> None:
         lines, _ = cv2.findContours(layer.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(canvas, lines, -1, (0, 0, 0), thickness=width + 2)
         cv2.drawContours(canvas, lines, -1, color, thickness=width)
-
-
-def _legend(width: int, title: str, names: Sequence[str]) -> NDArray[np.uint8]:
-    """A band of this width: the title, a swatch for each class, and what line and tint mean; in as many lines as needed."""
-    items = [(name, color, "both") for name, color in zip(names, colors(len(names)), strict=True)]
-    items += [("truth", (255, 255, 255), "line"), ("prediction", (255, 255, 255), "fill")]
-    spots, left, row = [], 8, 1
-    for name, _, _ in items:
-        (length, _), _ = cv2.getTextSize(name, FONT, SCALE, 1)
-        if left > 8 and left + 24 + length > width:
-            left, row = 8, row + 1
-        spots.append((left, row))
-        left += 24 + length + 18
-    band = np.full(((row + 1) * LINE + 6, width, 3), 30, np.uint8)
-    cv2.putText(band, title, (8, LINE - 6), FONT, SCALE, (255, 255, 255), 1, cv2.LINE_AA)
-    for (name, color, way), (left, row) in zip(items, spots, strict=True):
-        top, bottom = row * LINE + 5, row * LINE + 17
-        if way != "line":
-            tint = tuple(round(TINT * value + (1 - TINT) * 30) for value in color)
-            cv2.rectangle(band, (left, top), (left + 16, bottom), tint, -1)
-        if way != "fill":
-            cv2.rectangle(band, (left, top), (left + 16, bottom), color, 1)
-        cv2.putText(band, name, (left + 24, bottom), FONT, SCALE, (255, 255, 255), 1, cv2.LINE_AA)
-    return band

@@ -17,13 +17,14 @@ SLICES = 16  # of a volume
 TILE = 256  # pixels along a slice's longer side, at least
 
 
-def overlay(image: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]) -> NDArray[np.uint8]:
+def overlay(image: NDArray[Any], labels: NDArray[Any], classes: Sequence[str], legend: bool = True) -> NDArray[np.uint8]:
     """Draw labels over an image.
 
     Args:
         image: (C, H, W) in stored units.
         labels: (H, W) integers, or (K, H, W) of 0 and 1.
         classes: background first.
+        legend: names in a corner, where the image is large enough.
 
     Returns:
         (H, W, 3) RGB; every second, third, ... pixel of an image of more than `LARGEST`.
@@ -38,7 +39,8 @@ def overlay(image: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]) -
         canvas[inside > 0] = tinted.astype(np.uint8)
         contours, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(canvas, contours, -1, color, thickness=max(1, round(1.5 * scale)))
-    _legend(canvas, classes[1:], scale)
+    if legend:
+        _legend(canvas, classes[1:], scale)
     return canvas
 
 

@@ -3,6 +3,7 @@
 run.toml            every value resolved; `segkit train --config run.toml` repeats the run
 manifest.json       versions, git, hardware, seed, fingerprint of the data, notes
 split.json          case ids by subset
+augmented.png       the first batch as the network was given it, with its masks
 history.csv         one row per epoch; curves.png shows it
 resume/state.pt     all that `segkit train --resume RUN` needs; the other files can be rebuilt from it
 model.safetensors   the best weights
@@ -58,6 +59,10 @@ class RunFolder:
     def weights(self) -> Path:
         return self.path / "model.safetensors"
 
+    @property
+    def batch_picture(self) -> Path:
+        return self.path / "augmented.png"
+
 
 @dataclass(frozen=True)
 class RunDescription:
@@ -107,7 +112,7 @@ def _numbered(folder: Path, name: str) -> RunFolder:
 def discard_run(run: RunFolder) -> None:
     """Take away a run of which nothing of use came, so that its name is free again; other people's files stay."""
     unfinished = [*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")]
-    for path in (run.config, run.manifest, run.split, run.history, run.state, *unfinished):
+    for path in (run.config, run.manifest, run.split, run.history, run.batch_picture, run.state, *unfinished):
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it is not empty
         run.state.parent.rmdir()

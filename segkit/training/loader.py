@@ -216,7 +216,7 @@ def loader(items: TrainingItems, order: Order, workers: int, pin: bool) -> DataL
     return DataLoader(
         items,  # type: ignore[arg-type]
         batch_sampler=order,
-        collate_fn=_collate,
+        collate_fn=collate,
         num_workers=workers,
         pin_memory=pin,
         persistent_workers=workers > 0,
@@ -277,7 +277,7 @@ def _cut(
     return image[(slice(None), *box)], mask[whole + tuple(box)]
 
 
-def _collate(items: Sequence[Item]) -> Batch:
+def collate(items: Sequence[Item]) -> Batch:
     """Stack into a batch; images of several sizes are padded with zeros (background) to the largest."""
     failures = tuple(failure for _, failed in items for failure in failed)
     read = [found for found, _ in items if found is not None]

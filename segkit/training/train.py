@@ -43,6 +43,7 @@ from segkit.settings import Train
 from segkit.task import Dataset, Task
 from segkit.training import checkpoint
 from segkit.training.augmentation.augment import augment
+from segkit.training.batch_picture import keep_batch_picture
 from segkit.training.components import TrainingComponents, assemble
 from segkit.training.doubts import say_doubt
 from segkit.training.early_stopping import stopping_reason
@@ -124,6 +125,7 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Run:
         session = build_session(components, data, run, description)
         progress = TrainingProgress(EpochSums(RunningCounts(components.task)))
         checkpoint.save(run, description, progress, components, session.schedule)
+        keep_batch_picture(session)
         return _run(session, progress)
     except BaseException:
         if run.weights.exists():
