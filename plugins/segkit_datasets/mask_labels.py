@@ -146,6 +146,8 @@ def _strange(path: Path, strange: Sequence[int], coding: Coding, around: str = "
     shown = around + ", ".join(map(in_words, strange[:8])) + (", ..." if len(strange) > 8 else "")
     together = sorted({*coding.numbers, *strange})
     hint = coding.remedy.format(values=",".join(map(in_words, together))) if len(together) <= NOISE else ""
+    if IGNORED in strange and coding.ignore is None and max(coding.numbers) <= LARGEST_LABEL:
+        hint += f" If nothing is to look at it: -o dataset.ignore={IGNORED}"
     hint += f" {LOSSLESS}" if is_lossy(path) else ""
     return SegkitError(
         f"{path} holds {shown}, which are not among {coding.named} ({', '.join(coding.values)}).", hint.strip()

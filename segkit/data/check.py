@@ -22,6 +22,7 @@ from segkit.data.value_range import FIXED, INSTEAD, ValueRange, misfit_of, range
 from segkit.errors import SegkitError
 from segkit.sides import flips_exchange
 from segkit.task import Case, Dataset
+from segkit.words import counted
 
 MOSTLY = 0.9  # share of masks that are rectangles from which the target is taken for a box
 
@@ -83,16 +84,22 @@ def check_dataset(dataset: Dataset, intensity: str = "scale255") -> Report:
     missing = [name for label, name in enumerate(dataset.task.classes) if not any(fact.pixels.get(label) for fact in good)]
     if good and missing:
         warnings.append(f"no mask holds {', '.join(missing)}")
-    ranges = [fact.values for fact in good if fact.values is not None]
-    odd = misfit_of(ranges) if intensity in FIXED else None
-    if odd is not None:
-        warnings.append(
-            f"the images' values reach {odd.in_words()}: a training takes intensity={INSTEAD} where none is asked for"
-        )
+    warnings += _doubts_of_ranges(good, intensity)
     exchanged = flips_exchange(dataset.task)
     if exchanged:
         warnings.append(f"{FLIPS_EXCHANGE.format(exchanged)}: train with -o augment.flip=0")
     return Report(facts, tuple(problems), tuple(warnings))
+
+
+def _doubts_of_ranges(facts: Sequence[CaseFacts], intensity: str) -> list[str]:
+    """What a scaling by the type of the files would make of images that do not use it."""
+    ranges = {fact.case.id: fact.values for fact in facts if fact.values is not None and intensity in FIXED}
+    usual = misfit_of(list(ranges.values()))
+    if usual is not None:
+        return [f"the images' values go {usual.in_words()}: a training takes intensity={INSTEAD} where none is asked for"]
+    few = [id for id, values in ranges.items() if not values.fits()]
+    shown = ", ".join(few[:5]) + (", ..." if len(few) > 5 else "")
+    return [f"{counted(len(few), 'image')} of another range of values than the rest: {shown}"] if few else []
 
 
 def summarize_check(dataset: Dataset, report: Report) -> dict[str, Any]:

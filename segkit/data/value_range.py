@@ -55,8 +55,8 @@ class ValueRange:
         return first - 0.25 * (last - first) <= low and table.get(self.bits, table[0]) * last < high <= max(8 * last, 1.05)
 
     def in_words(self) -> str:
-        low = f"from {self.low:g} " if self.low < 0 else ""
-        return f"{low}to {self.high:g}, where white is {self.white:g} ({100 * self.seen[1]:.2g} % of their range)"
+        span = f"from {self.low:.4g} to {self.high:.4g}" if self.low < 0 else f"up to {self.high:.4g}"
+        return f"{span}, where white is {self.white:g} ({100 * self.seen[1]:.3g} % of their range)"
 
 
 def range_of(image: NDArray[Any], intensity: str | None = "scale255") -> ValueRange:
@@ -79,8 +79,8 @@ def doubt_of(image: NDArray[Any], settings: Preprocess, trained: tuple[float, fl
     found = range_of(image, settings.intensity)
     if found.fits(trained or (0.0, 1.0)):
         return ""
-    reached = "" if trained is None else f", those of the training's images {100 * trained[1]:.2g} %"
-    return f"its values reach {found.in_words()}{reached}: its mask may be wrong (intensity={settings.intensity})"
+    reached = "" if trained is None else f", those of the training's images up to {100 * trained[1]:.3g} %"
+    return f"its values go {found.in_words()}{reached}: its mask may be wrong (intensity={settings.intensity})"
 
 
 def misfit_of(ranges: Sequence[ValueRange]) -> ValueRange | None:
@@ -107,7 +107,7 @@ def fit_to_values(requested: RequestedConfig, dataset: Dataset) -> tuple[Request
     odd = misfit_of(ranges) if intensity in FIXED else None
     if odd is None:
         return requested, seen, ""
-    words = f"the images' values reach {odd.in_words()}"
+    words = f"the images' values go {odd.in_words()}"
     if asked is not None:
         return requested, seen, f"{words}: intensity={asked} leaves them hard to see; -o preprocess.intensity={INSTEAD}"
     chosen = replace(requested, preprocess=replace(requested.preprocess, intensity=INSTEAD))
