@@ -163,14 +163,17 @@ def load(only: str | None = None) -> Catalogue:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     statuses: list[PluginStatus] = []
-    for entry_point in _entry_points():
+    for entry_point in installed_plugins():
         if only is None or entry_point.name == only:
             statuses.append(_load_one(manager, entry_point, {status.name: status for status in statuses}))
     return Catalogue(tuple(statuses))
 
 
-def _entry_points() -> list[EntryPoint]:
-    """Built-ins first, then by distribution and name: the file system's own order differs between machines."""
+def installed_plugins() -> list[EntryPoint]:
+    """The entry points of all plugins, none of them loaded: built-ins first, then by distribution and name.
+
+    The file system's own order differs between machines.
+    """
     wanted = {name.strip() for name in os.environ.get("SEGKIT_PLUGINS", "").split(",") if name.strip()}
     found = {(_distribution(point)[0], point.name): point for point in entry_points(group=GROUP)}
     # an installation under a former name that was left behind offers the same code again

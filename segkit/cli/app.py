@@ -14,6 +14,7 @@ from segkit import __version__, distributed
 from segkit.cli import benchmark, catalogue, data, evaluate, export, info, plugins, predict, settings, terminal, train
 from segkit.cli.proposals import ProposingCommand, ProposingGroup
 from segkit.errors import SegkitError
+from segkit.plugins import BUILTIN, installed_plugins
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,16 @@ app.add_typer(data.app, name="data")
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"segkit {__version__}")
+        for line in plugin_versions():
+            typer.echo(line)
         raise typer.Exit
+
+
+def plugin_versions() -> list[str]:
+    """A line for each distribution that brings plugins of its own: what a bug report needs. None of them is imported."""
+    own = [point.dist for point in installed_plugins() if point.dist is not None]
+    found = {(dist.name, dist.version) for dist in own if dist.name != BUILTIN}
+    return [f"{name} {version}" for name, version in sorted(found)]
 
 
 @app.callback()

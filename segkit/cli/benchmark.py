@@ -6,18 +6,26 @@ from typing import Annotated
 
 import typer
 
+from segkit.cli import completion
+from segkit.words import counted
+
 
 def benchmark(
-    model: Annotated[list[str], typer.Option(help="A model to compare; may be repeated.")],
+    model: Annotated[
+        list[str], typer.Option(help="A model to compare; may be repeated.", autocompletion=completion.names("models"))
+    ],
     size: Annotated[str, typer.Option(help="Image size, N or N,M.")] = "256",
     batch: Annotated[str, typer.Option(help="Images at a time; several: 1,8.")] = "1",
     channels: Annotated[int, typer.Option(min=1, help="Image channels.")] = 3,
     classes: Annotated[int | None, typer.Option(min=1, help="Number of outputs (default: 1; of classifiers 2).")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.", autocompletion=completion.DEVICES)] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, bf16, or on GPUs fp16.")] = "fp32",
     rounds: Annotated[int, typer.Option(min=1, help="How often each is timed.")] = 10,
     option: Annotated[
-        list[str] | None, typer.Option("-o", metavar="model.KEY=VALUE", help="Option, for every model.")
+        list[str] | None,
+        typer.Option(
+            "-o", metavar="model.KEY=VALUE", help="Option, for every model.", autocompletion=completion.keys("model")
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
@@ -61,6 +69,6 @@ def benchmark(
     ]
     columns = ("model", "size", "batch", "ms (quartiles)", "images/s", "parameters (M)", "GFLOPs/image", "memory (MiB)")
     about = machine(device)
-    print_table(columns, rows, title=f"{about['device']}, {precision}, {rounds} rounds", wrap=False)
-    counted = "measured" if about["memory"] == "measured" else "counted for float32, not measured"
-    typer.echo(f"Latency of one forward pass. Memory: weights and activations, {counted}.")
+    print_table(columns, rows, title=f"{about['device']}, {precision}, {counted(rounds, 'round')}", wrap=False)
+    known = "measured" if about["memory"] == "measured" else "counted for float32, not measured"
+    typer.echo(f"Latency of one forward pass. Memory: weights and activations, {known}.")

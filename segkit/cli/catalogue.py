@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from segkit.cli.completion import keys, names
 from segkit.cli.output import print_json, print_table
 from segkit.config.complete import doubts_about_size
 from segkit.config.resolve import Choice, gather
@@ -17,18 +18,25 @@ from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec
 
 logger = logging.getLogger(__name__)
 
-Name = Annotated[str | None, typer.Argument(help="Show this one's options.")]
+
+def _name(group: str) -> Any:
+    return typer.Argument(help="Show this one's options.", autocompletion=names(group))
+
+
 BETTER = {True: "higher", False: "lower", None: "no direction"}
 LARGEST = 100_000  # pixels along an axis
 Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 
 
 def models(
-    name: Name = None,
+    name: Annotated[str | None, _name("models")] = None,
     channels: Annotated[int | None, typer.Option(min=1, help="Image channels: build it and count.")] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Number of outputs, with --channels.")] = None,
     size: Annotated[str | None, typer.Option(help="Image size, N or N,M: also FLOPs and activation memory.")] = None,
-    option: Annotated[list[str] | None, typer.Option("-o", metavar="model.KEY=VALUE", help="Option to count with.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("-o", metavar="model.KEY=VALUE", help="Option to count with.", autocompletion=keys("model")),
+    ] = None,
     describe: Annotated[
         bool, typer.Option("--describe", help="The model's own description, such as a drawing of its circuit.")
     ] = False,
@@ -79,22 +87,22 @@ def numbers(flag: str, text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def datasets(name: Name = None, json: Json = False) -> None:
+def datasets(name: Annotated[str | None, _name("datasets")] = None, json: Json = False) -> None:
     """List the datasets, or show one: homepage, licence, expected tree, options."""
     _list_or_show("datasets", name, json)
 
 
-def losses(name: Name = None, json: Json = False) -> None:
+def losses(name: Annotated[str | None, _name("losses")] = None, json: Json = False) -> None:
     """List the losses, or show one's options."""
     _list_or_show("losses", name, json)
 
 
-def metrics(name: Name = None, json: Json = False) -> None:
+def metrics(name: Annotated[str | None, _name("metrics")] = None, json: Json = False) -> None:
     """List the metrics, or show one's options."""
     _list_or_show("metrics", name, json)
 
 
-def recipes(name: Name = None, json: Json = False) -> None:
+def recipes(name: Annotated[str | None, _name("recipes")] = None, json: Json = False) -> None:
     """List the recipes: starting points for `segkit train --recipe NAME`."""
     _list_or_show("recipes", name, json)
 

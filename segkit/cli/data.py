@@ -12,9 +12,11 @@ import typer
 
 from segkit import plugins
 from segkit.cli import terminal
+from segkit.cli.completion import keys, names
 from segkit.cli.output import print_json, print_table
 from segkit.cli.proposals import ProposingCommand, ProposingGroup
 from segkit.errors import SegkitError, UsageError
+from segkit.words import counted
 
 if TYPE_CHECKING:
     from segkit.data.cache_entries import Entry
@@ -23,9 +25,12 @@ logger = logging.getLogger(__name__)
 
 app = typer.Typer(help="Check, explore and synthesize datasets; manage the cache.", no_args_is_help=True, cls=ProposingGroup)
 
-Name = Annotated[str, typer.Argument(help="A dataset; 'segkit datasets' lists them.")]
+Name = Annotated[str, typer.Argument(help="A dataset; 'segkit datasets' lists them.", autocompletion=names("datasets"))]
 Root = Annotated[str | None, typer.Option("--data-dir", help="Folder that holds the data.")]
-Option = Annotated[list[str] | None, typer.Option("-o", metavar="dataset.KEY=VALUE", help="An option of the dataset.")]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("-o", metavar="dataset.KEY=VALUE", help="An option of the dataset.", autocompletion=keys("dataset")),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
@@ -107,7 +112,7 @@ def synth(
         raise
     except Exception as error:
         raise SegkitError(f"{target} of {found.full_name} failed: {type(error).__name__}: {error}") from error
-    logger.info(f"{cases} synthetic cases are in {out}")
+    logger.info(f"written: {counted(cases, 'synthetic case')} in {out}")
 
 
 @app.command(cls=ProposingCommand)
@@ -199,7 +204,9 @@ def _print(document: dict[str, Any]) -> None:
         counts = [str(facts[key]) for key in ("cases", "groups", "without_target")]
         rows.append([name, *counts, shown or "-", spacing, balance])
     columns = ("subset", "cases", "groups", "no target", "size", "spacing (mm)", "share of pixels")
-    print_table(columns, rows, title=f"{document['dataset']}: {document['cases']} cases, {document['unusable']} unusable")
+    print_table(
+        columns, rows, title=f"{document['dataset']}: {counted(document['cases'], 'case')}, {document['unusable']} unusable"
+    )
     for kind, words in (("warnings", "Note"), ("problems", "Problem")):
         for text in document[kind]:
             typer.echo(f"{words}: {text}")

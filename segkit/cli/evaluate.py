@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from segkit.cli import completion
 from segkit.cli.launch import Devices, in_processes
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -16,21 +18,31 @@ logger = logging.getLogger(__name__)
 def evaluate(
     context: typer.Context,
     what: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported model.onnx.")],
-    subset: Annotated[str, typer.Option(help="train, val, test, or all (which holds training data).")] = "test",
-    dataset: Annotated[str | None, typer.Option(help="Another dataset than the run's own.")] = None,
+    subset: Annotated[
+        str, typer.Option(help="train, val, test, or all (which holds training data).", autocompletion=completion.SUBSETS)
+    ] = "test",
+    dataset: Annotated[
+        str | None, typer.Option(help="Another dataset than the run's own.", autocompletion=completion.names("datasets"))
+    ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data, if it has moved since training.")] = None,
     run: Annotated[
         Path | None, typer.Option(help="The run that an exported file was made of, if it is not where the file says.")
     ] = None,
-    metrics: Annotated[list[str] | None, typer.Option("--metric", help="An additional metric; may be repeated.")] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="An additional metric; may be repeated.", autocompletion=completion.names("metrics")),
+    ] = None,
     aggregate: Annotated[
         str | None,
-        typer.Option(help="What the table shows: per_case, per_group or pooled (default: per_case; of classes pooled)."),
+        typer.Option(
+            help="What the table shows: per_case, per_group or pooled (default: per_case; of classes pooled).",
+            autocompletion=completion.words("per_case", "per_group", "pooled"),
+        ),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time (default: 8, fewer if they are large).")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.", autocompletion=completion.DEVICES)] = "auto",
     devices: Devices = None,
     out: Annotated[Path | None, typer.Option(help="Folder for cases.csv and metrics.json (default: RUN/SUBSET).")] = None,
     overlay: Annotated[
@@ -39,7 +51,10 @@ def evaluate(
     option: Annotated[
         list[str] | None,
         typer.Option(
-            "-o", metavar="SECTION.KEY=VALUE", help="A setting of dataset or metrics, or model.backend and the like."
+            "-o",
+            metavar="SECTION.KEY=VALUE",
+            help="A setting of dataset or metrics, or model.backend and the like.",
+            autocompletion=completion.keys("dataset", "model"),
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
@@ -101,16 +116,16 @@ def _print(document: dict[str, Any], how: str) -> None:
     ]
     if len(whole) > len(alone) or (len(classes) != 1 and document["kind"] == "segmentation"):
         rows.append(["(mean)" if classes else "", *(_cell(figures.get(name)) for name in names)])
-    unit = {"per_case": "cases", "per_group": "groups", "pooled": "cases, pooled"}[how]
+    unit = "group" if how == "per_group" else "case"
     number = document["groups"] if how == "per_group" else document["cases"]
-    title = f"{document['dataset']} {document['subset']}: {number} {unit} ({how})"
+    title = f"{document['dataset']} {document['subset']}: {counted(number, unit)} ({how})"
     print_table(["class", *names], rows, title=title, wrap=False)
     undefined = {
         key: figure["undefined"] for key, figure in figures.items() if figure["undefined"] and ("/" in key or key in whole)
     }
     if undefined:
         listing = ", ".join(f"{key} in {count}" for key, count in undefined.items())
-        typer.echo(f"Undefined and left out of the mean: {listing} of {number} {unit}.")
+        typer.echo(f"Undefined and left out of the mean: {listing} of {counted(number, unit)}.")
 
 
 def _cell(figure: dict[str, Any] | None) -> str:

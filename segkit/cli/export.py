@@ -8,12 +8,16 @@ from typing import Annotated
 
 import typer
 
+from segkit.cli import completion
+
 logger = logging.getLogger(__name__)
 
 
 def export(
     what: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors file.")],
-    format: Annotated[str, typer.Option(help="onnx, or torch-export (.pt2).")] = "onnx",
+    format: Annotated[
+        str, typer.Option(help="onnx, or torch-export (.pt2).", autocompletion=completion.words("onnx", "torch-export"))
+    ] = "onnx",
     out: Annotated[Path | None, typer.Option(help="File to write (default: named after the run, in this folder).")] = None,
     half: Annotated[bool, typer.Option("--half", help="Compute in 16-bit floats: half the size, less exact.")] = False,
     size: Annotated[
@@ -25,7 +29,12 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
     option: Annotated[
         list[str] | None,
-        typer.Option("-o", metavar="model.KEY=VALUE", help="An option that may change after training (model.backend)."),
+        typer.Option(
+            "-o",
+            metavar="model.KEY=VALUE",
+            help="An option that may change after training (model.backend).",
+            autocompletion=completion.keys("model"),
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segkit.cli import completion
 from segkit.cli.launch import Devices, in_processes
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the results; mirrors the inputs.")],
     dataset: Annotated[
-        str | None, typer.Option(help="Group files into cases by this dataset's file names (brats2020, nnunet, acdc).")
+        str | None,
+        typer.Option(
+            help="Group files into cases by this dataset's file names (brats2020, nnunet, acdc).",
+            autocompletion=completion.names("datasets"),
+        ),
     ] = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also draw masks over images (for volumes, over some slices).")
@@ -56,11 +61,16 @@ def predict(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images, slices or windows at a time (default: 8, fewer if they are large).")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.", autocompletion=completion.DEVICES)] = "auto",
     devices: Devices = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("-o", metavar="SECTION.KEY=VALUE", help="An option of the dataset, or model.backend and the like."),
+        typer.Option(
+            "-o",
+            metavar="SECTION.KEY=VALUE",
+            help="An option of the dataset, or model.backend and the like.",
+            autocompletion=completion.keys("dataset", "model"),
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:

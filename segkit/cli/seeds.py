@@ -12,6 +12,7 @@ import typer
 from segkit.cli.output import shown
 from segkit.options import build
 from segkit.settings import Train
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def parse(text: str) -> int | tuple[int, ...]:
     seeds = tuple(int(item) for item in items)
     if len(seeds) == 1:
         if not 1 <= seeds[0] <= MOST:
-            raise UsageError(f"--seeds {text}: {seeds[0]} seeds cannot be trained.", f"{allowed} One seed: --seed N.")
+            raise UsageError(f"--seeds {text}: that many seeds cannot be trained.", f"{allowed} One seed: --seed N.")
         return seeds[0]
     twice = next((seed for index, seed in enumerate(seeds) if seed in seeds[:index]), None)
     if twice is not None:
@@ -138,7 +139,9 @@ def _end(document: dict[str, Any], stopped: int, json: bool) -> None:
     if json and distributed.is_main():
         print_json({**document, "stopped": stopped})
     if stopped:
-        logger.info(f"\nInterrupted: {len(document['runs']) - len(failed)} of {len(document['seeds'])} seeds are done.")
+        logger.info(
+            f"\nInterrupted: {len(document['runs']) - len(failed)} of {counted(len(document['seeds']), 'seed')} done."
+        )
         logger.info(f"To continue: segkit train --resume {folder}")
         raise typer.Exit(stopped)
     if not json and document["figures"] and distributed.is_main():
@@ -160,7 +163,7 @@ def _print(document: dict[str, Any]) -> None:
     figures, kind = document["figures"], document["kind"]
     rows = [_row(name, figures) for name in figures if _is_shown(_classes(name, figures), kind)]
     trained = sum(bool(run["values"]) for run in document["runs"])
-    title = f"{document['dataset']} {document['model']}: {trained} of {len(document['seeds'])} seeds"
+    title = f"{document['dataset']} {document['model']}: {trained} of {counted(len(document['seeds']), 'seed')}"
     print_table(["", "metric", "class", "mean", "std", "min", "max", "seeds"], rows, title=title, wrap=False)
     for line in _left_out(document):
         typer.echo(line)
@@ -189,15 +192,17 @@ def _left_out(document: dict[str, Any]) -> list[str]:
     names = [name for name in figures if not _classes(name, figures)]
     seeds = [f"{_words(name)} in {figures[name]['undefined']}" for name in names if figures[name]["undefined"]]
     if seeds:
-        lines.append(f"Undefined and left out: {', '.join(seeds)} of {len(runs)} seeds.")
+        lines.append(f"Undefined and left out: {', '.join(seeds)} of {counted(len(runs), 'seed')}.")
     counts = {name: sum(run["undefined"].get(name, 0) for run in runs) for name in names}
     cases = [f"{_words(name)} in {count}" for name, count in counts.items() if count]
     if cases:
         total = sum(run["cases"] for run in runs)
-        lines.append(f"Undefined and left out of a seed's mean: {', '.join(cases)} of {total} cases (of all seeds).")
+        lines.append(
+            f"Undefined and left out of a seed's mean: {', '.join(cases)} of {counted(total, 'case')} (of all seeds)."
+        )
     unread = sum(len(run["unread"]) for run in runs)
     if unread:
-        lines.append(f"Could not be read: {unread} test cases (of all seeds).")
+        lines.append(f"Could not be read: {counted(unread, 'test case')} (of all seeds).")
     if not any(name.startswith("test_") for name in figures):
         lines.append("Nothing was tested: these are figures of the training and its validation.")
     return lines

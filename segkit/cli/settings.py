@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from segkit.cli.completion import words
 from segkit.cli.output import print_json, print_table
 from segkit.errors import UsageError, did_you_mean
 from segkit.options import fields_of, in_words
@@ -13,7 +14,9 @@ from segkit.settings import SECTIONS
 
 
 def settings(
-    section: Annotated[str | None, typer.Argument(help="preprocess, augment, split or train.")] = None,
+    section: Annotated[
+        str | None, typer.Argument(help="preprocess, augment, split or train.", autocompletion=words(*SECTIONS))
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """List the settings of a training: what -o can set, the allowed values, the defaults."""

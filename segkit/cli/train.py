@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segkit.cli import completion
 from segkit.cli.launch import Devices, in_processes
 from segkit.cli.seeds import continue_seeds, run_seeds
 from segkit.options import OptionField, fields_of, in_words
 from segkit.settings import SECTIONS
+from segkit.words import counted
 
 if TYPE_CHECKING:
     from segkit.training.train import Run
@@ -36,7 +38,9 @@ def _setting(key: str, panel: str) -> Any:
     field = _fields(section)[name]
     default = f" (default: {in_words(field.default)})"
     metavar = METAVARS.get(field.type, field.type.replace(" | ", "|"))
-    return typer.Option(help=field.help + default, metavar=metavar, rich_help_panel=panel)
+    choices = {"device": completion.DEVICES, "monitor": completion.monitored}
+    choice = choices.get(name, completion.words(*(word for word in field.type.split(" | ") if word not in METAVARS)))
+    return typer.Option(help=field.help + default, metavar=metavar, rich_help_panel=panel, autocompletion=choice)
 
 
 def _switch(key: str, panel: str) -> Any:
@@ -48,7 +52,12 @@ def _switch(key: str, panel: str) -> Any:
 
 def train(
     context: typer.Context,
-    dataset: Annotated[str | None, typer.Option(help="'segkit datasets' lists them.", rich_help_panel=DATA)] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="'segkit datasets' lists them.", autocompletion=completion.names("datasets"), rich_help_panel=DATA
+        ),
+    ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data.", rich_help_panel=DATA)] = None,
     split: Annotated[str | None, _setting("split.by", DATA)] = None,
     folds: Annotated[str | None, _setting("split.folds", DATA)] = None,
@@ -57,14 +66,26 @@ def train(
         bool | None, typer.Option("--allow-leak", help="Accept a patient in two subsets.", rich_help_panel=DATA)
     ] = None,
     augment: Annotated[str | None, _setting("augment.policy", DATA)] = None,
-    model: Annotated[str | None, typer.Option(help="'segkit models' lists them.", rich_help_panel=MODEL)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="'segkit models' lists them.", autocompletion=completion.names("models"), rich_help_panel=MODEL),
+    ] = None,
     pretrained: Annotated[str | None, _setting("train.pretrained", MODEL)] = None,
     freeze_encoder: Annotated[
         bool | None, typer.Option("--freeze-encoder", help="Train only the decoder.", rich_help_panel=MODEL)
     ] = None,
-    loss: Annotated[str | None, typer.Option(help="'segkit losses' lists them.", rich_help_panel=MODEL)] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(help="'segkit losses' lists them.", autocompletion=completion.names("losses"), rich_help_panel=MODEL),
+    ] = None,
     metrics: Annotated[
-        list[str] | None, typer.Option("--metric", help="An additional metric; may be repeated.", rich_help_panel=MODEL)
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            help="An additional metric; may be repeated.",
+            autocompletion=completion.names("metrics"),
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     epochs: Annotated[str | None, _setting("train.epochs", TRAINING)] = None,
     batch_size: Annotated[str | None, _setting("train.batch_size", TRAINING)] = None,
@@ -98,7 +119,12 @@ def train(
         Path | None, typer.Option(help="Start from this run.toml; what is typed wins.", rich_help_panel=RUN)
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Start from a recipe; 'segkit recipes' lists them.", rich_help_panel=RUN)
+        str | None,
+        typer.Option(
+            help="Start from a recipe; 'segkit recipes' lists them.",
+            autocompletion=completion.names("recipes"),
+            rich_help_panel=RUN,
+        ),
     ] = None,
     resume: Annotated[
         Path | None,
@@ -106,7 +132,13 @@ def train(
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("-o", metavar="SECTION.KEY=VALUE", help="Any other setting.", rich_help_panel=RUN),
+        typer.Option(
+            "-o",
+            metavar="SECTION.KEY=VALUE",
+            help="Any other setting.",
+            autocompletion=completion.keys("model", "dataset", "loss", *SECTIONS),
+            rich_help_panel=RUN,
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=RUN)] = False,
 ) -> None:
@@ -160,7 +192,7 @@ def _run(training: Callable[[], Run], json: bool) -> None:
     shown_first = dict.fromkeys(("val_loss", run.headline))
     best = ", ".join(f"{key} {run.best[key]:.3f}" for key in shown_first if key in run.best)
     logger.info(
-        f"{'Interrupted' if run.stopped else 'Done'} after {run.epochs} epochs, {run.seconds:.0f} s. "
+        f"{'Interrupted' if run.stopped else 'Done'} after {counted(run.epochs, 'epoch')}, {run.seconds:.0f} s. "
         f"Weights of epoch {run.best_epoch}{f' ({best})' if best else ''}: {folder}/model.safetensors"
     )
     if run.stopped:

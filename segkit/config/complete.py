@@ -19,6 +19,7 @@ from segkit.sides import flips_exchange
 from segkit.source import source_digest
 from segkit.specs import DatasetSpec, ModelSpec
 from segkit.task import Dataset, Task
+from segkit.words import counted
 
 FLIPS_EXCHANGE = "flips (augment.flip) exchange {}, which are told apart by their side alone"
 PREPROCESS_DEFAULTS: Mapping[str, Any] = {"fit": "stretch", "size": 256, "intensity": "scale255"}
@@ -141,7 +142,10 @@ def _complete_preprocess(requested: RequestedConfig, dims: int, task: Task) -> P
     preprocess = dataclasses.replace(requested.preprocess, **_unset(requested.preprocess, defaults))
     if isinstance(preprocess.spacing, tuple) and len(preprocess.spacing) != task.dims:
         numbers = len(preprocess.spacing)
-        raise UsageError(f"preprocess.spacing has {numbers} numbers, the data {task.dims} axes.", "One number fits all.")
+        raise UsageError(
+            f"preprocess.spacing has {counted(numbers, 'number')}, the data {counted(task.dims, 'axis')}.",
+            "One number fits all.",
+        )
     if preprocess.intensity == "encoder" and preprocess.mean is None:
         mean, std = _encoder_statistics(requested.model, task.channels)
         preprocess = dataclasses.replace(preprocess, mean=mean, std=std)
@@ -149,7 +153,10 @@ def _complete_preprocess(requested: RequestedConfig, dims: int, task: Task) -> P
         return dataclasses.replace(preprocess, size=None)
     size = (preprocess.size,) * dims if isinstance(preprocess.size, int) else tuple(preprocess.size or ())
     if len(size) != dims:
-        raise UsageError(f"preprocess.size has {len(size)} numbers, the network {dims} axes.", "One number fits all.")
+        raise UsageError(
+            f"preprocess.size has {counted(len(size), 'number')}, the network {counted(dims, 'axis')}.",
+            "One number fits all.",
+        )
     return dataclasses.replace(preprocess, size=size)
 
 
@@ -273,7 +280,6 @@ def summarize(config: Config) -> str:
         options = ", ".join(f"{key} {in_words(value)}" for key, value in plain(choice.options).items())
         return f"{choice.spec.name} ({options})" if options else choice.spec.name
 
-    size = " x ".join(map(str, config.preprocess.size)) if isinstance(config.preprocess.size, tuple) else "its own size"
     train = config.train
     schedule: str = train.schedule
     if schedule == "plateau":
@@ -283,13 +289,26 @@ def summarize(config: Config) -> str:
             f"dataset     {words(config.dataset)}" + (f" in {config.root}" if config.root else ""),
             f"model       {words(config.model)}",
             f"loss        {words(config.loss)}",
-            f"preprocess  {config.preprocess.fit} to {size}, intensity {config.preprocess.intensity}",
+            f"preprocess  {_fit_words(config.preprocess)}, intensity {config.preprocess.intensity}",
             f"augment     {_augment_words(config.augment)}",
             f"train       {train.optimizer}, lr {train.lr:g}, batch {in_words(train.batch_size)}, "
-            f"up to {train.epochs} epochs, schedule {schedule}, patience {train.patience}, monitor {train.monitor}, "
-            f"seed {train.seed}",
+            f"up to {counted(train.epochs, 'epoch')}, schedule {schedule}, patience {train.patience}, "
+            f"monitor {train.monitor}, seed {train.seed}",
         )
     )
+
+
+def _fit_words(preprocess: Preprocess) -> str:
+    """What becomes of an image's size.
+
+    >>> _fit_words(Preprocess("patch", (64, 64))), _fit_words(Preprocess("native"))
+    ('seen in patches of 64 x 64', 'at its own size')
+    """
+    if not isinstance(preprocess.size, tuple):
+        return "at its own size"
+    size = " x ".join(map(str, preprocess.size))
+    words = {"stretch": "stretched to", "pad": "padded to", "crop": "cropped or padded to", "patch": "seen in patches of"}
+    return f"{words[str(preprocess.fit)]} {size}"
 
 
 def _augment_words(augment: Augment) -> str:

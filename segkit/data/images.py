@@ -23,6 +23,7 @@ from segkit.data.orientation import PNG_START, TIFF_STARTS, exif_of, turn
 from segkit.data.tiff import decode_tiff
 from segkit.errors import SegkitError, first_line
 from segkit.files import replacing
+from segkit.words import counted
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 ROWS_AT_ONCE = 16_000_000  # pixels
@@ -75,7 +76,7 @@ def read_mask(path: Path, colours: bool = False, upright: bool = True) -> Array:
     pixels = _decode(path, labels=True, upright=upright)
     if pixels.ndim == 3:
         if pixels.shape[-1] not in (1, 3):
-            raise SegkitError(f"{path} has {pixels.shape[-1]} channels; a mask has one.")
+            raise SegkitError(f"{path} has {counted(pixels.shape[-1], 'channel')}; a mask has one.")
         if (pixels == pixels[..., :1]).all():
             pixels = pixels[..., 0]
         elif colours and pixels.dtype == np.uint8:

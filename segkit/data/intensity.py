@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
+from segkit.words import counted
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -82,7 +83,7 @@ def intensity_of(image: Array, settings: Preprocess, slice_axis: int | None) -> 
             return Intensity(zero, one * full)
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if kind == "imagenet" else (settings.mean or (), settings.std or ())
         if len(image) != len(mean):
-            words = f"intensity={kind} needs {len(mean)} channels, not {len(image)}"
+            words = f"intensity={kind} needs {counted(len(mean), 'channel')}, not {len(image)}"
             raise SegkitError(f"{words}.", "-o preprocess.intensity=zscore")
         return Intensity(np.float32(full) * _column(mean, like), np.float32(full) * _column(std, like))
     if kind == "zscore":

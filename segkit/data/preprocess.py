@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from segkit.data.intensity import BLOCK, Intensity, intensity_of
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
+from segkit.words import counted
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -208,7 +209,7 @@ def _along_all_axes(size: int | tuple[int, ...] | None, axes: int, slice_axis: i
     if slice_axis is not None:
         wanted.insert(slice_axis, None)
     if len(wanted) != axes:
-        raise SegkitError(f"preprocess.size = {size} does not fit an image of {axes} axes.")
+        raise SegkitError(f"preprocess.size = {size} does not fit an image of {counted(axes, 'axis')}.")
     return wanted
 
 
@@ -221,7 +222,7 @@ def _resampled(
         raise SegkitError("preprocess.spacing is set, but the spacing of this image is not known.", "Leave it out.")
     wanted = (settings.spacing,) * len(source) if isinstance(settings.spacing, float) else settings.spacing
     if len(wanted) != len(source):
-        raise SegkitError(f"preprocess.spacing = {wanted} does not fit an image of {len(source)} axes.")
+        raise SegkitError(f"preprocess.spacing = {wanted} does not fit an image of {counted(len(source), 'axis')}.")
     return tuple(
         own if axis == slice_axis else max(1, round(own * mm / want))
         for axis, (own, mm, want) in enumerate(zip(source, spacing, wanted, strict=True))

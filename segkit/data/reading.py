@@ -16,6 +16,7 @@ from segkit.config.resolve import Choice, resolve_data, where_to_get
 from segkit.data.volumes import distance_of_grids, is_volume
 from segkit.errors import MissingDataError, SegkitError, UsageError
 from segkit.task import Case, Dataset, Sample, Task
+from segkit.words import counted
 
 SAME_GRID = 0.1  # of a voxel: what rounding leaves of an affine, far below what moves a label to another voxel
 
@@ -123,7 +124,9 @@ def check_grids(files: Iterable[Path], where: str) -> None:
 def _check(image: NDArray[Any], mask: NDArray[Any] | None, case: Case, task: Task) -> None:
     where = _where(case)
     if image.ndim != task.dims + 1 or image.shape[0] != task.channels:
-        raise SegkitError(f"{where}: image of shape {image.shape}; the task has {task.channels} channels in {task.dims}D.")
+        raise SegkitError(
+            f"{where}: image of shape {image.shape}; the task has {counted(task.channels, 'channel')} in {task.dims}D."
+        )
     if mask is None:
         raise SegkitError(f"{where} has no mask.")
     lead = (task.outputs,) if task.mode == "multilabel" else ()

@@ -10,6 +10,7 @@ from dataclasses import replace
 from segkit.errors import UsageError
 from segkit.settings import Split
 from segkit.task import Case
+from segkit.words import counted
 
 SUBSETS = ("train", "val", "test")
 
@@ -44,7 +45,7 @@ def split_cases(cases: Sequence[Case], settings: Split) -> dict[str, list[str]]:
     if leaks and not settings.allow_leak:
         shown = ", ".join(f"{group} ({' and '.join(names)})" for group, names in list(leaks.items())[:5])
         raise UsageError(
-            f"The split puts {len(leaks)} group(s) into more than one subset: {shown}.",
+            f"The split puts {counted(len(leaks), 'group')} into more than one subset: {shown}.",
             "Type --split group, or --allow-leak if you mean it.",
         )
     return subsets
@@ -100,7 +101,9 @@ def _deal_folds(sizes: Mapping[str, int], settings: Split) -> dict[str, list[str
     """One of `folds` equal parts is the test subset; of the rest, val takes its share."""
     assert settings.folds is not None
     if len(sizes) < settings.folds:
-        raise UsageError(f"split.folds = {settings.folds}, but there are only {len(sizes)} groups.", "Lower --folds.")
+        raise UsageError(
+            f"split.folds = {settings.folds}, but there are only {counted(len(sizes), 'group')}.", "Lower --folds."
+        )
     parts = _deal(sizes, {str(fold): 1.0 for fold in range(settings.folds)})
     test = parts[str(settings.fold)]
     rest = {group: size for group, size in sizes.items() if group not in set(test)}

@@ -23,6 +23,7 @@ from segkit.data.labels import whole_numbers
 from segkit.data.tiff import read_pages
 from segkit.errors import SegkitError, first_line
 from segkit.files import replacing
+from segkit.words import counted
 
 Array = NDArray[Any]
 
@@ -128,7 +129,7 @@ def read_label_volume(path: Path) -> tuple[NDArray[np.int32], Volume]:
     """
     volume = read_volume(path)
     if len(volume.array) != 1:
-        raise SegkitError(f"{path} has {len(volume.array)} channels; a mask has one.")
+        raise SegkitError(f"{path} has {counted(len(volume.array), 'channel')}; a mask has one.")
     return whole_numbers(volume.array[0], path), volume
 
 

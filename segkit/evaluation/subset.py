@@ -20,6 +20,7 @@ from segkit.runs.folder import RunFolder, read_split
 from segkit.runs.reference import is_own, referred_data, referred_folder, run_of, trained_on
 from segkit.runs.weights import Header
 from segkit.task import Case, Dataset, Task
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +215,8 @@ def _of_the_split(split: Mapping[str, Sequence[str]], dataset: Dataset, subset: 
     missing = [id for id in wanted if id not in by_id]
     if missing:
         raise SegkitError(
-            f"{len(missing)} of {len(wanted)} cases of {subset!r} are not in the data any more: {', '.join(missing[:5])}.",
+            f"{len(missing)} of {counted(len(wanted), 'case')} of {subset!r} not in the data any more: "
+            f"{', '.join(missing[:5])}.",
             "Point --data-dir at the data that the run was trained on.",
         )
     return [by_id[id] for id in wanted]

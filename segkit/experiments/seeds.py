@@ -36,6 +36,7 @@ from segkit.training import checkpoint
 from segkit.training.early_stopping import is_over
 from segkit.training.signals import Terminated, terminable
 from segkit.training.train import rebuild, resume, train
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -272,7 +273,7 @@ def _test(work: SeedTraining, run: RunFolder, result: SeedResult) -> SeedResult:
     tested = with_test(result, _metrics(run))
     score = f"test_{work.config.headline}"
     if score in tested.values:
-        logger.info(f"tested      {tested.cases} cases: {score.replace('_', ' ')} {tested.values[score]:.3f}")
+        logger.info(f"tested      {counted(tested.cases, 'case')}: {score.replace('_', ' ')} {tested.values[score]:.3f}")
     return tested
 
 

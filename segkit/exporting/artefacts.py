@@ -21,6 +21,7 @@ from segkit.runs.folder import RunFolder, find_run, read_cases, read_split
 from segkit.runs.onnx_metadata import read_metadata
 from segkit.runs.weights import Header
 from segkit.specs import FORMATS
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,9 @@ def _sides(text: str, dims: int) -> tuple[int, ...]:
         sides = ()
     sides = sides * dims if len(sides) == 1 else sides
     if len(sides) != dims or min(sides) < 1:
-        raise UsageError(f"--size {text}: {dims} numbers of at least 1 are needed.", "--size " + ",".join(["256"] * dims))
+        raise UsageError(
+            f"--size {text}: {counted(dims, 'number')} of at least 1 must be given.", "--size " + ",".join(["256"] * dims)
+        )
     return sides
 
 

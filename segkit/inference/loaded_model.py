@@ -16,6 +16,7 @@ from segkit.inference.network import Network
 from segkit.inference.predictor import predict_images
 from segkit.inference.probabilities import labels_of
 from segkit.task import Task
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ class LoadedModel:
         place = None if spacing is None else tuple(float(step) for step in spacing)
         if place is not None and len(place) != array.ndim - 1:
             raise UsageError(
-                f"spacing has {len(place)} numbers, the image {array.ndim - 1} axes.", "One number each, in mm."
+                f"spacing has {counted(len(place), 'number')}, the image {counted(array.ndim - 1, 'axis')}.",
+                "One number each, in mm.",
             )
         doubt = doubt_of(array, self.networks[0].preprocess, self.networks[0].seen)
         if doubt:

@@ -17,6 +17,7 @@ from segkit.models.build import build_model, plugin_errors
 from segkit.models.cost import count_activations, count_flops, count_parameters, size_seen
 from segkit.models.device import choose_device, layout, to_device
 from segkit.task import Task
+from segkit.words import counted
 
 WARM_UP = 2  # forward passes before the first that counts
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -109,7 +110,9 @@ def _contender(choice: Choice, task: Task, size: Sequence[int], batch: int, plac
     try:
         images = torch.rand(batch, task.channels, *sides, device=place)
     except RuntimeError as error:
-        raise SegkitError(f"{batch} images of size {sides} do not fit into memory.", "Smaller: --size, --batch.") from error
+        raise SegkitError(
+            f"The memory is too small for {counted(batch, 'image')} of size {sides}.", "Smaller: --size, --batch."
+        ) from error
     return Contender(choice, task, model, layout(images, choice.spec))
 
 

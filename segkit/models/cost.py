@@ -25,6 +25,7 @@ from segkit.models.input_size import padded_size
 from segkit.options import build, plain
 from segkit.plugins import RegisteredSpec
 from segkit.task import Task
+from segkit.words import counted
 
 
 def choose(found: RegisteredSpec, assignments: Sequence[str], size: tuple[int, ...] | None = None) -> Choice:
@@ -123,7 +124,8 @@ def _sides(choice: Choice, dims: int, size: Sequence[int]) -> tuple[int, ...]:
     sides = tuple(size) * dims if len(size) == 1 else tuple(size)
     if len(sides) != dims:
         raise UsageError(
-            f"--size has {len(sides)} numbers; the model {choice.spec.name!r} takes {dims} axes.", "One number fits all."
+            f"--size has {counted(len(sides), 'number')}; the model {choice.spec.name!r} takes {counted(dims, 'axis')}.",
+            "One number fits all.",
         )
     return sides
 

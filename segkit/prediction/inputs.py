@@ -23,6 +23,7 @@ from segkit.data.tiff import count_slices
 from segkit.data.volumes import is_volume, read_series, read_volume
 from segkit.errors import SegkitError, UsageError
 from segkit.task import Case, Dataset, Task
+from segkit.words import counted
 
 LISTS = (".txt", ".lst", ".list")
 VOLUMES = (".nii", ".nii.gz", ".hdr")
@@ -102,7 +103,10 @@ def find_inputs(
     made = {path for path in map(_absolute, listed) if _was_written(path, skip, marker)}
     paths = [path for path in paths if path not in made]
     if not paths:
-        raise UsageError(f"All {len(made)} listed files are results of segkit predict.", "List what they were made from.")
+        raise UsageError(
+            f"All that is listed ({counted(len(made), 'file')}) was written by segkit predict.",
+            "List what they were made from.",
+        )
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
     found: dict[Path, Input] = {}
     others = len(made)
@@ -118,7 +122,9 @@ def find_inputs(
     if not found:
         where = ", ".join(map(str, paths[:3]))
         endings = ", ".join((*SUFFIXES, *VOLUMES))
-        raise UsageError(f"No images below {where} ({others} other files).", f"Their names end in {endings}, or are DICOM.")
+        raise UsageError(
+            f"No images below {where} ({counted(others, 'other file')}).", f"Their names end in {endings}, or are DICOM."
+        )
     return sorted(_told_apart(found.values()), key=lambda entry: natural_order(entry.key)), others
 
 

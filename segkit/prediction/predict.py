@@ -36,6 +36,7 @@ from segkit.prediction.writers import of_classes, write_outputs
 from segkit.reporter import Bar
 from segkit.sides import flips_exchange
 from segkit.task import Dataset, Task
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +213,9 @@ def _write_shared(shared: Mapping[str, bool], out: Path, record: PredictionRecor
     if shared[POLYGONS]:
         left_out = write_polygons(out, record.entries, task)
         if left_out:
-            logger.warning(f"{left_out} stacks or volumes have no outlines in {out / POLYGONS}.")
+            logger.warning(
+                f"no outlines in {out / POLYGONS} for {counted(left_out, 'stack')} or volumes: they are drawn of images."
+            )
 
 
 def _decisive(

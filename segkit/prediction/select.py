@@ -12,6 +12,7 @@ from segkit.errors import UsageError
 from segkit.prediction.inputs import Input, check_output, find_inputs, inputs_of, is_list, read_lists
 from segkit.prediction.jobs import RECORD
 from segkit.task import Dataset, Task
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -52,5 +53,5 @@ def select_inputs(
     names, listed = read_lists(words, stdin, null)
     inputs, others = find_inputs(names, listed, out, RECORD, volumes=task.dims == 3)
     if others:
-        logger.info(f"{others} file(s) that are not images, or are hidden, are left alone.")
+        logger.info(f"left alone: {counted(others, 'file')}, hidden or no image.")
     return inputs, None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from segkit.settings import Train
+from segkit.words import counted
 
 DECIDES = ("epochs", "patience", "max_time")  # settings that may change on --resume and say when a training is over
 
@@ -21,9 +22,9 @@ def stopping_reason(settings: Train, done: int, best_epoch: int, validated: bool
         seconds: since it began or was resumed.
     """
     if validated and settings.patience and done - best_epoch >= settings.patience:
-        return f"No improvement in {settings.patience} epochs (--patience)"
+        return f"No improvement in {counted(settings.patience, 'epoch')} (--patience)"
     if settings.max_time and seconds > 60 * settings.max_time and done < settings.epochs:
-        return f"{settings.max_time:g} minutes are over (train.max_time)"
+        return f"{settings.max_time:g} {'minute is' if settings.max_time == 1 else 'minutes are'} over (train.max_time)"
     return ""
 
 

@@ -18,7 +18,6 @@ from segkit.models.cost import count_activations, size_seen
 from segkit.training.augmentation.augment import augment
 from segkit.training.components import TrainingComponents
 from segkit.training.loader import TrainingItems
-from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +65,14 @@ def step_errors(components: TrainingComponents, shape: Sequence[int]) -> Iterato
         needed = estimate(components, shape[2:], batch)
         about = f" It needs about {needed / 1e9:.1f} GB in float32;" if needed else ""
         raise OutOfMemoryError(
-            f"The memory of {device} is too small for {counted(batch, what_is_seen(components))} "
+            f"The memory of {device} is too small for a batch of {batch} "
             f"of shape {tuple(shape[1:])}.{about} {free(device) / 1e9:.1f} GB are free.",
             f"What needs less: {', '.join(remedies(components, batch))}.",
         ) from error
 
 
 def what_is_seen(components: TrainingComponents) -> str:
-    """What a batch is made of, in a word."""
+    """What a batch is made of, in a word: patches, or images or volumes as a whole."""
     patches = components.config.preprocess.fit == "patch"
     return "patch" if patches else "volume" if components.config.dims == 3 else "image"
 
@@ -85,7 +84,7 @@ def remedies(components: TrainingComponents, batch: int) -> list[str]:
     found = [f"--batch-size auto (or less than {batch})"] if batch > 1 else []
     if isinstance(size, tuple):
         shown = " x ".join(map(str, size))
-        found.append(f"-o preprocess.size=N, the size of a {what_is_seen(components)} (now {shown})")
+        found.append(f"-o preprocess.size=N, the {what_is_seen(components)} size (now {shown})")
     else:
         found.append("-o preprocess.fit=patch -o preprocess.size=N, windows of a size")
     if "mixed-precision" in spec.supports and components.accelerator.mixed_precision == "no":

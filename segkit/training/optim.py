@@ -11,6 +11,7 @@ from torch import nn
 
 from segkit.errors import SegkitError
 from segkit.settings import Train
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,9 @@ BY_LENGTH = ("cosine", "poly", "one-cycle")  # what these do depends on the numb
 def note_changed_schedule(epochs_before: int, settings: Train) -> None:
     """A schedule that depends on the number of epochs changes with it; the user is told."""
     if settings.epochs != epochs_before and settings.schedule in BY_LENGTH:
-        logger.warning(f"{settings.epochs} epochs make another {settings.schedule} schedule from here on.")
+        logger.warning(
+            f"{counted(settings.epochs, 'epoch')} in all: the {settings.schedule} schedule is another one from here on."
+        )
 
 
 def build_optimizer(model: nn.Module, settings: Train, fused: bool) -> torch.optim.Optimizer:

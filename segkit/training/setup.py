@@ -26,6 +26,7 @@ from segkit.training.components import TrainingComponents
 from segkit.training.doubts import doubt_of_cases
 from segkit.training.loader import Order, TrainingItems
 from segkit.training.optim import Schedule
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def build_data(dataset: Dataset, ids: Mapping[str, Sequence[str]], config: Confi
     """
     by_id = {case.id: case for case in dataset.cases}
     groups = {name: len({by_id[id].group for id in members}) for name, members in ids.items()}
-    logger.info("cases       " + ", ".join(f"{name} {len(ids[name])} ({groups[name]} groups)" for name in ids))
+    logger.info("cases       " + ", ".join(f"{name} {len(ids[name])} ({counted(groups[name], 'group')})" for name in ids))
     settings = config.train
     unreadable = dict(known) if settings.skip_bad or known else None
     recipe = cache_recipe(config, dataset)
@@ -183,10 +184,10 @@ def notes_of(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> list[str]:
     notes += [doubt] if (doubt := doubt_of_cases(ids)) else []
     left_out = len(dataset.cases) - sum(len(members) for members in ids.values())
     if left_out:
-        notes.append(f"{left_out} case(s) of the official test subset are left out of the cross-validation.")
+        notes.append(f"left out of the cross-validation: {counted(left_out, 'case')} of the official test subset.")
     leaks = find_leaks(dataset.cases, ids)
     if leaks:
-        notes.append(f"{len(leaks)} group(s) are in more than one subset (--allow-leak): scores will look too good.")
+        notes.append(f"in more than one subset: {counted(len(leaks), 'group')} (--allow-leak); scores will look too good.")
     for note in notes:
         logger.warning(note)
     return notes
@@ -197,7 +198,11 @@ def check_data(dataset: Dataset, description: RunDescription) -> None:
     known = {case.id for case in dataset.cases}
     missing = [id for members in description.split.values() for id in members if id not in known]
     if missing or fingerprint(dataset)["sha256"] != description.manifest["data"]["sha256"]:
-        what = f"{len(missing)} cases are gone ({', '.join(missing[:5])})" if missing else "files differ (their fingerprint)"
+        what = (
+            f"gone: {counted(len(missing), 'case')} ({', '.join(missing[:5])})"
+            if missing
+            else "files differ (their fingerprint)"
+        )
         error = SegkitError(f"The data is not what this run was trained on: {what}.", "Put it back, or start a new run.")
         raise distributed.collective_error(error)
 
@@ -209,6 +214,6 @@ def say_presence(cases: Sequence[Cached], data: Task) -> None:
         axis = 0 if cached.geometry.slice_axis is not None else None
         for value in np.atleast_1d(presence_of(np.asarray(cached.load()[1]), data, axis)):
             counts[int(value)] += 1
-    logger.info(f"training on {counts[1]} images with foreground, {counts[0]} without")
+    logger.info(f"training on {counted(counts[1], 'image')} with foreground, {counts[0]} without")
     if 0 in counts:
         logger.warning("all training images are of one kind: there is nothing to tell apart.")

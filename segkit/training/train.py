@@ -58,6 +58,7 @@ from segkit.training.status_lines import epoch_line, figures
 from segkit.training.step_checks import CHECK, PendingLoss, read_losses, skip_unreadable, sync_stop_and_save, where_finite
 from segkit.training.trackers import tracked
 from segkit.training.validation import validate
+from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     before = saved.manifest["processes"]
     if before != distributed.world_size():
         logger.warning(
-            f"begun with {before} processes, continued with {distributed.world_size()}: dropout draws other numbers."
+            f"begun with {counted(before, 'process')}, continued with {distributed.world_size()}: dropout draws others."
         )
     data = build_data(dataset, saved.split, config, saved.manifest["unreadable"])
     now = {
@@ -177,7 +178,7 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     if wanted < done or (wanted == done and not progress.step) or progress.ended:
         rebuild(config, dataset, run, document)
         distributed.barrier()
-        reason, more = progress.ended or f"{done} epochs are done", f"More epochs: --epochs {max(done, wanted) + 50}"
+        reason, more = progress.ended or f"{counted(done, 'epoch')} done", f"More epochs: --epochs {max(done, wanted) + 50}"
         raise distributed.collective_error(UsageError(f"There is nothing left to train: {reason}.", more))
     if distributed.is_main():
         for leftover in (*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")):

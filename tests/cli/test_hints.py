@@ -144,5 +144,5 @@ def test_too_little_memory_names_what_there_is_to_make_smaller() -> None:
     config = complete_config(requested, dataset, catalogue)
     components = SimpleNamespace(config=config, accelerator=SimpleNamespace(mixed_precision="no"))
     said = ", ".join(remedies(components, 4))  # type: ignore[arg-type]
-    assert "the size of a patch (now 64 x 32)" in said and "-o model.width=N (now 8)" in said and "less than 4" in said
+    assert "the patch size (now 64 x 32)" in said and "-o model.width=N (now 8)" in said and "less than 4" in said
     assert "--batch-size" not in ", ".join(remedies(components, 1))  # type: ignore[arg-type]

@@ -51,7 +51,7 @@ def test_the_tree_is_mirrored_at_each_images_own_size(segkit: Command, trained: 
     for name, size in sizes.items():
         mask = read_mask(out / masks[name])
         assert mask.shape == size and set(np.unique(mask)) <= {0, 255}
-    assert "1 file(s) that are not images, or are hidden" in done.err
+    assert "left alone: 1 file, hidden or no image" in done.err
 
 
 def test_pictures_that_are_turned_upright_are_counted_and_named(segkit: Command, trained: Path, tmp_path: Path) -> None:
