@@ -143,7 +143,8 @@ def _decode_page(page: Any, path: Path, labels: bool) -> Array:
     check_colours(facts, path)
     pixels: Array = np.asarray(page.asarray())
     if facts.photometric == 3:  # palette
-        return pixels if labels else with_palette(pixels, facts.colormap)
+        indices = pixels if pixels.ndim == 2 else pixels[..., 0]  # without alpha
+        return indices if labels else with_palette(indices, facts.colormap)
     if facts.planarconfig == 2 and pixels.ndim == 3:  # channel after channel
         pixels = np.moveaxis(pixels, 0, -1)
     pixels = without_alpha(to_rgb(pixels, facts), labels, path)
