@@ -139,8 +139,8 @@ def _outline(outline: Any, size: Sequence[int]) -> NDArray[np.bool_]:
         code = coco.merge(coco.frPyObjects(_polygons(outline, size), height, width))
     try:
         drawn = coco.decode(code).astype(bool)
-    except Exception as error:  # whatever pycocotools makes of a damaged code
-        raise ValueError(f"its run lengths cannot be decoded ({type(error).__name__})") from None
+    except Exception:  # whatever pycocotools makes of a damaged code
+        raise ValueError("its run lengths cannot be decoded: they are damaged or cut short") from None
     return np.asarray(drawn)
 
 
