@@ -13,7 +13,6 @@ progress to the reporter in place (`segkit.reporter`). What is changed for the w
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -363,8 +362,7 @@ def configure(values: Values, catalogue: Catalogue, typed: Values, resumed: bool
     Args:
         values: that `gather` has put together.
         catalogue: of the plugins.
-        typed: those among the values that were typed now.
-        resumed: the split is made already.
+        typed, resumed: those that were typed now; the split is made already.
 
     Raises:
         UsageError: something that cannot be, or that was typed and would not be used.
@@ -381,10 +379,9 @@ def configure(values: Values, catalogue: Catalogue, typed: Values, resumed: bool
     check_device(planned.train.device)
     if not resumed:
         split_cases(dataset.cases, planned.split)
-    requested, seen, note = fit_to_values(requested, dataset)
-    config = dataclasses.replace(complete_config(requested, dataset, catalogue), seen=seen)
+    config = fit_to_values(planned, requested.preprocess.intensity, dataset)
     logger.info(summarize(config))
-    for doubt in (*([note] if note else ()), *doubts_about(config, dataset.task)):
+    for doubt in doubts_about(config, dataset.task):
         logger.warning(doubt)
     return config, dataset
 

@@ -6,6 +6,7 @@ reach it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -13,14 +14,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.config.complete import default_intensity
-from segkit.config.resolve import RequestedConfig
+from segkit.config.complete import Config, default_intensity
 from segkit.data.intensity import white_of
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
 from segkit.specs import DatasetSpec
 from segkit.task import Dataset
+
+logger = logging.getLogger(__name__)
 
 FIXED = ("scale255", "imagenet", "encoder")  # intensities that go by what white is in the type
 BY_TYPE = (*FIXED, "none")  # those that do not go by the image's own values
@@ -89,29 +91,26 @@ def misfit_of(ranges: Sequence[ValueRange]) -> ValueRange | None:
     return max(odd, key=lambda one: one.high) if len(odd) >= max(1, MANY * len(ranges)) else None
 
 
-def fit_to_values(requested: RequestedConfig, dataset: Dataset) -> tuple[RequestedConfig, tuple[float, float] | None, str]:
-    """Choose an intensity that suits the values of the images, where none was asked for.
+def fit_to_values(config: Config, asked: str | None, dataset: Dataset) -> Config:
+    """Choose an intensity that suits the values of the images, where none was asked for, and say so.
 
-    Returns:
-        The request; what the network will see as smallest and largest value (None where each image is scaled by its own);
-        and a note, empty where there is nothing to say.
+    Args:
+        config: complete.
+        asked: the intensity that was asked for; it is doubted, but stays.
+        dataset: opened; some of its images are read where the intensity goes by their type.
     """
-    asked = requested.preprocess.intensity
-    intensity = asked or default_intensity(requested.dataset.spec)
-    if intensity not in BY_TYPE:
-        return requested, None, ""
-    ranges = _ranges_of(dataset, intensity)
+    intensity = str(config.preprocess.intensity)
+    ranges = _ranges_of(dataset, intensity) if intensity in BY_TYPE else []
     if not ranges:
-        return requested, None, ""
-    seen = min(one.seen[0] for one in ranges), max(one.seen[1] for one in ranges)
+        return config
     odd = misfit_of(ranges) if intensity in FIXED else None
-    if odd is None:
-        return requested, seen, ""
-    words = f"the images' values go {odd.in_words()}"
-    if asked is not None:
-        return requested, seen, f"{words}: intensity={asked} leaves them hard to see; -o preprocess.intensity={INSTEAD}"
-    chosen = replace(requested, preprocess=replace(requested.preprocess, intensity=INSTEAD))
-    return chosen, None, f"{words}: intensity={INSTEAD} is used, not {intensity}. To change: -o preprocess.intensity=..."
+    words = f"the images' values go {odd.in_words()}" if odd else ""
+    if odd and asked is None:
+        logger.warning(f"{words}: intensity={INSTEAD} is used, not {intensity}. To change: -o preprocess.intensity=...")
+        return replace(config, preprocess=replace(config.preprocess, intensity=INSTEAD, mean=None, std=None))
+    if odd:
+        logger.warning(f"{words}: intensity={asked} leaves them hard to see; -o preprocess.intensity={INSTEAD}")
+    return replace(config, seen=(min(one.seen[0] for one in ranges), max(one.seen[1] for one in ranges)))
 
 
 def usual_intensity(dataset: Dataset, spec: DatasetSpec) -> str:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segkit.files import replacing
+from segkit.reports.exploration import Gathered
 from segkit.reports.overlay import palette
 from segkit.words import counted
-
-if TYPE_CHECKING:
-    from segkit.reports.explore import Gathered
 
 PANEL = 4.2, 3.4  # inches
 LETTERS = 11  # of a title, in an inch
@@ -33,8 +31,8 @@ TITLES = {
     "examples": "Some cases with their masks",
 }
 
-Subsets = Mapping[str, "Gathered"]
-Drawer = Callable[[Any, "Gathered"], None]
+Subsets = Mapping[str, Gathered]
+Drawer = Callable[[Any, Gathered], None]
 
 
 def draw_all(subsets: Subsets, classes: Sequence[str], edges: NDArray[np.float64], out: Path) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segkit.config.complete import Config
 from segkit.config.monitored import LOSS
 from segkit.words import counted
-
-logger = logging.getLogger(__name__)
 
 FEW = 3  # validation cases; fewer decide by chance
 NOTHING = 0.05  # a metric below this, beside
@@ -26,13 +23,6 @@ def doubt_of_cases(ids: Mapping[str, Sequence[str]]) -> str:
         return ""
     cases = f"There is {counted(count, 'validation case')}" if count == 1 else f"There are {count} validation cases"
     return f"{cases}: best weights, plateau and early stopping hang on so little. More: -o split.val=0.3, or --folds 5."
-
-
-def say_doubt(history: Sequence[Mapping[str, Any]], config: Config, ended: bool) -> None:
-    """Log `doubt_of_figures` after an epoch."""
-    doubt = doubt_of_figures(history, config, ended)
-    if doubt:
-        logger.warning(doubt)
 
 
 def doubt_of_figures(history: Sequence[Mapping[str, Any]], config: Config, ended: bool) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from segkit import distributed
+from segkit.config.complete import Config
 from segkit.config.monitored import LOSS
+from segkit.training.doubts import doubt_of_figures
 from segkit.training.memory import in_use
 from segkit.training.progress import TrainingProgress
 from segkit.training.setup import TrainingSession
+
+logger = logging.getLogger(__name__)
 
 WIDTH = 79  # of a terminal, less the place where the cursor stands
 
@@ -30,6 +35,15 @@ def figures(session: TrainingSession, progress: TrainingProgress, rate: float) -
         "images/s": f"{speed:.1f}",
         "lr": f"{rate:.1e}",
     }
+
+
+def log_epoch(progress: TrainingProgress, config: Config, improved: bool) -> None:
+    """Log the line of the epoch that was finished last, and what is doubtful about its figures."""
+    epochs = config.train.epochs
+    logger.info(epoch_line(progress.history[-1], epochs, config.headline, improved))
+    doubt = doubt_of_figures(progress.history, config, bool(progress.ended) or progress.epoch > epochs)
+    if doubt:
+        logger.warning(doubt)
 
 
 def epoch_line(row: Mapping[str, Any], epochs: int, headline: str, improved: bool) -> str:

@@ -45,7 +45,6 @@ from segkit.training import checkpoint
 from segkit.training.augmentation.augment import augment
 from segkit.training.batch_picture import keep_batch_picture
 from segkit.training.components import TrainingComponents, assemble
-from segkit.training.doubts import say_doubt
 from segkit.training.early_stopping import stopping_reason
 from segkit.training.global_state import preserved_global_state
 from segkit.training.loader import Batch, dead_worker, loader
@@ -54,7 +53,7 @@ from segkit.training.progress import EpochSums, TrainingProgress
 from segkit.training.running_metrics import RunningCounts
 from segkit.training.setup import TrainingData, TrainingSession, build_data, build_session, check_data, notes_of, workers_of
 from segkit.training.signals import Stop
-from segkit.training.status_lines import epoch_line, figures
+from segkit.training.status_lines import figures, log_epoch
 from segkit.training.step_checks import CHECK, PendingLoss, read_losses, skip_unreadable, sync_stop_and_save, where_finite
 from segkit.training.trackers import tracked
 from segkit.training.validation import validate
@@ -282,8 +281,7 @@ def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
                     _write_weights(progress, session.run, components.config, components.task)
                 write_history(session.run, progress.history)
             track(row)
-            logger.info(epoch_line(row, epochs, components.config.headline, improved))
-            say_doubt(progress.history, components.config, bool(progress.ended) or progress.epoch > epochs)
+            log_epoch(progress, components.config, improved)
     return _end(session, progress, max(distributed.all_gather(stop.code)))
 
 

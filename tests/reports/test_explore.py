@@ -12,6 +12,7 @@ from PIL import Image
 
 from conftest import Command
 from segkit.reports import exploration_pictures, explore
+from segkit.reports.exploration import Gathered
 from segkit.settings import Preprocess
 from segkit.task import Case, Dataset, Sample, Task
 
@@ -65,8 +66,8 @@ def two_boxes() -> np.ndarray:  # type: ignore[type-arg]
     return mask
 
 
-def drawn_of(dataset: Dataset, out: Path, monkeypatch: pytest.MonkeyPatch, **how: Any) -> dict[str, explore.Gathered]:
-    found: dict[str, explore.Gathered] = {}
+def drawn_of(dataset: Dataset, out: Path, monkeypatch: pytest.MonkeyPatch, **how: Any) -> dict[str, Gathered]:
+    found: dict[str, Gathered] = {}
     monkeypatch.setattr(explore, "draw_all", lambda subsets, *_: found.update(subsets))
     explore.explore_dataset(dataset, out, "made up", Preprocess(intensity="scale255"), **how)
     return found
