@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served import write_client
 
 from conftest import SHARED
+from served import write_client
 
 CASES = SHARED.parent / "cases"
 DOCUMENT = tomllib.loads((CASES / "cases.toml").read_text()) if CASES.is_dir() else {"case": [], "setup": {}}
@@ -58,7 +58,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
             out, _ = started.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             os.killpg(started.pid, signal.SIGKILL)
-            raise
+            out, _ = started.communicate()
         return started.returncode, out.decode(errors="replace")
 
     yield run
