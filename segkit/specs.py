@@ -195,6 +195,7 @@ class DatasetSpec(Spec):
         homepage: where the data comes from.
         licence: as far as known.
         layout: the expected tree, as text.
+        remarks: what else one should know before using it.
         preprocess: values of the preprocess section that suit this data.
         synthesize: target `synthesize(out, cases, seed)` that writes synthetic cases in this layout.
         needs_root: False for generated data.
@@ -206,6 +207,7 @@ class DatasetSpec(Spec):
     homepage: str = ""
     licence: str = ""
     layout: str = ""
+    remarks: str = ""
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     synthesize: str | None = None
     needs_root: bool = True

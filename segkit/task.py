@@ -32,7 +32,8 @@ class Task:
         kind: what a model learns from it.
         channel_names: as many as channels, or empty.
         ignore_index: mask value that every loss and metric ignores.
-        regions: named unions of classes, e.g. {"WT": ("NCR", "ED", "ET")}.
+        regions: named unions of classes, e.g. {"WT": ("NCR", "ED", "ET")}; a metric may give values for them, the built-in
+            ones do not yet.
 
     Raises:
         ValueError: the facts contradict each other.
@@ -157,8 +158,9 @@ class Dataset:
 
     Args:
         task: the facts.
-        cases: all cases; with `labelled=False` also those without masks.
-        read: case -> Sample; raises SegkitError with the path where a file cannot be read.
+        cases: all that have a mask; with `labelled=False` every image, with a mask or without, under the same ids.
+        read: case -> Sample, with `labelled=False` without a mask; raises SegkitError with the path where a file cannot be
+            read.
         options: the options with everything that was inferred filled in; run.toml holds them.
         notes: what the user must know about this data; printed, and stored with the run.
         problems: what is wrong with it beyond any one case, such as annotations that belong to no image: `data check` ends

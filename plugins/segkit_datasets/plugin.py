@@ -194,6 +194,8 @@ DATASETS = (
         homepage="https://www.med.upenn.edu/cbica/brats2020/data.html",
         licence="registration, citation required",
         layout=BRATS_LAYOUT,
+        remarks="the task names the regions WT, TC and ET (unions of the classes), but no metric uses them yet: all figures "
+        "are of the classes",
         preprocess={"size": 128, "intensity": "zscore"},
         synthesize="segkit_datasets.brats:synthesize",
     ),

@@ -162,7 +162,7 @@ def _describe(item: RegisteredSpec) -> dict[str, Any]:
         facts = {"kind": spec.kind, "dims": list(spec.dims)}
         facts |= {"supports": list(spec.supports), "exports": list(spec.exports)}
     if isinstance(spec, DatasetSpec):
-        facts = {"homepage": spec.homepage, "licence": spec.licence, "layout": spec.layout}
+        facts = {"homepage": spec.homepage, "licence": spec.licence, "layout": spec.layout, "remarks": spec.remarks}
         facts["preprocess"] = dict(spec.preprocess)
     if isinstance(spec, (LossSpec, MetricSpec)):
         facts = {"modes": list(spec.modes), "kinds": list(spec.kinds)}

@@ -82,6 +82,9 @@ def check_runtime(spec: ModelSpec, changes: Mapping[str, Any]) -> None:
             raise UsageError(f"model.{name} of {spec.name!r} cannot change after training.", words)
 
 
+STRIDE = "A model that halves its input n times says stride=2**n in its ModelSpec; ModelContract proposes the number."
+
+
 class OutOfMemoryError(SegkitError):
     """A device's memory is too small for a batch."""
 
@@ -99,9 +102,10 @@ def plugin_errors(name: str, images: Tensor) -> Iterator[None]:
                 f"The memory of {images.device} is too small for images of shape {tuple(images.shape)}.",
                 "--batch-size 1 needs least; --device cpu has another memory." if len(images) > 1 else "--device cpu",
             ) from error
+        hint = "--debug shows the traceback; another --batch-size, or a training with another preprocess.size, may do."
         raise SegkitError(
             f"The model {name} failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}",
-            "--debug shows the traceback; another --batch-size, or a training with another preprocess.size, may do.",
+            f"{STRIDE} {hint}" if "must match" in str(error) else hint,
         ) from error
 
 
@@ -109,7 +113,8 @@ def check_logits(logits: Any, images: Tensor, task: Task) -> Tensor:
     """Refuse anything but a (B, outputs, *S) tensor."""
     expected = (len(images), task.outputs, *(images.shape[2:] if task.kind == "segmentation" else ()))
     if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        several = f" of {len(logits)}" if isinstance(logits, (tuple, list)) else ""
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else f"{type(logits).__name__}{several}"
         raise SegkitError(f"The model returned {found}; logits of shape {expected} were expected.")
     return logits
 
@@ -140,7 +145,7 @@ def padded_levels(model: nn.Module, images: Tensor, stride: tuple[int, ...], min
     if not isinstance(first, Tensor) or first.ndim != images.ndim:
         return [first]
     if tuple(first.shape[2:]) != wanted:
-        raise SegkitError(f"The model returned logits of size {tuple(first.shape[2:])} for images of size {wanted}.")
+        raise SegkitError(f"The model returned logits of size {tuple(first.shape[2:])} for images of size {wanted}.", STRIDE)
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(sizes)]
     levels = [first, *(functional.interpolate(logits, wanted, mode=mode) for logits in coarser)]
     for axis, size in enumerate(sizes, start=2):

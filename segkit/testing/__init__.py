@@ -16,7 +16,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from segkit.testing.sandbox import sandbox
+import pytest
+
+pytest.register_assert_rewrite(  # an assertion that fails in an author's test shows its values, as his own do
+    *(f"segkit.testing.{name}" for name in ("contract", "datasets", "losses", "metrics", "models"))
+)
+from segkit.testing.sandbox import sandbox  # noqa: E402
 
 if TYPE_CHECKING:
     from segkit.testing.datasets import DatasetContract

@@ -57,3 +57,10 @@ def heavy_imports(plugin: str) -> frozenset[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     return frozenset(done.stdout.split()) & plugins.HEAVY
+
+
+def named(value: Any) -> str:
+    """What something is that should have been something else: "a tuple of 2 (Tensor, Tensor)"."""
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)} ({', '.join(type(part).__name__ for part in value)})"
+    return f"a {type(value).__name__}" if value is not None else "None"

@@ -13,7 +13,7 @@ from torch.nn import functional
 from segkit.config.resolve import Choice
 from segkit.specs import LossSpec
 from segkit.task import Task
-from segkit.testing.contract import Contract
+from segkit.testing.contract import Contract, named
 
 EXTREME = 1e4  # logits, far beyond what a network gives
 IGNORED = 255
@@ -60,16 +60,21 @@ class LossContract(Contract):
             for target in (mixed, torch.zeros_like(mixed)):
                 for size in (0.0, 1.0, EXTREME, -EXTREME):
                     logits = self.logits(task, target, size)
-                    value = criterion(logits, target)
-                    words = f"{task.mode} {task.kind} in {task.dims}D, logits {size}"
-                    assert value.shape == () and value.isfinite(), words
-                    value.backward()
-                    assert logits.grad is not None and logits.grad.isfinite().all(), words
+                    value = _value(criterion, logits, target)
+                    words = f"{task.mode} {task.kind} in {task.dims}D, logits {size}: the loss is {value}"
+                    assert value.shape == (), f"{words}, of shape {tuple(value.shape)}; one number was expected"
+                    assert value.isfinite(), words
+                    assert value.requires_grad, f"{words}, detached from the logits"
+                    value.backward()  # type: ignore[no-untyped-call]
+                    assert logits.grad is not None, f"{words}, and no gradient reaches the logits"
+                    assert logits.grad.isfinite().all(), f"{words}, its gradients are not finite"
 
     def test_a_better_prediction_has_a_lower_loss(self, choice: Choice) -> None:
         for task in self.tasks(choice):
             criterion, target = _made(choice, task), self.target(task)
-            values = [criterion(self.logits(task, target, size), target).item() for size in (4.0, 1.0, 0.0, -1.0, -4.0)]
+            values = [
+                _value(criterion, self.logits(task, target, size), target).item() for size in (4.0, 1.0, 0.0, -1.0, -4.0)
+            ]
             assert values == sorted(set(values)), f"{task.mode} {task.kind}: {values}"
 
     def test_it_stays_in_float32_where_the_network_calculates_in_16_bits(self, choice: Choice) -> None:
@@ -77,7 +82,7 @@ class LossContract(Contract):
             criterion, target = _made(choice, task), self.target(task)
             logits = self.logits(task, target, 1.0)
             with torch.autocast("cpu", torch.bfloat16):
-                value = criterion(logits, target)
+                value = _value(criterion, logits, target)
             assert value.dtype == torch.float32
             torch.testing.assert_close(value, criterion(logits, target), rtol=1e-3, atol=1e-4)
 
@@ -110,8 +115,8 @@ class LossContract(Contract):
         target[:, 0] = IGNORED
         other = logits.detach().clone()
         other[:, :, 0] *= -3
-        value = criterion(logits, target)
-        value.backward()
+        value = _value(criterion, logits, target)
+        value.backward()  # type: ignore[no-untyped-call]
         assert torch.allclose(value, criterion(other, target))
         assert logits.grad is not None and not logits.grad[:, :, 0].any() and logits.grad[:, :, 1:].any()
         assert criterion(logits, torch.full_like(target, IGNORED)).isfinite()
@@ -121,3 +126,9 @@ def _made(choice: Choice, task: Task) -> nn.Module:
     criterion = choice.make(task)
     assert isinstance(criterion, nn.Module)
     return criterion
+
+
+def _value(criterion: nn.Module, logits: Tensor, target: Tensor) -> Tensor:
+    value = criterion(logits, target)
+    assert isinstance(value, Tensor), f"the loss gave {named(value)}; a tensor without axes was expected"
+    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from segkit.config.resolve import Choice
 from segkit.evaluation.aggregate import add
 from segkit.specs import MetricSpec
 from segkit.task import CaseResult, Metric, Task
-from segkit.testing.contract import Contract
+from segkit.testing.contract import Contract, named
 
 Labels = NDArray[np.int64]
 SITUATIONS = ("both-empty", "empty-truth", "empty-prediction", "full-truth")
@@ -81,7 +81,7 @@ class MetricContract(Contract):
             metric, axis = _made(choice, task), 1 if task.mode == "multilabel" else 0
             truths = [self.truth(task, seed) for seed in (0, 1)]
             labels = [self.wrong(task, truth, 0.3, seed=2) for truth in truths]
-            parts = [{"own": metric.measure(self.result(task, *pair))} for pair in zip(truths, labels, strict=True)]
+            parts = [{"own": _counts(metric, self.result(task, *pair))} for pair in zip(truths, labels, strict=True)]
             total = _floats(metric.finish(add(parts)["own"]))
             assert total == pytest.approx(_floats(metric.finish(add(parts[::-1])["own"])), nan_ok=True)
             assert total.keys() == _floats(metric.finish(parts[0]["own"])).keys()
@@ -129,13 +129,20 @@ class MetricContract(Contract):
 
 def _made(choice: Choice, task: Task) -> Metric:
     metric = choice.make(task)
-    assert isinstance(metric, Metric)
+    assert isinstance(metric, Metric), f"build gave {named(metric)}; a segkit.api.Metric was expected"
     return metric
 
 
+def _counts(metric: Metric, result: CaseResult) -> Mapping[str, Any]:
+    counts = metric.measure(result)
+    assert isinstance(counts, Mapping), f"measure gave {named(counts)}; counts by name were expected"
+    return counts
+
+
 def _values(metric: Metric, result: CaseResult) -> dict[str, float]:
-    return _floats(metric.finish(metric.measure(result)))
+    return _floats(metric.finish(_counts(metric, result)))
 
 
 def _floats(values: Mapping[str, float]) -> dict[str, float]:
+    assert isinstance(values, Mapping), f"finish gave {named(values)}; values by name were expected"
     return {name: float(value) for name, value in values.items()}

@@ -30,8 +30,10 @@ from segkit.runs.weights import build_header, save_weights
 from segkit.settings import Preprocess, Train
 from segkit.specs import FEATURES, FORMATS
 from segkit.task import Task
-from segkit.testing.contract import Contract
+from segkit.testing.contract import Contract, named
 
+TRIED = (1, 2, 4, 8, 16, 32, 64)  # strides and smallest sizes that are proposed
+ODD = 65  # its next multiple of each stride is none of the stride after
 SETTINGS: dict[str, dict[str, Any]] = {
     "mixed-precision": {"precision": "bf16"},
     "compile": {"compile": True},
@@ -69,8 +71,29 @@ class ModelContract(Contract):
         return torch.randn(batch, task.channels, *(sides or (self.size,) * task.dims))
 
     def run(self, choice: Choice, model: nn.Module, images: Tensor) -> Tensor:
-        """As the engine runs it."""
-        return padded(model, images, self.strides(choice, images.ndim - 2), choice.spec.minimum_size(choice.options))
+        """As the engine runs it; where sizes do not match, what the spec does not say is proposed."""
+        strides, minimum = self.strides(choice, images.ndim - 2), choice.spec.minimum_size(choice.options)
+        try:
+            logits = padded(model, images, strides, minimum)
+        except Exception as error:
+            proposed = self.propose(model, images, strides, minimum)
+            if not proposed:
+                raise
+            size = " x ".join(map(str, images.shape[2:]))
+            raise AssertionError(
+                f"images of {size} do not go through: {error}\n{proposed} in its spec would help"
+            ) from error
+        assert isinstance(logits, Tensor), f"the model gave {named(logits)}; one tensor of logits was expected"
+        return logits
+
+    def propose(self, model: nn.Module, images: Tensor, strides: tuple[int, ...], minimum: int) -> str:
+        """The smallest stride or minimum with which such images go through; empty where none does."""
+        large = images.new_zeros((len(images), images.shape[1], *(ODD,) * (images.ndim - 2)))
+        stride = next((step for step in TRIED if _goes(model, large, (step,) * (images.ndim - 2), minimum)), 0)
+        if stride > max(strides):
+            return f"stride={stride}"
+        least = next((side for side in TRIED if side > minimum and _goes(model, images, strides, side)), 0)
+        return f"minimum={least}" if least else ""
 
     def expected_shape(self, task: Task, images: Tensor) -> tuple[int, ...]:
         return (len(images), task.outputs, *(images.shape[2:] if task.kind == "segmentation" else ()))
@@ -285,6 +308,13 @@ def _run_artefact(path: Path, format: str, images: Tensor) -> Tensor:
     runtime = pytest.importorskip("onnxruntime")
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: images.numpy()})[0])
+
+
+def _goes(model: nn.Module, images: Tensor, strides: tuple[int, ...], minimum: int) -> bool:
+    with suppress(Exception), torch.no_grad():
+        logits = padded(model, images, strides, minimum)
+        return isinstance(logits, Tensor) and logits.shape[2:] in (images.shape[2:], ())
+    return False
 
 
 def _no_network(*arguments: Any) -> None:
