@@ -300,8 +300,7 @@ def _end(session: TrainingSession, progress: TrainingProgress, signal: int) -> R
             save_weights(session.run.weights, components.tensors(), _header(components.config, components.task, {}))
         logger.warning("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
     distributed.barrier()
-    best = progress.best or {}
-    headline = f"val_{components.config.headline}"
+    best, headline = progress.best or {}, f"val_{components.config.headline}"
     return Run(
         session.run.path, len(progress.history), progress.best_epoch, best, headline, stopped, progress.seconds, signal
     )
