@@ -19,8 +19,8 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "build_model", "evaluate", "export", "load", "predict", "resume", "train"]
 
 logging.getLogger("segkit").addHandler(logging.NullHandler())  # whoever uses it decides what is shown
-# OpenMP reads this once, when torch is loaded. By default a thread that waits for another spins, and takes the core that the
-# other needs: beside one busy neighbour on two cores a training would be up to ten times slower (tests/benchmarks/neighbour.py)
+# OpenMP reads this once, when torch is loaded. By default a thread that waits for another spins, and takes the core that
+# the other needs: beside a busy neighbour on two cores a training took ten times as long (tests/benchmarks/neighbour.py)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
