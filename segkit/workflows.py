@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segkit import plugins
-from segkit.config.complete import Config, complete_config, doubts_about, summarize
+from segkit.config.complete import Config, complete_config, doubts_about, summarize, to_toml
 from segkit.config.device import check_device
 from segkit.config.migrate import migrate_settings
 from segkit.config.resolve import Assignments, Choice, Values, gather, resolve_config
@@ -85,15 +85,47 @@ def train(
         UsageError: a name, a setting or a folder that cannot be used; then nothing is written.
         SegkitError: data that cannot be read, a loss that is not finite (the best weights so far are kept).
     """
-    catalogue = plugins.load()
     flags = {"dataset": dataset, "model": model, "data_dir": data_dir, "loss": loss, "metrics": metrics, **settings}
-    values = gather(read_starting_point(_path(config), recipe, catalogue), _plain(flags), options)
-    check_new_run(_path(out))
-    complete, opened = configure(values, catalogue, gather({}, _plain(flags), options))
+    complete, opened = _plan(flags, options, _path(config), recipe, _path(out))
 
     from segkit.training.train import train as start
 
     return start(complete, opened, _path(out))
+
+
+def preview_training(
+    *,
+    options: Assignments = (),
+    config: PathLike | None = None,
+    recipe: str | None = None,
+    out: PathLike | None = None,
+    **flags: Any,
+) -> dict[str, Any]:
+    """What `train` would do with these arguments; torch is not imported and nothing is written.
+
+    Returns:
+        settings: all, as run.toml would hold them; split: the number of cases by subset; run: the folder, None for the next
+        free one in runs/.
+
+    Raises:
+        UsageError: as `train` does.
+    """
+    complete, opened = _plan(flags, options, _path(config), recipe, _path(out))
+
+    from segkit.data.split import split_cases
+
+    split = {name: len(ids) for name, ids in split_cases(opened.cases, complete.split).items()}
+    return {"settings": to_toml(complete), "split": split, "run": None if out is None else os.fspath(out)}
+
+
+def _plan(
+    flags: Mapping[str, Any], options: Assignments, config: Path | None, recipe: str | None, out: Path | None
+) -> tuple[Config, Dataset]:
+    """The configuration and the opened dataset of a new training."""
+    catalogue = plugins.load()
+    values = gather(read_starting_point(config, recipe, catalogue), _plain(flags), options)
+    check_new_run(out)
+    return configure(values, catalogue, gather({}, _plain(flags), options))
 
 
 def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
@@ -187,6 +219,7 @@ def predict(
     device: str = "auto",
     stdin: bytes | None = None,
     null: bool = False,
+    dry_run: bool = False,
 ) -> Prediction:
     """Write a mask for each image or volume, on its own grid; of a classification, a table. A second call does what is left.
 
@@ -203,6 +236,7 @@ def predict(
         options: of the dataset, and of the model where they may change after training.
         batch_size, device: as in `evaluate`.
         stdin, null: a list of inputs, and whether its entries end with NUL.
+        dry_run: only say what would be done; nothing is predicted or written.
 
     Returns:
         How many inputs were predicted, were done already and failed, with one entry for each; a bad file stops nothing.
@@ -216,7 +250,7 @@ def predict(
     from segkit.inference.load import load_networks, read_headers
     from segkit.prediction.jobs import OutputOptions, plan_jobs
     from segkit.prediction.postprocess import Postprocess, read_thresholds
-    from segkit.prediction.predict import PredictionOptions, check_inputs, predict_jobs
+    from segkit.prediction.predict import PredictionOptions, check_inputs, predict_jobs, preview_jobs
     from segkit.prediction.record import digest_of
     from segkit.prediction.select import select_inputs
 
@@ -234,12 +268,14 @@ def predict(
     found, opened = select_inputs(words, folder, task, dataset, changes.get("dataset", {}), stdin, null)
     jobs = plan_jobs(found, folder, task, outputs)
     check_inputs(found, task, dims, opened)
-    networks = load_networks(paths, device, batch_size, changes.get("model", {}))
     decisive = dict(changes.get("model", {}))
     if dataset is not None:
         decisive["dataset"] = {"name": dataset, **changes.get("dataset", {})}
-    how = PredictionOptions(post, outputs, tta, opened, overwrite)
-    return predict_jobs(networks, jobs, folder, [digest_of([path]) for path in paths], decisive, how)
+    how, digests = PredictionOptions(post, outputs, tta, opened, overwrite), [digest_of([path]) for path in paths]
+    if dry_run:
+        return preview_jobs([header, *others], jobs, folder, digests, decisive, how)
+    networks = load_networks(paths, device, batch_size, changes.get("model", {}))
+    return predict_jobs(networks, jobs, folder, digests, decisive, how)
 
 
 @dataclass(frozen=True)

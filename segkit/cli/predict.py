@@ -58,6 +58,7 @@ def predict(
     min_size: Annotated[int, typer.Option(min=0, help="Remove components of fewer pixels or voxels.")] = 0,
     null: Annotated[bool, typer.Option("-0", "--null", help="Names in lists end with NUL (find -print0).")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is already done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images, slices or windows at a time (default: 8, fewer if they are large).")
     ] = None,
@@ -89,7 +90,7 @@ def predict(
     inputs = inputs or (["-"] if null and dataset is None else [])
     if devices not in (None, 1) and "-" in inputs:
         raise UsageError("--devices cannot share a list on stdin.", "Write it into a file and give LIST.txt instead.")
-    in_processes(context, devices)
+    in_processes(context, None if dry_run else devices)
     try:
         with terminal.results_only():
             result = workflows.predict(
@@ -107,14 +108,15 @@ def predict(
                 device=device,
                 stdin=sys.stdin.buffer.read() if "-" in inputs and dataset is None else None,
                 null=null,
+                dry_run=dry_run,
             )
     except KeyboardInterrupt:
         logger.warning("interrupted; run the same command again to do the rest.")
         raise typer.Exit(130) from None
-    _report(result, out, json)
+    _report(result, out, json, dry_run)
 
 
-def _report(result: Prediction, out: Path, json: bool) -> None:
+def _report(result: Prediction, out: Path, json: bool, dry_run: bool) -> None:
     """Report what was done, in words or as JSON; the exit code says whether inputs failed."""
     from segkit import distributed
     from segkit.cli.output import print_json
@@ -124,6 +126,10 @@ def _report(result: Prediction, out: Path, json: bool) -> None:
         counts = {"done": result.done, "skipped": result.skipped, "failed": result.failed}
         files = {key: result.entries[key] for key in result.keys}
         print_json({"out": str(out.absolute()), **counts, "files": files})
+    if dry_run:
+        todo = len(result.keys) - result.skipped
+        logger.info(f"{todo} would be predicted, {result.skipped} already done; nothing was written.")
+        return
     parts = [f"{result.done} predicted", f"{result.skipped} already done", f"{result.failed} failed"]
     where = f"masks are in {out}" if result.kind == "segmentation" else f"classes are in {out / TABLE}"
     logger.info(f"{', '.join(parts)}; {where}, details in {out / RECORD}")

@@ -12,7 +12,8 @@ import typer
 
 from segkit.cli import completion
 from segkit.cli.launch import Devices, in_processes
-from segkit.cli.seeds import continue_seeds, run_seeds
+from segkit.cli.seeds import continue_seeds, parse, run_seeds
+from segkit.errors import UsageError
 from segkit.options import OptionField, fields_of, in_words
 from segkit.settings import SECTIONS
 from segkit.words import counted
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
-NO_SETTINGS = ("devices", "seeds", "out", "config", "recipe", "resume", "option", "json")
+NO_SETTINGS = ("devices", "seeds", "out", "config", "recipe", "resume", "option", "json", "dry_run")
 METAVARS = {"whole number": "N", "number": "X", "text": "TEXT"}
 
 
@@ -140,6 +141,9 @@ def train(
             rich_help_panel=RUN,
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=RUN)
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=RUN)] = False,
 ) -> None:
     """Train a model on a dataset.
@@ -155,6 +159,9 @@ def train(
     flags = {key: value for key, value in context.params.items() if key not in NO_SETTINGS}
     if resume is None:
         check_new_run(out)
+    if dry_run:
+        _preview(flags, option or [], {"out": out, "config": config, "recipe": recipe}, resume, seeds, json)
+        return
     if devices is not None:  # before processes are started, which import torch
         check_device(device or "auto")
     in_processes(context, devices)
@@ -170,6 +177,34 @@ def train(
         run_seeds(seeds, flags, assignments, out, config, recipe, json)
     else:
         _run(lambda: workflows.train(config=config, recipe=recipe, out=out, options=assignments, **flags), json)
+
+
+def _preview(
+    flags: dict[str, Any],
+    assignments: list[str],
+    others: dict[str, Any],
+    resume: Path | None,
+    seeds: str | None,
+    json: bool,
+) -> None:
+    """Say what a new training would do."""
+    from segkit import workflows
+    from segkit.cli import terminal
+    from segkit.cli.output import print_json
+
+    if resume is not None:
+        raise UsageError("--dry-run is about a new training.", "'segkit info RUN' shows what a run was trained with.")
+    if seeds is not None:
+        parse(seeds)
+    with terminal.results_only():
+        document = workflows.preview_training(options=assignments, **others, **flags)
+    if json:
+        print_json(document)
+    logger.info("cases       " + ", ".join(f"{name} {count}" for name, count in document["split"].items()))
+    if seeds is not None:
+        logger.info(f"seeds       {seeds}")
+    logger.info(f"run folder  {document['run'] or 'the next free one in runs/'}")
+    logger.info("Nothing was trained or written (--dry-run).")
 
 
 def _run(training: Callable[[], Run], json: bool) -> None:

@@ -34,12 +34,14 @@ from segkit.prediction.record import PredictionRecord, digest_of
 from segkit.prediction.tables import write_classes, write_measures, write_polygons
 from segkit.prediction.writers import of_classes, write_outputs
 from segkit.reporter import Bar
+from segkit.runs.weights import Header
 from segkit.sides import flips_exchange
 from segkit.task import Dataset, Task
 from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
+SHOWN = 5  # inputs that a preview names
 LOOKED_AT = 10  # inputs of each form, before saying that a model can take none
 
 
@@ -218,8 +220,33 @@ def _write_shared(shared: Mapping[str, bool], out: Path, record: PredictionRecor
             )
 
 
+def preview_jobs(
+    headers: Sequence[Header],
+    jobs: Sequence[Job],
+    out: Path,
+    models: Sequence[str],
+    changes: Mapping[str, Any],
+    how: PredictionOptions,
+) -> Prediction:
+    """What `predict_jobs` would do, from the headers of the weights alone: nothing is loaded or written.
+
+    Returns:
+        Entries that say of each input whether it is "done" or "to do", and its outputs; none counts as predicted.
+    """
+    record = PredictionRecord(out, _decisive(headers, models, changes, how), "measures" if how.outputs.table else None)
+    todo = {job.key for job in record.remaining(jobs, how.overwrite)}
+    status = {True: "to do", False: "done"}
+    entries = {job.key: {"status": status[job.key in todo], "outputs": job.outputs} for job in jobs}
+    for job in [job for job in jobs if job.key in todo][:SHOWN]:
+        names = ", ".join(str(out / name) for name in job.outputs) or str(out / TABLE)
+        logger.info(f"{job.input.source} -> {names}")
+    if len(todo) > SHOWN:
+        logger.info(f"... and {counted(len(todo) - SHOWN, 'more input')}")
+    return Prediction(entries, tuple(entries), headers[0].task.kind, 0, len(jobs) - len(todo), 0)
+
+
 def _decisive(
-    networks: Sequence[Network], models: Sequence[str], changes: Mapping[str, Any], how: PredictionOptions
+    networks: Sequence[Network] | Sequence[Header], models: Sequence[str], changes: Mapping[str, Any], how: PredictionOptions
 ) -> dict[str, Any]:
     """Everything except the input that a result depends on."""
     options = {**changes, **options_of(how.post)}
