@@ -21,18 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segkit import plugins
-from segkit.config.complete import Config, complete_config, doubts_about, summarize, to_toml
+from segkit.config.complete import to_toml
 from segkit.config.device import check_device
 from segkit.config.migrate import migrate_settings
-from segkit.config.resolve import Assignments, Choice, Values, gather, resolve_config
+from segkit.config.resolve import Assignments, Choice, gather
 from segkit.config.resume import apply_resume_changes, refuse_resume_changes
-from segkit.config.starting_point import read_starting_point
-from segkit.config.unused import refuse_unused
 from segkit.errors import UsageError
 from segkit.files import check_folder
 from segkit.options import build
-from segkit.plugins import Catalogue
-from segkit.runs.folder import check_new_run, find_run, find_weights
+from segkit.planning import configure, plan_training
+from segkit.runs.folder import find_run, find_weights
 from segkit.runs.reference import is_own, reference_to
 from segkit.runs.weights import Header, read_header
 
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
     from segkit.prediction.jobs import OutputOptions
     from segkit.prediction.postprocess import Postprocess
     from segkit.prediction.predict import Prediction
-    from segkit.task import Dataset, Task
+    from segkit.task import Task
     from segkit.training.train import Run
 
 __all__ = ["Export", "build_model", "evaluate", "export", "load", "predict", "resume", "train"]
@@ -86,7 +84,7 @@ def train(
         SegkitError: data that cannot be read, a loss that is not finite (the best weights so far are kept).
     """
     flags = {"dataset": dataset, "model": model, "data_dir": data_dir, "loss": loss, "metrics": metrics, **settings}
-    complete, opened = _plan(flags, options, _path(config), recipe, _path(out))
+    complete, opened = plan_training(_plain(flags), options, _path(config), recipe, _path(out))
 
     from segkit.training.train import train as start
 
@@ -110,22 +108,12 @@ def preview_training(
     Raises:
         UsageError: as `train` does.
     """
-    complete, opened = _plan(flags, options, _path(config), recipe, _path(out))
+    complete, opened = plan_training(_plain(flags), options, _path(config), recipe, _path(out))
 
     from segkit.data.split import split_cases
 
     split = {name: len(ids) for name, ids in split_cases(opened.cases, complete.split).items()}
     return {"settings": to_toml(complete), "split": split, "run": None if out is None else os.fspath(out)}
-
-
-def _plan(
-    flags: Mapping[str, Any], options: Assignments, config: Path | None, recipe: str | None, out: Path | None
-) -> tuple[Config, Dataset]:
-    """The configuration and the opened dataset of a new training."""
-    catalogue = plugins.load()
-    values = gather(read_starting_point(config, recipe, catalogue), _plain(flags), options)
-    check_new_run(out)
-    return configure(values, catalogue, gather({}, _plain(flags), options))
 
 
 def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
@@ -390,36 +378,6 @@ def build_model(name: str, task: Task, **options: Any) -> nn.Module:
     found = plugins.load().find("models", name)
     choice = Choice(found, build(found.spec.options, options, "model"))
     return build_module(choice, task, task.dims if task.dims in found.spec.dims else 2)
-
-
-def configure(values: Values, catalogue: Catalogue, typed: Values, resumed: bool = False) -> tuple[Config, Dataset]:
-    """What will be done and the opened dataset, said in words.
-
-    Args:
-        values: that `gather` has put together.
-        catalogue: of the plugins.
-        typed, resumed: those that were typed now; the split is made already.
-
-    Raises:
-        UsageError: something that cannot be, or that was typed and would not be used.
-    """
-    requested = resolve_config(values, catalogue)
-
-    from segkit.data.reading import open_dataset
-    from segkit.data.split import split_cases
-    from segkit.data.value_range import fit_to_values
-
-    dataset = open_dataset(requested.dataset, requested.root)
-    planned = complete_config(requested, dataset, catalogue)
-    refuse_unused(typed, planned, dataset)  # what can be refused is, before any image is read or torch imported
-    check_device(planned.train.device)
-    if not resumed:
-        split_cases(dataset.cases, planned.split)
-    config = fit_to_values(planned, requested.preprocess.intensity, dataset)
-    logger.info(summarize(config))
-    for doubt in doubts_about(config, dataset.task):
-        logger.warning(doubt)
-    return config, dataset
 
 
 def _plain(flags: Mapping[str, Any]) -> dict[str, Any]:

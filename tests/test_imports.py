@@ -20,6 +20,7 @@ ROOMS = (
     "cli",
     "experiments",
     "workflows",
+    "planning",
     "prediction",
     "training",
     "exporting",

@@ -70,8 +70,8 @@ def run_seeds(
     from segkit.config.resolve import gather
     from segkit.config.starting_point import read_starting_point
     from segkit.errors import UsageError
+    from segkit.planning import configure
     from segkit.runs.folder import check_new_run
-    from segkit.workflows import configure
 
     wanted = parse(text)
     check_new_run(out)
@@ -101,7 +101,7 @@ def continue_seeds(folder: Path, flags: dict[str, Any], assignments: list[str], 
     from segkit.config.migrate import migrate_settings
     from segkit.config.resolve import gather
     from segkit.config.resume import apply_resume_changes, refuse_resume_changes
-    from segkit.workflows import configure
+    from segkit.planning import configure
 
     refuse_resume_changes(flags, assignments, {})
     from segkit.experiments.seeds import all_begun, read_seeds, resume_seeds
