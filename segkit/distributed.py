@@ -6,33 +6,104 @@ in RANK and how many there are in WORLD_SIZE. A process that is alone never asks
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from segkit.errors import SegkitError, UsageError
+from segkit.rendezvous import ALONE, meet, plain_signals
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 # torch's words when another process has ended
 LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "ProcessGroupGloo", "NCCL error")
+OWN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # variables that say who this process is
+MPI = (
+    "OMPI_COMM_WORLD_",
+    "PMI_",
+    "MPI_LOCAL",
+    "MV2_COMM_WORLD_",
+)  # how those of MPI begin, which accelerate goes by as well
 _joined: list[bool] = []  # true once this process has met the others
+_alone: list[bool] = []  # true in a command that processes do not share
 
 
 class EndedElsewhereError(SegkitError):
     """Another process has failed, and says why."""
 
 
+def share_work(shared: bool) -> None:
+    """Whether this command is one that processes share; in any other one each of them is alone, and speaks for itself."""
+    _alone[:] = [] if shared else [True]
+
+
 def world_size() -> int:
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return 1 if _alone else max(1, _number("WORLD_SIZE") or 1)
 
 
 def local_world_size() -> int:
     """Processes on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+    return max(1, _number("LOCAL_WORLD_SIZE") or world_size())
 
 
 def rank() -> int:
-    return int(os.environ.get("RANK", 0)) if world_size() > 1 else 0
+    return _number("RANK") or 0 if world_size() > 1 else 0
+
+
+def local_rank() -> int:
+    """Its number among the processes on this machine."""
+    return _number("LOCAL_RANK") or 0 if world_size() > 1 else 0
+
+
+def _number(name: str) -> int | None:
+    """The whole number that an environment variable holds; None where it is not set, empty or something else."""
+    text = os.environ.get(name, "").strip()
+    return int(text) if text.isdecimal() else None
+
+
+def check_environment() -> None:
+    """Refuse variables that contradict each other; a stray one, without WORLD_SIZE, means nothing.
+
+    Raises:
+        UsageError: with the variable, its value and what is allowed.
+    """
+    words, size = os.environ.get("WORLD_SIZE", "").strip(), _number("WORLD_SIZE")
+    if _alone or not words or size == 1:
+        return
+    if not size:
+        raise UsageError(f"WORLD_SIZE={words} is no number of processes.", "unset WORLD_SIZE")
+    own, port = _number("RANK"), _number("MASTER_PORT")
+    for name, wrong, allowed in (
+        ("RANK", own is None or own >= size, f"0 to {size - 1}"),
+        ("LOCAL_RANK", bool(os.environ.get("LOCAL_RANK", "").strip()) and _number("LOCAL_RANK") is None, "a whole number"),
+        ("MASTER_ADDR", not os.environ.get("MASTER_ADDR", "").strip(), "the address of rank 0"),
+        ("MASTER_PORT", port is None or not 0 < port < 65536, "a port number"),
+    ):
+        if wrong:
+            found = f"is {os.environ[name]!r}" if os.environ.get(name) else "is not set"
+            raise UsageError(
+                f"WORLD_SIZE={size} stands for {size} processes, but {name} {found} (allowed: {allowed}).", ALONE
+            )
+
+
+@contextmanager
+def own_environment() -> Iterator[None]:
+    """Within the block the variables of launchers say what segkit goes by, whatever MPI and others have left there."""
+    own = {"RANK": rank(), "WORLD_SIZE": world_size(), "LOCAL_RANK": local_rank(), "LOCAL_WORLD_SIZE": local_world_size()}
+    before = {name: value for name, value in os.environ.items() if name in OWN or name.startswith(MPI)}
+    for name in before:
+        del os.environ[name]
+    if own["WORLD_SIZE"] > 1:
+        os.environ.update({name: str(value) for name, value in own.items()})
+    try:
+        yield
+    finally:
+        for name in OWN:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 def is_main() -> bool:
@@ -54,12 +125,12 @@ def local_device(name: str) -> str:
         )
     if world_size() == 1 or name not in ("auto", "cuda") or not torch.cuda.is_available():
         return name
-    if int(os.environ.get("LOCAL_RANK", 0)) >= torch.cuda.device_count():
+    if local_rank() >= torch.cuda.device_count():
         raise UsageError(
             f"{local_world_size()} processes need as many GPUs; this machine has {torch.cuda.device_count()}.",
             f"--devices {torch.cuda.device_count()}, or --device cpu.",
         )
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    return f"cuda:{local_rank()}"
 
 
 def init_process_group(cpu: bool = True) -> None:
@@ -67,7 +138,17 @@ def init_process_group(cpu: bool = True) -> None:
 
     Args:
         cpu: exchange tensors on the CPU (gloo); training on GPUs exchanges its gradients there.
+
+    Raises:
+        UsageError: the environment contradicts itself.
+        SegkitError: the others did not come.
     """
+    check_environment()
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"):
+        if (_number(name) or 1) > 1 and world_size() == 1:
+            logger.warning(
+                f"{name}={os.environ[name]} is not looked at: this process works alone. Several: --devices N, torchrun."
+            )
     if world_size() > 1:
         import torch
         from accelerate.state import PartialState
@@ -75,7 +156,12 @@ def init_process_group(cpu: bool = True) -> None:
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_world_size()))
             os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
-        PartialState(cpu=cpu)
+        with plain_signals(), own_environment():
+            if not torch.distributed.is_initialized() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+                store = torch.distributed.PrefixStore("segkit", meet(rank(), world_size()))
+                backend = "gloo" if cpu or not torch.cuda.is_available() else "nccl"
+                torch.distributed.init_process_group(backend, store=store, rank=rank(), world_size=world_size())
+            PartialState(cpu=cpu)
         _joined.append(True)
 
 
@@ -135,4 +221,4 @@ def is_reported_elsewhere(error: Exception) -> bool:
         return False
     if isinstance(error, EndedElsewhereError) or any(word in str(error) for word in LOST_PEER):
         return True
-    return not _joined and os.environ.get("LOCAL_RANK", "0") != "0"
+    return not _joined and local_rank() != 0

@@ -18,6 +18,7 @@ from segkit.plugins import BUILTIN, installed_plugins
 
 logger = logging.getLogger(__name__)
 
+SHARED = ("train", "evaluate", "predict")  # commands that several processes do together
 EVERYWHERE = ("--debug", "-q", "--quiet")  # typed before or after the command
 
 app = typer.Typer(
@@ -61,12 +62,15 @@ def plugin_versions() -> list[str]:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only: no messages, no progress.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end.")
     ] = False,
 ) -> None:
+    distributed.share_work(context.invoked_subcommand in SHARED)
+    distributed.check_environment()
     terminal.set_verbosity(quiet or not distributed.is_main(), debug)
 
 
@@ -77,6 +81,7 @@ def run(arguments: Sequence[str]) -> int:
             return _run(arguments)
         finally:
             distributed.destroy_process_group()
+            distributed.share_work(True)  # as the Python API does
 
 
 def _run(arguments: Sequence[str]) -> int:

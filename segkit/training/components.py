@@ -146,7 +146,8 @@ def assemble(config: Config, data: Task, device: torch.device, alone: bool = Fal
     task, spec, settings = data.learned_by(config.model.spec.kind), config.model.spec, config.train
     # what an earlier training left refuses another precision
     AcceleratorState._reset_state(reset_partial_state=distributed.world_size() == 1)
-    accelerator = Accelerator(mixed_precision=_precision(settings, device, spec), cpu=device.type == "cpu")
+    with distributed.own_environment():
+        accelerator = Accelerator(mixed_precision=_precision(settings, device, spec), cpu=device.type == "cpu")
     model = build_model(config.model, task, config.dims)
     start_from(model, config.model.name, settings.pretrained)
     if offers_deep_supervision(model):
