@@ -158,7 +158,7 @@ def init_process_group(cpu: bool = True) -> None:
             os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
         with plain_signals(), own_environment():
             if not torch.distributed.is_initialized() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-                store = torch.distributed.PrefixStore("segkit", meet(rank(), world_size()))
+                store = torch.distributed.PrefixStore("segkit", meet(rank(), world_size()))  # type: ignore[attr-defined]
                 backend = "gloo" if cpu or not torch.cuda.is_available() else "nccl"
                 torch.distributed.init_process_group(backend, store=store, rank=rank(), world_size=world_size())
             PartialState(cpu=cpu)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from segkit.errors import SegkitError
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed import Store  # type: ignore[attr-defined]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def meet(rank: int, world_size: int, seconds: float = SECONDS) -> Store:
     Raises:
         SegkitError: not all of them came, or nobody can listen there.
     """
-    from torch.distributed import DistNetworkError, TCPStore
+    from torch.distributed import DistNetworkError, TCPStore  # type: ignore[attr-defined]
 
     address, port, end = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), time.monotonic() + seconds
     waiting = _Waiting(rank, world_size, f"{address}:{port}", seconds)

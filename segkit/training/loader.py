@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import multiprocessing
 import os
 import random
@@ -25,6 +26,9 @@ from torch.utils.data import DataLoader, Sampler, get_worker_info
 from segkit.data.cache import Cached
 from segkit.errors import SegkitError, first_line
 
+logger = logging.getLogger(__name__)
+
+PATIENCE = 300  # seconds in which readers must give a batch
 OVER = 512  # place in what workers share: whether reading is over
 Failure = tuple[str, str, str]  # a case that cannot be read: its id, the reason, the traceback
 
@@ -45,6 +49,18 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         return Batch(self.images.pin_memory(), self.masks.pin_memory(), self.ids, self.unreadable, self.cases)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """From a reader through shared memory; byte by byte where there is no room in it, as in many containers."""
+        rest = (self.ids, self.unreadable, self.cases)
+        try:
+            return Batch, (self.images.share_memory_(), self.masks.share_memory_(), *rest)  # type: ignore[no-untyped-call]
+        except RuntimeError:
+            return _from_arrays, (self.images.numpy(), self.masks.numpy(), *rest)
+
+
+def _from_arrays(images: NDArray[Any], masks: NDArray[Any], *rest: Any) -> Batch:
+    return Batch(torch.from_numpy(images), torch.from_numpy(masks), *rest)
 
 
 Index = tuple[int, int, int]  # item, epoch, and how often the item was drawn in it before
@@ -213,16 +229,31 @@ class TrainingItems(torch.utils.data.Dataset[Item]):
 
 
 def loader(items: TrainingItems, order: Order, workers: int, pin: bool) -> DataLoader[Batch]:
+    """The batches of each epoch in turn; where there is no room for readers, this process reads."""
+    if workers and not _has_room(workers):
+        workers = 0
+        logger.warning(
+            "there is no shared memory (/dev/shm) for readers: --workers 0 is used. Containers: docker run --shm-size=1g"
+        )
     return DataLoader(
         items,  # type: ignore[arg-type]
         batch_sampler=order,
         collate_fn=collate,
         num_workers=workers,
+        timeout=PATIENCE if workers else 0,
         pin_memory=pin,
         persistent_workers=workers > 0,
         worker_init_fn=_begin_worker,
         generator=torch.Generator(),  # its own, so that the number of workers never shifts torch's random state
     )
+
+
+def _has_room(workers: int) -> bool:
+    """Whether the queues between the readers and this process can be made; their locks lie in /dev/shm."""
+    try:
+        return bool([multiprocessing.Queue() for _ in range(workers + 3)])
+    except OSError:
+        return False
 
 
 def unreadable(batch: Batch) -> SegkitError:
@@ -235,11 +266,17 @@ def unreadable(batch: Batch) -> SegkitError:
 
 def dead_worker(error: Exception, items: TrainingItems) -> SegkitError | None:
     """An error that says what a dead worker was reading; None if the error is about something else."""
+    slots = [pair for pair in zip(items.reading[:OVER:2], items.reading[1:OVER:2], strict=True) if pair[0]]
+    if "DataLoader timed out" in str(error):
+        names = [items.items[item][0].case.id for _, item in slots]
+        return SegkitError(
+            f"The readers gave no batch within {PATIENCE} s. They began {' and '.join(names) or 'nothing'} last.",
+            "--workers 0 reads without them; more shared memory (/dev/shm) may help: docker run --shm-size=1g.",
+        )
     found = re.search(r"DataLoader worker \(pid.*", str(error))
     if found is None:
         return None
     pids = {int(number) for number in re.findall(r"\d+", found[0])}
-    slots = zip(items.reading[:OVER:2], items.reading[1:OVER:2], strict=True)
     names = [items.items[item][0].case.id for pid, item in slots if pid in pids]
     return SegkitError(
         f"{found[0].rstrip()} It was reading {' and '.join(names) or 'nothing yet'}.",

@@ -10,8 +10,12 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
+class InterruptedWaitError(Exception):
+    """A signal came during a wait that it may end."""
+
+
 class Stop:
-    """A context in which these signals set `code` to the exit code that they call for, and do nothing else.
+    """A context in which these signals set `code` to the exit code that they call for, and do nothing else but end a wait.
 
     Elsewhere than in the main thread, where Python lets nobody handle signals, they do what they always do.
     """
@@ -19,6 +23,7 @@ class Stop:
     def __init__(self) -> None:
         self.code = 0
         self._before: dict[int, Any] = {}
+        self._waiting = False
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
@@ -30,10 +35,24 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within the block a signal raises InterruptedWaitError, so that a wait without end can be stopped."""
+        self._waiting = True
+        try:
+            if self.code:
+                raise InterruptedWaitError
+            yield
+        finally:
+            self._waiting = False
+
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.code and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.code = 128 + number
+        if self._waiting:
+            self._waiting = False
+            raise InterruptedWaitError
 
 
 class Terminated(KeyboardInterrupt):

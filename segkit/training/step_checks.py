@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from segkit.errors import SegkitError
 from segkit.training.loader import Batch, unreadable
 from segkit.training.progress import TrainingProgress
 from segkit.training.setup import TrainingSession
+from segkit.training.signals import InterruptedWaitError, Stop
 
 logger = logging.getLogger(__name__)
 
@@ -40,9 +42,19 @@ def where_finite(images: Tensor, levels: Sequence[Tensor]) -> Tensor:
     return torch.cat([images.flatten(1).isfinite().all(dim=1), logits[None]])
 
 
-def skip_unreadable(batches: Any, session: TrainingSession) -> Iterator[Batch]:
-    """The batches; a case that cannot be read ends the training, or is reported and left out."""
-    for batch in batches:
+def skip_unreadable(batches: Any, session: TrainingSession, stop: Stop) -> Iterator[Batch]:
+    """The batches; a case that cannot be read ends the training, or is reported and left out.
+
+    They end early where a signal comes while one is waited for; of several processes none stops by itself.
+    """
+    iterator = None
+    while True:
+        try:
+            with stop.interruptible() if distributed.world_size() == 1 else nullcontext():
+                iterator = iterator or iter(batches)
+                batch = next(iterator)
+        except (StopIteration, InterruptedWaitError):
+            return
         if not batch.ids:
             raise unreadable(batch)
         for case, reason, _ in batch.unreadable:

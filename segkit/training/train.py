@@ -53,6 +53,7 @@ from segkit.training.progress import EpochSums, TrainingProgress
 from segkit.training.running_metrics import RunningCounts
 from segkit.training.setup import TrainingData, TrainingSession, build_data, build_session, check_data, notes_of, workers_of
 from segkit.training.signals import Stop
+from segkit.training.smallest_batch import check_smallest_batch
 from segkit.training.status_lines import figures, log_epoch
 from segkit.training.step_checks import CHECK, PendingLoss, read_losses, skip_unreadable, sync_stop_and_save, where_finite
 from segkit.training.trackers import tracked
@@ -103,8 +104,8 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Run:
         UsageError: a device, a split or a folder that cannot be used; then nothing is written.
         SegkitError: data that cannot be read, a loss that is not finite (the last good weights are kept).
     """
-    device = _begin(config)
     ids = split_cases(dataset.cases, config.split)
+    device = _begin(config, dataset.task, len(ids["train"]))
     main = distributed.is_main()
     run = distributed.broadcast_object(
         create_run(out, config.dataset.spec.name, config.model.spec.name) if main else RunFolder(Path())
@@ -155,7 +156,7 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     saved: RunDescription = document["description"]
     settings = to_toml(config)
     settings["train"]["pretrained"] = saved.settings["train"]["pretrained"]
-    device = _begin(config)
+    device = _begin(config, dataset.task, len(saved.split["train"]))
     check_data(dataset, saved)
     components = assemble(config, dataset.task, device)
     before = saved.manifest["processes"]
@@ -207,17 +208,14 @@ def _write_files(
         _write_weights(progress, run, config, task)
 
 
-def _begin(config: Config) -> torch.device:
+def _begin(config: Config, data: Task, cases: int) -> torch.device:
     """Device, the other processes, random numbers and kernels."""
     settings = config.train
     device = choose_device(settings.device)
     distributed.init_process_group(cpu=device.type == "cpu")
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # accelerate trains on the current one
-    world_size = distributed.world_size()
-    if settings.batch_size is not None and settings.batch_size < world_size:
-        words = f"--batch-size {settings.batch_size} is less than one case for each of {world_size} processes."
-        raise distributed.collective_error(UsageError(words, f"Fewer --devices, or --batch-size {world_size}."))
+    check_smallest_batch(config, data, cases, device)
     if settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(settings.deterministic)
@@ -258,8 +256,7 @@ def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
             try:
                 row = _train_epoch(session, progress, batches, bar, stop, save)
             except (RuntimeError, SegkitError) as error:  # torch says wherever it stands that a reader has died
-                found = dead_worker(error, session.items)
-                if found is None:
+                if (found := dead_worker(error, session.items)) is None:
                     raise
                 raise found from error
             if row is not None and session.cases:
@@ -318,7 +315,7 @@ def _train_epoch(
     saved = time.perf_counter()
     rate = components.optimizer.param_groups[0]["lr"]
     components.model.train()
-    for batch in skip_unreadable(batches, session) if progress.step < steps else ():
+    for batch in skip_unreadable(batches, session, stop) if progress.step < steps else ():
         first = progress.step // settings.accumulate * settings.accumulate
         together = min(settings.accumulate, steps - first)
         whole = progress.step + 1 == first + together  # the optimiser's step comes after this batch
@@ -349,6 +346,9 @@ def _train_epoch(
             saved = time.perf_counter()
         if drawn:
             bar.show(**figures(session, progress, rate))
+    read_losses(unread, session, progress)
+    if progress.step < steps:  # the wait for a batch was interrupted
+        return None
     total = sums.over_all()
     found = total.counts.figures(components.metrics, usual_aggregation(components.task.kind))
     train = {f"train_{name}": value for name, value in found.items()}

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from segkit.data.cache import Cached
 from segkit.data.preprocess import Geometry
 from segkit.task import Case
-from segkit.training.loader import Order, TrainingItems
+from segkit.training.loader import Batch, Order, TrainingItems, dead_worker, loader
+from segkit.training.signals import InterruptedWaitError, Stop
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.none() | st.integers(0, 9))
@@ -79,3 +85,49 @@ def test_slices_are_drawn_by_class_for_the_share_that_is_asked(tmp_path: Path) -
     names = [items[index][0][2] for batch in order for index in batch]  # type: ignore[index]
     assert len(set(names)) == len(names) == 40  # what is drawn again is augmented in another way
     assert sorted(index for batch in Order(40, 8, 0, items.pools(3)) for index, *_ in batch) == list(range(40))
+
+
+def test_a_batch_travels_without_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Batch(torch.ones(2, 1, 4, 4), torch.zeros(2, 4, 4, dtype=torch.int32), ("a", "b"), (), (0, 1))
+
+    def full(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    again = pickle.loads(pickle.dumps(batch))
+    assert torch.equal(again.images, batch.images) and torch.equal(again.masks, batch.masks)
+    assert (again.ids, again.cases) == (batch.ids, batch.cases)
+
+
+def test_readers_that_give_nothing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sleep(self: Cached) -> None:
+        time.sleep(60)
+
+    items = TrainingItems([cached_volume(tmp_path, np.ones((4, 4, 4), int), slices=False)], None, seed=0)
+    monkeypatch.setattr(Cached, "load", sleep)
+    monkeypatch.setattr("segkit.training.loader.PATIENCE", 1)
+    batches = loader(items, Order(1, 1, 0), workers=1, pin=False)
+    with pytest.raises(RuntimeError) as error:
+        next(iter(batches))
+    found = dead_worker(error.value, items)
+    assert found is not None and "gave no batch within 1 s. They began a last" in found.message
+    assert "--workers 0" in found.hint and "/dev/shm" in found.hint
+
+
+def test_a_wait_without_end_hears_a_signal() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with Stop() as stop:
+            with pytest.raises(InterruptedWaitError), stop.interruptible():
+                signal.raise_signal(number)
+            assert stop.code == 128 + number
+            with pytest.raises(InterruptedWaitError), stop.interruptible():
+                pytest.fail("a stop that came before ends the next wait")
+
+
+def test_without_room_for_the_readers_locks_this_process_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    items = TrainingItems([cached_volume(tmp_path, np.ones((4, 4, 4), int), slices=False)], None, seed=0)
+    monkeypatch.setattr("segkit.training.loader.multiprocessing.Queue", full)
+    assert loader(items, Order(1, 1, 0), workers=2, pin=False).num_workers == 0

@@ -1,0 +1,34 @@
+"""Batch norm over one value is refused before anything is prepared, by the share that a process gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conftest import Command
+
+DATA = "train --dataset phantom -o dataset.size=32 -o preprocess.size=32 -o split.test=0 --device cpu --epochs 1".split()
+DEEP = "--model unet -o model.width=1 -o model.depth=5".split()  # 32 / 2^5 = 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["-o", "dataset.cases=6", "--batch-size", 1],
+        ["-o", "dataset.cases=2", "-o", "split.val=0.5", "--batch-size", 8],
+        ["-o", "dataset.cases=6", "--batch-size", 1, "-o", "dataset.dims=3", "--model", "unet3d", "-o", "model.norm=batch"],
+    ],
+    ids=["batches of one", "one case", "3D"],
+)
+def test_one_sample_on_a_map_of_one_pixel_is_refused_at_once(more: list[object], segkit: Command, tmp_path: Path) -> None:
+    done = segkit(*DATA, *DEEP, *more, "--out", tmp_path / "run")
+    assert done.code == 2 and "needs batches of at least 2 samples" in done.err, done.err
+    assert "run folder" not in done.err and not (tmp_path / "run").exists()
+
+
+def test_one_sample_is_enough_where_maps_are_larger_and_odd_counts_leave_none_alone(segkit: Command, tmp_path: Path) -> None:
+    small = [*DATA, "--model", "unet", "-o", "model.width=1", "-o", "model.depth=2", "-o", "dataset.cases=4"]
+    assert segkit(*small, "--batch-size", 1, "--out", tmp_path / "1").code == 0
+    done = segkit(*DATA, *DEEP, "-o", "dataset.cases=6", "-o", "split.val=0.2", "--batch-size", 2, "--out", tmp_path / "2")
+    assert done.code == 0, done.err  # five cases in batches of two: the last one joins its predecessor
