@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segkit.data.colours import without_alpha
+from segkit.data.dicom import looks_like_dicom
 from segkit.data.labels import whole_numbers
 from segkit.data.limits import check_size
 from segkit.data.orientation import PNG_START, TIFF_STARTS, exif_of, turn
@@ -123,7 +124,7 @@ def write_image(path: Path, image: Array, palette: Sequence[tuple[int, int, int]
 def _decode(path: Path, labels: bool, upright: bool) -> Array:
     """(H, W) or (H, W, channels) of any supported file, without alpha."""
     start = _head(path)
-    if start[128:] == b"DICM":
+    if looks_like_dicom(start):
         from segkit.data.dicom import read_slice
 
         pixels = read_slice(path)

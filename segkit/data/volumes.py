@@ -68,7 +68,7 @@ def read_volume(path: Path) -> Volume:
         SegkitError: missing, damaged, of more than four axes, of colours, with an unusable affine, or not finite.
     """
     if path.is_dir():
-        return read_series([file for file in sorted(path.iterdir()) if file.is_file() and is_dicom(file)])
+        return read_series(_scan_in(path))
     if path.suffix.lower() in (".tif", ".tiff"):
         return Volume(np.ascontiguousarray(read_pages(path)), (1.0, 1.0, 1.0), np.eye(4))  # no millimetres, no orientation
     image = _open(path)
@@ -96,19 +96,33 @@ def read_volume(path: Path) -> Volume:
     return Volume(np.ascontiguousarray(native), _spacing(image, orientation), affine)
 
 
+def _scan_in(folder: Path) -> list[Path]:
+    """The DICOM files of a folder that are slices; of reports, structure sets and localizers nothing is read."""
+    from segkit.data.dicom_series import by_series, say_left
+
+    grouped = by_series([file for file in sorted(folder.iterdir()) if file.is_file() and is_dicom(file)])
+    for reason in grouped.failed.values():
+        raise SegkitError(reason)
+    say_left(folder, grouped.left)
+    return [file for files in grouped.series.values() for file in files]
+
+
 def read_series(files: Sequence[Path]) -> Volume:
     """The slices of one DICOM series as a volume (1, X, Y, Z).
 
     Raises:
         SegkitError: they are of several series, miss their place, or have different sizes or uneven distances.
     """
-    from segkit.data.dicom import stack_slices
+    from segkit.data.dicom_series import stack_slices
 
     array, affine = stack_slices(files)
     orientation = io_orientation(affine)
     turned = affine @ inv_ornt_aff(orientation, array.shape)
-    sizes = np.sqrt((turned[:3, :3] ** 2).sum(axis=0))
-    spacing = (float(sizes[0]), float(sizes[1]), float(sizes[2]))
+    sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    normal = np.cross(affine[:3, 0] / sizes[0], affine[:3, 1] / sizes[1])
+    sizes[2] = abs(normal @ affine[:3, 2])  # from plane to plane, also where slices lean: so that volumes are right
+    x, y, z = (float(size) for size in sizes[_inverse(orientation)[:, 0].astype(int)])
+    spacing = (x, y, z)
     return Volume(np.ascontiguousarray(apply_orientation(array, orientation))[None], spacing, turned)
 
 

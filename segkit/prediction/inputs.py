@@ -6,6 +6,7 @@ Every input has a key, its name below the folder that all inputs have in common;
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.data.dicom import by_series, is_dicom, spacing_of
+from segkit.data.dicom import SUFFIXES as DICOM_SUFFIXES
+from segkit.data.dicom import inspect, is_dicom, spacing_of
+from segkit.data.dicom_series import Grouped, by_series, say_left
 from segkit.data.images import SUFFIXES, is_image, is_tiff, read_image
 from segkit.data.listing import is_stray, lost_link, natural_order, walk
 from segkit.data.reading import check_grids, read_sample
@@ -24,6 +27,8 @@ from segkit.data.volumes import is_volume, read_series, read_volume
 from segkit.errors import SegkitError, UsageError
 from segkit.task import Case, Dataset, Task
 from segkit.words import counted
+
+logger = logging.getLogger(__name__)
 
 LISTS = (".txt", ".lst", ".list")
 VOLUMES = (".nii", ".nii.gz", ".hdr")
@@ -118,7 +123,7 @@ def find_inputs(
             others += count
         found |= {entry.source: entry for entry in below if entry.source not in found}
     for _, own in itertools.groupby(sorted(slices), key=lambda path: path.parent):
-        found |= {entry.source: entry for entry in _series(list(own), root) if entry.source not in found}
+        found |= {entry.source: entry for entry in _dicom(list(own), root, volumes) if entry.source not in found}
     if not found:
         where = ", ".join(map(str, paths[:3]))
         endings = ", ".join((*SUFFIXES, *VOLUMES))
@@ -256,22 +261,42 @@ def _below(folder: Path, root: Path, skip: Path, marker: str, volumes: bool) -> 
                 found.append(_from_file(path, root))
             elif problem := lost_link(path):
                 found.append(Input(_key(path, root), (path,), "image", problem))
-            elif path.is_file() and is_dicom(path):
+            elif path.is_file() and (is_dicom(path) or path.suffix.lower() in DICOM_SUFFIXES):
                 slices.append(path)
             else:
                 others += path.suffix.lower() != ".img"  # the other half of a .hdr
-        found += _series(slices, root) if volumes else [Input(_key(path, root), (path,), "image") for path in slices]
+        found += _dicom(slices, root, volumes)
     return found, others
 
 
-def _series(slices: Sequence[Path], root: Path) -> list[Input]:
-    """DICOM files of one folder as volumes: one is named after the folder, several get numbers."""
-    found = by_series(slices)
-    key = _key(slices[0].parent, root) if slices else ""
-    key = slices[0].parent.name if key == "." else key
-    if len(found) < 2:
-        return [Input(key, tuple(files), "series") for files in found.values()]
-    return [Input(f"{key}/series-{number}", tuple(files), "series") for number, files in enumerate(found.values(), start=1)]
+def _dicom(files: Sequence[Path], root: Path, volumes: bool) -> list[Input]:
+    """DICOM files of one folder: each series a volume, or each file an image; what holds no image is left alone."""
+    if not files:
+        return []
+    grouped = by_series(files) if volumes else _each_alone(files)
+    failed = [Input(_key(path, root), (path,), "image", reason) for path, reason in grouped.failed.items()]
+    say_left(files[0].parent, grouped.left)
+    if not volumes:
+        return failed + [Input(_key(path, root), (path,), "image") for own in grouped.series.values() for path in own]
+    key = _key(files[0].parent, root)
+    key = files[0].parent.name if key == "." else key
+    names = [key] if len(grouped.series) == 1 else [f"{key}/series-{number}" for number, _ in enumerate(grouped.series, 1)]
+    return failed + [Input(name, tuple(own), "series") for name, own in zip(names, grouped.series.values(), strict=True)]
+
+
+def _each_alone(files: Sequence[Path]) -> Grouped:
+    """For a model of images; a localizer is one too. What cannot be read is told when it is its turn."""
+    images, left = list[Path](), list[str]()
+    for path in files:
+        try:
+            other = inspect(path).other
+        except SegkitError:
+            other = ""
+        if other:
+            left.append(f"{path.name} ({other})")
+        else:
+            images.append(path)
+    return Grouped({"": images}, left=left)
 
 
 def _told_apart(inputs: Iterable[Input]) -> Iterator[Input]:

@@ -10,8 +10,10 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.encaps import encapsulate
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, HTJ2KLossless, JPEGLosslessSV1, JPEGLSLossless
 
+from segkit.data.dicom import is_dicom
 from segkit.data.images import read_image
 from segkit.data.volumes import read_volume
 from segkit.errors import SegkitError
@@ -88,3 +90,45 @@ def test_gray_keeps_its_type_and_palettes_become_colours(tmp_path: Path) -> None
         tables[f"{name}PaletteColorLookupTableData"] = (np.arange(256) * scale % 256 * 256).astype(np.uint16).tobytes()
     coloured = read_image(write(tmp_path / "b", PIXELS, PhotometricInterpretation="PALETTE COLOR", **tables))
     assert np.array_equal(coloured, np.stack([PIXELS, PIXELS * 2, PIXELS * 3]))
+
+
+def test_a_file_without_preamble_is_dicom_by_its_elements(tmp_path: Path) -> None:
+    whole = pydicom.dcmread(write(tmp_path / "x.dcm", PIXELS))
+    for name, implicit in (("explicit", False), ("implicit", True)):
+        bare = Dataset({element.tag: element for element in whole})
+        bare.save_as(tmp_path / name, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+        assert (tmp_path / name).read_bytes()[128:132] != b"DICM"
+        assert is_dicom(tmp_path / name) and np.array_equal(read_image(tmp_path / name)[0], PIXELS)
+    (tmp_path / "other").write_bytes(b"\x08\0" + bytes(200))
+    assert not is_dicom(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encoder"), [(JPEGLSLossless, "jpegls_encode"), (JPEGLosslessSV1, "ljpeg_encode"), (HTJ2KLossless, "")]
+)
+def test_compressed_pixels_come_back_or_the_decoder_is_named(tmp_path: Path, syntax: str, encoder: str) -> None:
+    import imagecodecs
+
+    stored = (np.arange(256).reshape(16, 16) * 16 - 2048).astype(np.int16)  # 12 bits with a sign
+    raw = stored.view(np.uint16) & 0x0FFF
+    frame = getattr(imagecodecs, encoder)(raw) if encoder else b"damaged!"
+    dataset = pydicom.dcmread(write(tmp_path / "x.dcm", raw, PixelRepresentation=1, BitsStored=12, HighBit=11))
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(tmp_path / "x.dcm", enforce_file_format=True)
+    if encoder:
+        assert np.array_equal(read_image(tmp_path / "x.dcm")[0], stored)
+        return
+    with pytest.raises(SegkitError, match=r"cannot be decoded: .*\(High-Throughput JPEG 2000") as error:
+        read_image(tmp_path / "x.dcm")
+    assert "pylibjpeg" in error.value.hint
+
+
+def test_a_file_that_holds_no_image_says_what_it_is(tmp_path: Path) -> None:
+    for name, modality in (("plan.dcm", "RTPLAN"), ("report.dcm", "SR")):
+        with pytest.raises(SegkitError, match=f"{name} holds no image: {modality}"):
+            read_image(write(tmp_path / name, PIXELS, Modality=modality))
+    (tmp_path / "y.dcm").write_bytes(b"hello" * 50)
+    with pytest.raises(SegkitError, match=r"y\.dcm cannot be read"):
+        read_image(tmp_path / "y.dcm")

@@ -193,3 +193,22 @@ def test_nothing_found_says_where_it_looked(tmp_path: Path) -> None:
         find(tmp_path)
     with pytest.raises(UsageError, match="does not exist"):
         find(tmp_path / "absent")
+
+
+def test_what_is_no_scan_is_named_and_the_only_series_has_the_name_of_its_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "p").mkdir()
+    for index in range(3):
+        write_dicom(tmp_path / "p" / f"{index}", np.zeros((4, 5)), position=(0, 0, 2.0 * index))
+    write_dicom(tmp_path / "p" / "plan", np.zeros((4, 5)), SeriesInstanceUID="9.1", Modality="RTPLAN")
+    write_dicom(tmp_path / "p" / "scout", np.zeros((4, 5)), SeriesInstanceUID="9.2", ImageType=["ORIGINAL", "LOCALIZER"])
+    (tmp_path / "p" / "cut.dcm").write_bytes(b"")
+    inputs, _ = find(tmp_path / "p", volumes=True)
+    assert [(entry.key, len(entry.files), bool(entry.problem)) for entry in inputs] == [
+        ("cut.dcm", 1, True),
+        ("p", 3, False),
+    ]
+    assert "plan (RTPLAN" in caplog.text and "scout (a localizer)" in caplog.text
+    images = [entry.key for entry in find(tmp_path / "p")[0]]
+    assert images == ["0", "1", "2", "cut.dcm", "scout"]  # a localizer is an image too, a plan is not
