@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from segkit.data.colours import without_alpha
 from segkit.data.dicom import looks_like_dicom
+from segkit.data.foreign import foreign_format, refusal
 from segkit.data.labels import whole_numbers
 from segkit.data.limits import check_size
 from segkit.data.orientation import PNG_START, TIFF_STARTS, exif_of, turn
@@ -142,6 +143,8 @@ def _decode(path: Path, labels: bool, upright: bool) -> Array:
     except MemoryError:
         raise SegkitError(f"{path} is too large for the memory of this machine.") from None
     except Exception as error:  # whatever a decoder makes of damaged bytes becomes one clear error with the path
+        if foreign_format(path.name):
+            raise SegkitError(*refusal(path)) from None
         raise SegkitError(f"{path} cannot be read as an image: {first_line(error)}") from None
 
 

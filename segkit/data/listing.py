@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from segkit.data.foreign import count_foreign, foreign_format, how_to_convert
+
 logger = logging.getLogger(__name__)
 
 STRAY_FOLDERS = {
@@ -73,15 +75,16 @@ def list_files(folder: Path, endings: Sequence[str], leave_out: Callable[[Path],
     """All files below a folder whose names have one of these endings (lower case), in natural order.
 
     Stray files are left out, links are followed. What is left out though it may hold data is said: folders that cannot be
-    read, links to nothing, and pictures that are called README.
+    read, links to nothing, pictures that are called README, and images in formats that are not read.
     """
 
     def say(error: OSError) -> None:
         logger.warning(f"{error.filename} cannot be read and is left out: {error.strerror}.")
 
-    found = []
+    found, foreign = list[str](), list[str]()
     for place, names in walk(folder, leave_out, say):
         for name in names:
+            foreign += [name] if foreign_format(name) and not is_stray(name) else []
             known = name.lower().endswith(tuple(endings))
             if known and not is_stray(name):
                 found.append(os.path.join(place, name))
@@ -89,6 +92,8 @@ def list_files(folder: Path, endings: Sequence[str], leave_out: Callable[[Path],
                 logger.warning(f"{place / name} is taken for a note about the data, and is left out.")
             elif not known and not is_stray(name) and (problem := lost_link(place / name)):
                 logger.warning(f"{problem} What it stands for is left out.")
+    if foreign:
+        logger.warning(f"{folder}: {count_foreign(foreign)} left out: not read here. {how_to_convert(foreign[0])}")
     return [Path(path) for path in sorted(found, key=natural_order)]
 
 

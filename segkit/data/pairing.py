@@ -18,7 +18,7 @@ NUMBERED_MASK = re.compile(rf"([_-](?:{SUFFIXES_OF_MASKS}))[ _-]?\(?\d+\)?$", re
 IMAGE_SUFFIX = re.compile(r"[_-](image|img|training|test)$", re.I)  # DRIVE calls them 21_training and 21_manual1
 NUMBER = re.compile(r"[ _-]\(?\d+\)?$")
 
-ENDINGS = (*SUFFIXES, ".nii", ".nii.gz", ".hdr")
+ENDINGS = (*SUFFIXES, ".nii", ".nii.gz", ".hdr", ".mgz", ".mgh")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """The one reader and writer of volumes: NIfTI-1 and NIfTI-2 (.nii, .nii.gz, .hdr with .img); also
-DICOM series and TIFF stacks, to read.
+FreeSurfer's volumes (.mgz, .mgh), DICOM series and TIFF stacks, to read.
 
 Inside segkit a volume's axes are those of the closest RAS orientation (first axis to the patient's right, second to the
 front, third up), as (C, X, Y, Z); writing turns them back to the file's own.
@@ -7,6 +7,7 @@ front, third up), as (C, X, Y, Z); writing turns them back to the file's own.
 
 from __future__ import annotations
 
+import gzip
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from segkit.data.dicom import is_dicom
+from segkit.data.foreign import foreign_format, refusal
 from segkit.data.labels import whole_numbers
 from segkit.data.tiff import read_pages
 from segkit.errors import SegkitError, first_line
@@ -27,7 +29,9 @@ from segkit.words import counted
 
 Array = NDArray[Any]
 
-SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".mgz", ".mgh")
+MM = {"micron": 0.001, "mm": 1.0, "meter": 1000.0}  # of a header's unit of length; without one it is mm
+GZIP = b"\x1f\x8b"
 LARGEST_VOLUME = 4_000_000_000  # voxels: more is taken for a damaged header
 
 
@@ -37,7 +41,7 @@ class Volume:
 
     Args:
         array: (C, X, Y, Z) in closest RAS, in stored units (scaled where the file says so).
-        spacing: mm along X, Y, Z, by the header's pixdim.
+        spacing: mm along X, Y, Z, by the header's pixdim and unit.
         affine: (4, 4) voxel of `array` to world, mm.
     """
 
@@ -47,7 +51,7 @@ class Volume:
 
 
 def is_volume(path: Path) -> bool:
-    """Whether a file is a NIfTI volume, by its name."""
+    """Whether a file is a volume that is read here, by its name."""
     return path.name.lower().endswith(SUFFIXES)
 
 
@@ -72,9 +76,9 @@ def read_volume(path: Path) -> Volume:
     if path.suffix.lower() in (".tif", ".tiff"):
         return Volume(np.ascontiguousarray(read_pages(path)), (1.0, 1.0, 1.0), np.eye(4))  # no millimetres, no orientation
     image = _open(path)
-    shape = tuple(image.shape)
+    shape = _shape(image)
     if not 2 <= len(shape) <= 4 or 0 in shape:
-        raise SegkitError(f"{path} has the shape {shape}; a volume has three axes, or a fourth for channels.")
+        raise SegkitError(f"{path} has the shape {shape}; a volume has three axes, or one more for channels.")
     if int(np.prod(shape, dtype=np.float64)) > LARGEST_VOLUME:
         raise SegkitError(f"{path} declares {np.prod(shape, dtype=np.float64):,.0f} voxels; that is refused.")
     try:
@@ -87,10 +91,10 @@ def read_volume(path: Path) -> Volume:
         raise SegkitError(f"{path} holds {array.dtype} values; gray values are expected.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise SegkitError(f"{path} holds values that are not finite numbers.")
-    array = array.reshape(*shape, *[1] * (3 - len(shape))) if len(shape) < 3 else array
+    array = array.reshape(*shape, *[1] * (3 - len(shape)))
     orientation = _orientation(image, path)
     turned = apply_orientation(array, orientation)
-    affine = image.affine @ inv_ornt_aff(orientation, array.shape[:3])
+    affine = _affine(image) @ inv_ornt_aff(orientation, array.shape[:3])
     channels = turned[None] if turned.ndim == 3 else np.moveaxis(turned, -1, 0)
     native = channels.astype(channels.dtype.newbyteorder("="), copy=False)
     return Volume(np.ascontiguousarray(native), _spacing(image, orientation), affine)
@@ -168,9 +172,14 @@ def write_volume(path: Path, array: Array, like: Path | NDArray[np.float64], slo
         own = tuple(image.shape[:3])
         if stored.shape[:3] != own + (1,) * (3 - len(own)):
             raise SegkitError(f"A result of size {stored.shape[:3]} does not fit the grid of {like}, {own}.")
-        header = image.header.copy()
+        nifti = isinstance(image, (nib.Nifti1Pair, nib.Nifti2Pair))
+        header = image.header.copy() if nifti else nib.Nifti1Header()
         header.set_data_dtype(array.dtype)
         header["cal_min"] = header["cal_max"] = 0  # the window in which viewers would show the scan
+        if not nifti:
+            header.set_xyzt_units("mm")
+        elif len(image.shape) > 4:
+            header.set_intent("none")  # of vectors; the result is none
         kind = nib.Nifti2Image if isinstance(image, nib.Nifti2Pair) else nib.Nifti1Image  # one file also for a pair
         written = kind(np.ascontiguousarray(stored.reshape(own + array.shape[3:])), image.affine, header)
     written.header.set_slope_inter(slope, 0)
@@ -180,19 +189,56 @@ def write_volume(path: Path, array: Array, like: Path | NDArray[np.float64], slo
 
 def _open(path: Path) -> Any:
     try:
-        image = nib.load(path)
+        packed = _is_gzipped(path)
+        misnamed = path.name.lower().endswith((".nii", ".nii.gz")) and packed != path.name.lower().endswith(".gz")
+        image = _from_content(path, packed) if misnamed else nib.load(path)
     except FileNotFoundError:
         raise SegkitError(f"{path} cannot be read: No such file.") from None
     except Exception as error:
+        if foreign_format(path.name):
+            raise SegkitError(*refusal(path)) from None
         raise SegkitError(f"{path} cannot be read as a volume: {first_line(error)}") from None
-    if not isinstance(image, (nib.Nifti1Pair, nib.Nifti2Pair)):
+    if not isinstance(image, (nib.Nifti1Pair, nib.Nifti2Pair, nib.MGHImage)):
         raise SegkitError(f"{path} is not a NIfTI file but {type(image).__name__}.", "Convert it to .nii.gz.")
     return image
 
 
+def _is_gzipped(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == GZIP
+
+
+def _from_content(path: Path, packed: bool) -> Any:
+    """A NIfTI file whose name says that it is packed and which is not, or the other way round."""
+    content = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+    second = int.from_bytes(content[:4], "little") == 540 or int.from_bytes(content[:4], "big") == 540
+    return (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(content)
+
+
+def _shape(image: Any) -> tuple[int, ...]:
+    """Without axes of one element behind the third: ITK writes vectors as (X, Y, Z, 1, C)."""
+    shape = tuple(image.shape)
+    return shape[:3] + tuple(size for size in shape[3:] if size != 1)
+
+
+def _affine(image: Any) -> NDArray[np.float64]:
+    """In mm, whatever unit the header has."""
+    return np.asarray(np.diag([_mm(image)] * 3 + [1.0]) @ image.affine)
+
+
+def _mm(image: Any) -> float:
+    """Of one unit of length of the header."""
+    try:
+        return MM.get(image.header.get_xyzt_units()[0], 1.0)
+    except (AttributeError, KeyError):  # FreeSurfer's have none: mm
+        return 1.0
+
+
 def _orientation(image: Any, path: Path) -> Array:
     """From the file's axes to closest RAS."""
-    usable = np.isfinite(image.affine).all() and abs(np.linalg.det(image.affine[:3, :3])) >= 1e-9
+    sizes = np.sqrt((image.affine[:3, :3] ** 2).sum(axis=0))
+    finite = np.isfinite(image.affine).all() and sizes.min() > 0
+    usable = finite and abs(np.linalg.det(image.affine[:3, :3] / sizes)) >= 1e-6  # whatever the unit
     orientation: Array = io_orientation(image.affine) if usable else np.full((3, 2), np.nan)
     if np.isnan(orientation).any():  # also where two axes all but coincide
         raise SegkitError(f"{path} has an affine that cannot be inverted: {image.affine[:3].round(3).tolist()}.")
@@ -201,8 +247,8 @@ def _orientation(image: Any, path: Path) -> Array:
 
 def _spacing(image: Any, orientation: Array) -> tuple[float, float, float]:
     """Voxel sizes by the header's pixdim, as ITK reads them: ACDC's affines say 1 mm where pixdim says 10 mm."""
-    zooms = [float(size) for size in image.header.get_zooms()[:3]]
-    sizes = np.sqrt((image.affine[:3, :3] ** 2).sum(axis=0))
+    zooms = [float(size) * _mm(image) for size in image.header.get_zooms()[:3]]
+    sizes = np.sqrt((_affine(image)[:3, :3] ** 2).sum(axis=0))
     spacing = [1.0, 1.0, 1.0]
     for own, (ras, _) in enumerate(orientation):
         known = own < len(zooms) and np.isfinite(zooms[own]) and zooms[own] > 0
@@ -239,4 +285,4 @@ def _ras_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     orientation, own = _orientation(image, path), tuple(image.shape[:3])
     own += (1,) * (3 - len(own))
     size = tuple(own[int(axis)] for axis in _inverse(orientation)[:, 0])
-    return size, image.affine @ inv_ornt_aff(orientation, own)
+    return size, _affine(image) @ inv_ornt_aff(orientation, own)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from segkit.data.dicom import SUFFIXES as DICOM_SUFFIXES
 from segkit.data.dicom import inspect, is_dicom, spacing_of
 from segkit.data.dicom_series import Grouped, by_series, say_left
+from segkit.data.foreign import count_foreign, foreign_format, how_to_convert
 from segkit.data.images import SUFFIXES, is_image, is_tiff, read_image
 from segkit.data.listing import is_stray, lost_link, natural_order, walk
 from segkit.data.reading import check_grids, read_sample
@@ -31,7 +32,7 @@ from segkit.words import counted
 logger = logging.getLogger(__name__)
 
 LISTS = (".txt", ".lst", ".list")
-VOLUMES = (".nii", ".nii.gz", ".hdr")
+VOLUMES = (".nii", ".nii.gz", ".hdr", ".mgz", ".mgh")
 COLOURS = {"red", "green", "blue", "gray", "grey"}
 Form = Literal["image", "tiff", "volume", "series"]
 
@@ -252,6 +253,7 @@ def _below(folder: Path, root: Path, skip: Path, marker: str, volumes: bool) -> 
         path = Path(error.filename)
         found.append(Input(_key(path, root), (path,), "image", f"The folder {path} cannot be read: {error.strerror}."))
 
+    foreign = list[str]()
     for place, names in walk(folder, lambda below: _was_made(below, skip, marker), unreadable):
         slices = []
         for path in (place / name for name in names):
@@ -265,7 +267,10 @@ def _below(folder: Path, root: Path, skip: Path, marker: str, volumes: bool) -> 
                 slices.append(path)
             else:
                 others += path.suffix.lower() != ".img"  # the other half of a .hdr
+                foreign += [path.name] if foreign_format(path.name) else []
         found += _dicom(slices, root, volumes)
+    if foreign:
+        logger.warning(f"{folder}: {count_foreign(foreign)} left alone: not read here. {how_to_convert(foreign[0])}")
     return found, others
 
 

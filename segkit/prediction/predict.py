@@ -290,7 +290,7 @@ def _run(
     def readable() -> Iterator[tuple[ReadJob, PreparedImage]]:
         for item in made:
             if isinstance(item, UnreadableJob):
-                record.failed(item.job, item.error.message)
+                record.failed(item.job, f"{item.error.message} {item.error.hint or ''}".rstrip())
                 bar.advance()
             else:
                 yield item
