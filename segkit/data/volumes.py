@@ -191,7 +191,8 @@ def _open(path: Path) -> Any:
     try:
         packed = _is_gzipped(path)
         misnamed = path.name.lower().endswith((".nii", ".nii.gz")) and packed != path.name.lower().endswith(".gz")
-        image = _from_content(path, packed) if misnamed else nib.load(path)
+        freesurfer = path.name.lower().endswith((".mgz", ".mgh"))
+        image = _from_content(path, packed, freesurfer) if misnamed or freesurfer else nib.load(path)
     except FileNotFoundError:
         raise SegkitError(f"{path} cannot be read: No such file.") from None
     except Exception as error:
@@ -208,9 +209,12 @@ def _is_gzipped(path: Path) -> bool:
         return file.read(2) == GZIP
 
 
-def _from_content(path: Path, packed: bool) -> Any:
-    """A NIfTI file whose name says that it is packed and which is not, or the other way round."""
+def _from_content(path: Path, packed: bool, freesurfer: bool) -> Any:
+    """A file whose name says that it is packed and which is not, or the other way round; FreeSurfer's, which nibabel would
+    leave open."""
     content = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+    if freesurfer:
+        return nib.MGHImage.from_bytes(content)
     second = int.from_bytes(content[:4], "little") == 540 or int.from_bytes(content[:4], "big") == 540
     return (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(content)
 
@@ -247,7 +251,8 @@ def _orientation(image: Any, path: Path) -> Array:
 
 def _spacing(image: Any, orientation: Array) -> tuple[float, float, float]:
     """Voxel sizes by the header's pixdim, as ITK reads them: ACDC's affines say 1 mm where pixdim says 10 mm."""
-    zooms = [float(size) * _mm(image) for size in image.header.get_zooms()[:3]]
+    stated = () if isinstance(image, nib.MGHImage) else image.header.get_zooms()[:3]
+    zooms = [float(size) * _mm(image) for size in stated]
     sizes = np.sqrt((_affine(image)[:3, :3] ** 2).sum(axis=0))
     spacing = [1.0, 1.0, 1.0]
     for own, (ras, _) in enumerate(orientation):

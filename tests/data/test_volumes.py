@@ -173,7 +173,7 @@ ODD = {
     "nifti2.hdr": "its other half",
     "resampled_anat_moved.nii": "not finite",
     "row_major.dconn.nii": "is not a NIfTI file",
-    "test.mgz": (2, 5, 3, 4),
+    "test.mgz": (2, 5, 4, 3),
 }
 
 
