@@ -231,10 +231,10 @@ def _read(source: Input, dataset: Dataset | None) -> Picture:
 
 
 def _fit_channels(image: NDArray[Any], task: Task, source: Input) -> NDArray[Any]:
-    """Gray images are repeated for models of colour images; one modality does not stand for several."""
+    """Gray images are repeated for models of colour images; a volume, or one modality, does not stand for them."""
     if len(image) == task.channels:
         return image
-    if len(image) == 1 and set(task.channel_names) <= COLOURS and not (source.form == "volume" and task.dims == 3):
+    if len(image) == 1 and set(task.channel_names) <= COLOURS and source.form in ("image", "tiff"):
         return np.broadcast_to(image, (task.channels, *image.shape[1:]))
     if task.channels == 1 and len(image) == 3 and all(np.array_equal(image[0], other) for other in image[1:]):
         return image[:1]

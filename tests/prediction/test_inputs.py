@@ -189,7 +189,7 @@ def test_channels_that_a_model_cannot_take_are_refused_and_gray_is_shown_to_mode
 
 def test_nothing_found_says_where_it_looked(tmp_path: Path) -> None:
     (tmp_path / "a.doc").write_text("x")
-    with pytest.raises(UsageError, match=r"No images below .* \(1 other files\)"):
+    with pytest.raises(UsageError, match=r"No images below .* \(1 other file\)"):
         find(tmp_path)
     with pytest.raises(UsageError, match="does not exist"):
         find(tmp_path / "absent")
@@ -212,3 +212,13 @@ def test_what_is_no_scan_is_named_and_the_only_series_has_the_name_of_its_folder
     assert "plan (RTPLAN" in caplog.text and "scout (a localizer)" in caplog.text
     images = [entry.key for entry in find(tmp_path / "p")[0]]
     assert images == ["0", "1", "2", "cut.dcm", "scout"]  # a localizer is an image too, a plan is not
+
+
+def test_a_gray_volume_is_no_colour_image(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 3), np.int16), np.eye(4)), tmp_path / "mr.nii.gz")
+    (tmp_path / "ct").mkdir()
+    for index in range(3):
+        write_dicom(tmp_path / "ct" / f"{index}", np.zeros((4, 5)), position=(0, 0, 2.0 * index))
+    for entry in find(tmp_path, volumes=True)[0]:
+        with pytest.raises(UsageError, match=r"has 1 channel\(s\); the model takes 3"):
+            read_input(entry, COLOUR, 2)
