@@ -9,8 +9,6 @@ import typer
 
 from segkit.cli.completion import keys, names
 from segkit.cli.output import print_json, print_table
-from segkit.config.complete import doubts_about_size
-from segkit.config.resolve import Choice, gather
 from segkit.errors import UsageError
 from segkit.options import build, fields_of, in_words
 from segkit.plugins import RegisteredSpec, load
@@ -57,6 +55,7 @@ def models(
         document["description"] = description_of(found, option or [])
         return typer.echo(document["description"]) if not json else print_json(document)
     if channels is not None or classes is not None or size is not None or option:
+        from segkit.config.complete import doubts_about_size
         from segkit.models import cost
 
         sides = numbers("--size", size) if size is not None else None
@@ -75,6 +74,8 @@ def description_of(found: RegisteredSpec, assignments: list[str]) -> str:
     spec = found.spec
     if spec.describe is None:
         raise UsageError(f"The model {spec.name!r} has no description of its own.", f"'segkit models {spec.name}' shows it.")
+    from segkit.config.resolve import Choice, gather
+
     values = gather({}, {}, assignments, ("model",)).get("model", {})
     return str(Choice(found, build(spec.options, values, "model")).make(target=spec.describe))
 
