@@ -219,4 +219,4 @@ def test_compiling_and_checkpointing_exclude_each_other(segkit: Command, tmp_pat
 def test_what_is_too_large_is_told(segkit: Command) -> None:
     assert segkit("models", "unet", "--size", "99999999999").code == 2
     done = segkit("benchmark", "--model", "unet3d", "-o", "model.width=1", "--size", "100000", "--rounds", "1")
-    assert done.code == 1 and "do not fit" in done.err
+    assert done.code == 1 and "memory is too small" in done.err

@@ -80,7 +80,7 @@ def test_in_eval_mode_there_is_one_tensor(components: TrainingComponents) -> Non
 
 
 def test_a_model_of_one_resolution_has_the_loss_as_it_is(components: TrainingComponents) -> None:
-    logits, targets = torch.randn(2, 1, 8, 8), torch.ones(2, 8, 8)
+    logits, targets = torch.randn(2, 1, 8, 8, requires_grad=True), torch.ones(2, 8, 8)
     assert torch.equal(components.loss([logits], targets), components.criterion(logits, targets))
 
 
