@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 IN_USE = "in-use-"  # names of the files that say what is used begin with it
 LIMIT = "limit"  # file that holds the limit, in bytes
-UNITS = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 FRESH = 3600.0  # seconds in which what another training has prepared may not be noted as in use yet
 
 
@@ -138,7 +138,7 @@ def prune(
 
 
 def parse_size(text: str) -> int | None:
-    """Bytes that a text means; None for "none".
+    """Bytes that a text means; None for "none". A unit is asked for: 20 is likelier to mean gigabytes than bytes.
 
     Raises:
         UsageError: neither a size nor "none".
@@ -149,6 +149,8 @@ def parse_size(text: str) -> int | None:
     if text.strip().lower() == "none":
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
+    if match is not None and not match[2] and float(match[1]) == 0:
+        return 0
     if match is None or match[2] not in UNITS:
         raise UsageError(f"--limit {text}: that is no size.", "A number with a unit, such as 500MB or 20GB; or none.")
     return int(float(match[1]) * UNITS[match[2]])

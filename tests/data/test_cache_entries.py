@@ -99,14 +99,14 @@ def test_what_a_killed_process_has_left_goes_and_what_is_being_written_stays(cac
     assert [path.name for path in cache.rglob("*") if path.is_file()] == [".segkit-new.npy", "encoder.safetensors"]
 
 
-@pytest.mark.parametrize("text", ["twenty", "20 PB", "-1GB", "", "1.2.3GB"])
+@pytest.mark.parametrize("text", ["twenty", "20", "1.5", "20 PB", "-1GB", "", "1.2.3GB"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="20GB"):
         parse_size(text)
 
 
 def test_sizes_by_hand() -> None:
-    sizes = ["0", "700", "1.5KB", "20GB", "20 gb", "1GiB", "None"]
+    sizes = ["0", "700B", "1.5KB", "20GB", "20 gb", "1GiB", "None"]
     assert [parse_size(text) for text in sizes] == [0, 700, 1500, 20_000_000_000, 20_000_000_000, 1073741824, None]
 
 
@@ -119,7 +119,9 @@ def test_the_command_shows_sizes_ages_and_the_limit(cache: Path, segkit: Command
     assert "limit 0.0 MB" in segkit("data", "cache").out
     with in_use(cache, [entries(cache)[0].key]):
         assert "1 case, 0.0 MB: in use by a running training" in segkit("data", "cache", "--clear").out
-    assert segkit("data", "cache", "--limit", "much").code == 2
+    for text in ("much", "20"):
+        assert segkit("data", "cache", "--limit", text).code == 2
+    assert len(entries(cache)) == 1 and read_limit(cache) == 3000  # the one that was in use
     assert segkit("data", "cache", "--limit", "none").code == 0 and read_limit(cache) is None
 
 
