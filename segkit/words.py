@@ -1,6 +1,9 @@
-"""Numbers beside their nouns, as a person would write them."""
+"""Numbers beside their nouns, and commands to type, as a person would write them."""
 
 from __future__ import annotations
+
+import shlex
+from pathlib import Path
 
 IRREGULAR = {"class": "classes", "axis": "axes", "process": "processes", "batch": "batches", "patch": "patches"}
 
@@ -18,3 +21,12 @@ def counted(number: int, noun: str) -> str:
     before, space, last = noun.rpartition(" ")
     many = IRREGULAR.get(last, f"{last}s")
     return f"{number:,} {before}{space}{last if number == 1 else many}"
+
+
+def command(*words: str | Path) -> str:
+    """A segkit command that a shell takes as it stands: names with blanks are quoted.
+
+    >>> command("train", "--resume", Path("my runs/first"))
+    "segkit train --resume 'my runs/first'"
+    """
+    return shlex.join(("segkit", *map(str, words)))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from segkit.cli import completion
+from segkit.words import command
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,6 @@ def export(
     for file in exported.files:
         logger.info(f"written     {file}  ({file.stat().st_size:,} bytes)")
     if format == "onnx":
-        logger.info(f"Next: segkit predict {exported.files[0]} IMAGES --out DIR")
+        logger.info(f"Next: {command('predict', exported.files[0])} IMAGES --out DIR")
     if json:
         print_json({"files": [str(file.absolute()) for file in exported.files], **exported.header.to_dict()})

@@ -12,7 +12,7 @@ import typer
 from segkit.cli.output import shown
 from segkit.options import build
 from segkit.settings import Train
-from segkit.words import counted
+from segkit.words import command, counted
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _end(document: dict[str, Any], stopped: int, json: bool) -> None:
         logger.info(
             f"\nInterrupted: {len(document['runs']) - len(failed)} of {counted(len(document['seeds']), 'seed')} done."
         )
-        logger.info(f"To continue: segkit train --resume {folder}")
+        logger.info(f"To continue: {command('train', '--resume', folder)}")
         raise typer.Exit(stopped)
     if not json and document["figures"] and distributed.is_main():
         _print(document)
@@ -150,11 +150,11 @@ def _end(document: dict[str, Any], stopped: int, json: bool) -> None:
         logger.error(f"seed {run['seed']}: {run['error']}")
     logger.info(f"written: {folder}/summary.csv, {folder}/summary.json")
     if failed:
-        logger.info(f"When that is fixed: segkit train --resume {folder}")
+        logger.info(f"When that is fixed: {command('train', '--resume', folder)}")
         raise typer.Exit(1 if len(failed) == len(document["runs"]) else 3)
     if any(run["unread"] for run in document["runs"]):
         raise typer.Exit(3)
-    logger.info(f"Next: segkit predict {folder}/seed-* IMAGES --out DIR   predicts with all seeds together")
+    logger.info(f"Next: {command('predict', folder)}/seed-* IMAGES --out DIR   predicts with all seeds together")
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from segkit.cli.seeds import continue_seeds, parse, run_seeds
 from segkit.errors import UsageError
 from segkit.options import OptionField, fields_of, in_words
 from segkit.settings import SECTIONS
-from segkit.words import counted
+from segkit.words import command, counted
 
 if TYPE_CHECKING:
     from segkit.training.train import Run
@@ -231,6 +231,6 @@ def _run(training: Callable[[], Run], json: bool) -> None:
         f"Weights of epoch {run.best_epoch}{f' ({best})' if best else ''}: {folder}/model.safetensors"
     )
     if run.stopped:
-        logger.info(f"To continue: segkit train --resume {folder}")
+        logger.info(f"To continue: {command('train', '--resume', folder)}")
         raise typer.Exit(run.stopped)
-    logger.info(f"Next: segkit evaluate {folder}   or   segkit predict {folder} IMAGES --out DIR")
+    logger.info(f"Next: {command('evaluate', folder)}   or   {command('predict', folder)} IMAGES --out DIR")

@@ -36,7 +36,7 @@ from segkit.training import checkpoint
 from segkit.training.early_stopping import is_over
 from segkit.training.signals import Terminated, terminable
 from segkit.training.train import rebuild, resume, train
-from segkit.words import counted
+from segkit.words import command, counted
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ def _run(work: SeedTraining) -> Ended:
         stopped = 143 if isinstance(signal, Terminated) else 130
     except BaseException:
         if _begun(plan):
-            logger.warning(f"what was trained so far is kept: segkit train --resume {plan.folder}")
+            logger.warning(f"what was trained so far is kept: {command('train', '--resume', plan.folder)}")
         raise
     about = _about(work)
     whole = distributed.is_main() and not stopped
@@ -259,7 +259,7 @@ def _clear(run: RunFolder) -> None:
     if run.path.exists():
         raise SegkitError(
             f"{run.path} holds files, but no resume/state.pt to continue from.",
-            f"Remove it, then: segkit train --resume {run.path.parent}",
+            f"Remove it, then: {command('train', '--resume', run.path.parent)}",
         )
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from segkit.errors import SegkitError, UsageError
 from segkit.files import TEMPORARY, write_csv, write_json, write_text
+from segkit.words import command
 
 SEEDS = "seeds.json"
 
@@ -95,7 +96,7 @@ def create_run(out: Path | None, dataset: str, model: str) -> RunFolder:
 def check_new_run(out: Path | None) -> None:
     """Refuse a folder for a new run that holds something. Raises UsageError."""
     if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        continued = f", or go on with it: segkit train --resume {out}" if find_run(out) else ""
+        continued = f", or go on with it: {command('train', '--resume', out)}" if find_run(out) else ""
         raise UsageError(f"--out {out} exists already; a run is never overwritten.", f"Choose another --out{continued}.")
 
 

@@ -22,6 +22,7 @@ from segkit.training.components import TrainingComponents
 from segkit.training.optim import Schedule
 from segkit.training.progress import EpochSums, TrainingProgress, add_sums
 from segkit.training.running_metrics import RunningCounts
+from segkit.words import command
 
 FORMAT = 3
 
@@ -53,7 +54,11 @@ def save(
         "scaler": scaler.state_dict() if scaler is not None else None,
         "processes": own,
     }
-    more = f"Make room, then: segkit train --resume {run.path}" if progress.saved else "Make room, or choose another --out."
+    more = (
+        f"Make room, then: {command('train', '--resume', run.path)}"
+        if progress.saved
+        else "Make room, or choose another --out."
+    )
     try:
         with replacing(run.state) as temporary:
             torch.save(document, temporary)

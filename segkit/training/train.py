@@ -58,7 +58,7 @@ from segkit.training.status_lines import figures, log_epoch
 from segkit.training.step_checks import CHECK, PendingLoss, read_losses, skip_unreadable, sync_stop_and_save, where_finite
 from segkit.training.trackers import tracked
 from segkit.training.validation import validate
-from segkit.words import counted
+from segkit.words import command, counted
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Run:
         if run.weights.exists():
             logger.warning(f"the best weights so far are kept in {run.path}")
         elif progress is not None and progress.saved:
-            logger.warning(f"what was trained so far is kept: segkit train --resume {run.path}")
+            logger.warning(f"what was trained so far is kept: {command('train', '--resume', run.path)}")
         elif main:
             discard_run(run)
         raise
