@@ -61,9 +61,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
             out, _ = started.communicate()
         return started.returncode, out.decode(errors="replace")
 
-    yield run
-    server.kill()
-    server.wait()
+    with server:
+        yield run
+        server.kill()
 
 
 @pytest.fixture(scope="module")
