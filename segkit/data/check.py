@@ -72,6 +72,8 @@ def check_dataset(dataset: Dataset, intensity: str = "scale255") -> Report:
     facts = tuple(_look_at_all(dataset))
     good = [fact for fact in facts if not fact.error]
     problems = [*dataset.problems, *(f"{fact.case.id}: {fact.error}" for fact in facts if fact.error)]
+    if not dataset.cases:
+        problems.append("it holds no cases")
     leaks = find_leaks(dataset.cases, _official(dataset.cases))
     problems += [f"group {group} is in the official subsets {' and '.join(names)}" for group, names in leaks.items()]
     twins, copies = _duplicates(good)

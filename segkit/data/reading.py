@@ -3,7 +3,6 @@ names the case."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from segkit import plugins
 from segkit.config.resolve import Choice, resolve_data, where_to_get
+from segkit.data.plugin_contract import checked_dataset, checked_sample
 from segkit.data.volumes import distance_of_grids, is_volume
 from segkit.errors import MissingDataError, SegkitError, UsageError
 from segkit.task import Case, Dataset, Sample, Task
@@ -26,18 +26,13 @@ def open_dataset(choice: Choice, root: Path | None, labelled: bool = True) -> Da
 
     Raises:
         UsageError: its files are not there; with the expected tree and the homepage of its spec.
-        SegkitError: the plugin fails, gives no Dataset, or gives two cases one id.
+        SegkitError: the plugin fails, gives no Dataset, lists what is no Case, or gives two cases one id.
     """
     try:
         dataset = choice.make(root, labelled=labelled)
     except MissingDataError as error:
         raise UsageError(error.message, where_to_get(choice.spec)) from None
-    if not isinstance(dataset, Dataset):
-        raise SegkitError(f"The dataset {choice.name} returned {type(dataset).__name__}, not a segkit.api.Dataset.")
-    twice = [id for id, count in Counter(case.id for case in dataset.cases).items() if count > 1]
-    if twice:
-        raise SegkitError(f"The dataset {choice.name} returned {len(twice)} case ids twice: {', '.join(twice[:5])}.")
-    return dataset
+    return checked_dataset(dataset, choice.name)
 
 
 def open_cases(name: str, roots: Sequence[str], options: Mapping[str, Any], task: Task) -> Dataset:
@@ -91,17 +86,9 @@ def read_sample(dataset: Dataset, case: Case) -> Sample:
         sample = dataset.read(case)
     except SegkitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SegkitError(f"{_where(case)} cannot be read: {type(error).__name__}: {error}") from error
-    expected = "A dataset's read(case) gives a segkit.api.Sample of NumPy arrays: image (C, *S), mask (*S) or None."
-    if not isinstance(sample, Sample):
-        raise SegkitError(f"{_where(case)}: the dataset gave a {type(sample).__name__}, not a Sample.", expected)
-    for role, array in (("image", sample.image), ("mask", sample.mask)):
-        if not isinstance(array, np.ndarray) and (role, array) != ("mask", None):
-            raise SegkitError(f"{_where(case)}: its {role} is a {type(array).__name__}, not a NumPy array.", expected)
-    if sample.image.dtype.kind == "f" and not np.isfinite(sample.image).all():
-        raise SegkitError(f"{_where(case)}: its image holds values that are not finite numbers (NaN or infinite).")
-    return sample
+    return checked_sample(sample, _where(case))
 
 
 def check_grids(files: Iterable[Path], where: str) -> None:
@@ -124,8 +111,10 @@ def check_grids(files: Iterable[Path], where: str) -> None:
 def _check(image: NDArray[Any], mask: NDArray[Any] | None, case: Case, task: Task) -> None:
     where = _where(case)
     if image.ndim != task.dims + 1 or image.shape[0] != task.channels:
+        last = image.ndim == task.dims + 1 and image.shape[-1] == task.channels
         raise SegkitError(
-            f"{where}: image of shape {image.shape}; the task has {counted(task.channels, 'channel')} in {task.dims}D."
+            f"{where}: image of shape {image.shape}; the task has {counted(task.channels, 'channel')} in {task.dims}D.",
+            "The channels come first, (C, *S): np.moveaxis(image, -1, 0) puts them there." if last else "",
         )
     if mask is None:
         raise SegkitError(f"{where} has no mask.")
