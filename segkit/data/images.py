@@ -145,7 +145,9 @@ def _decode(path: Path, labels: bool, upright: bool) -> Array:
     except Exception as error:  # whatever a decoder makes of damaged bytes becomes one clear error with the path
         if foreign_format(path.name):
             raise SegkitError(*refusal(path)) from None
-        raise SegkitError(f"{path} cannot be read as an image: {first_line(error)}") from None
+        unknown = type(error).__name__ == "UnidentifiedImageError"  # whose own words are the path again
+        why = "its content is damaged, or no image of a known format" if unknown else first_line(error).rstrip(".")
+        raise SegkitError(f"{path} cannot be read as an image: {why}.") from None
 
 
 def _head(path: Path) -> bytes:

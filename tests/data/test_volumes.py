@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from conftest import real
 from segkit.data.images import read_image
+from segkit.data.listing import list_files
 from segkit.data.volumes import distance_of_grids, is_volume, read_label_volume, read_volume, volume_stem, write_volume
 from segkit.errors import SegkitError
 
@@ -276,3 +277,14 @@ def test_other_formats_are_named_with_what_converts_them(tmp_path: Path, name: s
         with pytest.raises(SegkitError, match=rf"{name} is a file in the format {kind}.*NIfTI") as error:
             read(tmp_path / name)
         assert "SimpleITK" in error.value.hint
+
+
+def test_photographs_of_other_formats_are_named_alone_and_in_a_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(SegkitError, match=r"IMG_1\.HEIC is a file in the format HEIC, which is not read") as error:
+        read_image(tmp_path / "IMG_1.HEIC")
+    assert "PNG" in error.value.hint and "NIfTI" not in error.value.message + error.value.hint
+    assert list_files(tmp_path, (".png",)) == []
+    assert "1 HEIC file (IMG_1.HEIC)" in caplog.text
