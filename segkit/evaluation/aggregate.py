@@ -17,6 +17,10 @@ from segkit.errors import SegkitError
 from segkit.task import CaseResult, Metric, Task
 
 AGGREGATIONS = ("per_case", "per_group", "pooled")
+A_MEASURE = "measure(result) gives numbers or arrays of one shape by name."
+A_FINISH = (
+    "finish(counts) gives numbers by name: '' for the metric itself, a class or region, 'a/b' for a detail; NaN: undefined."
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,13 @@ def score_case(metrics: Mapping[str, Metric], id: str, group: str, result: CaseR
     counts = {}
     for owner in dict.fromkeys(_owners(metrics).values()):
         try:
-            counts[owner] = dict(metrics[owner].measure(result))
-        except Exception as error:
+            measured = metrics[owner].measure(result)
+        except (Exception, SystemExit) as error:
             raise SegkitError(f"The metric {owner!r} failed on case {id!r}: {type(error).__name__}: {error}") from error
+        if not isinstance(measured, Mapping):
+            given = type(measured).__name__
+            raise SegkitError(f"The measure of the metric {owner!r} gave a {given} for case {id!r}.", A_MEASURE)
+        counts[owner] = dict(measured)
     return CaseScore(id, group, counts, finish(metrics, counts))
 
 
@@ -62,15 +70,33 @@ def finish(metrics: Mapping[str, Metric], counts: Mapping[str, Any]) -> dict[str
     owners, values = _owners(metrics), dict[str, float]()
     for name, metric in metrics.items():
         try:
-            own = {str(key): float(value) for key, value in metric.finish(counts[owners[name]]).items()}
-        except Exception as error:
+            given = metric.finish(counts[owners[name]])
+        except (Exception, SystemExit) as error:
             raise SegkitError(f"The metric {name!r} failed: {type(error).__name__}: {error}") from error
+        own = _numbers(given, name)
         twice = next((key for key in own if key.startswith(f"{name}/")), None)
         if twice is not None:
             rest = twice.removeprefix(f"{name}/")
             raise SegkitError(f"The metric {name!r} gave a value called {twice!r}; it is called {rest!r} alone.")
         values |= {f"{name}/{key}" if key else name: value for key, value in own.items()}
     return values
+
+
+def _numbers(given: Any, name: str) -> dict[str, float]:
+    """What a metric's `finish` gave, as numbers by name. Raises SegkitError where it is something else."""
+    if not isinstance(given, Mapping):
+        raise SegkitError(f"The finish of the metric {name!r} gave a {type(given).__name__}.", A_FINISH)
+    found = {}
+    for key, value in given.items():
+        if not isinstance(key, str) or key == name:
+            raise SegkitError(f"The metric {name!r} gave a value called {key!r}.", A_FINISH)
+        try:
+            found[key] = float(value)
+        except (TypeError, ValueError):
+            raise SegkitError(
+                f"The metric {name!r} gave {value!r:.80} as its value {key!r}, not a number.", A_FINISH
+            ) from None
+    return found
 
 
 def add(counts: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -89,7 +115,7 @@ def add(counts: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str
                 except Exception as error:
                     raise SegkitError(
                         f"The counts {name!r} of the metric {owner!r} cannot be added up: {type(error).__name__}: {error}",
-                        "measure(result) gives numbers or arrays of one shape by name.",
+                        A_MEASURE,
                     ) from error
     return total
 

@@ -96,7 +96,7 @@ def plugin_errors(name: str, images: Tensor) -> Iterator[None]:
         yield
     except SegkitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise OutOfMemoryError(
                 f"The memory of {images.device} is too small for images of shape {tuple(images.shape)}.",

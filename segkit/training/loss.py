@@ -32,7 +32,7 @@ def loss_value(criterion: nn.Module, name: str, logits: Tensor, target: Tensor) 
         value = criterion(logits, target)
     except SegkitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_of_the_machine(error):
             raise
         shapes = f"logits of shape {tuple(logits.shape)} and a target of shape {tuple(target.shape)}"
@@ -53,7 +53,7 @@ def loss_value(criterion: nn.Module, name: str, logits: Tensor, target: Tensor) 
     return value
 
 
-def is_of_the_machine(error: Exception) -> bool:
+def is_of_the_machine(error: BaseException) -> bool:
     """Whether an error is about memory or a missing kernel, not about the plugin that met it."""
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in OF_THE_MACHINE)
 
