@@ -245,7 +245,7 @@ def predict(
     paths = [find_weights(Path(one)) for one in _several(what)]
     changes = gather({}, {}, options, ("model", "dataset"))
     header, *others = read_headers(paths)
-    task, dims = header.task, max(one.dims for one in (header, *others))
+    task = header.task
     outputs, post = outputs or OutputOptions(), postprocess or Postprocess()
     if task.kind == "classification" and (thresholds or post != Postprocess()):
         raise UsageError(
@@ -255,7 +255,7 @@ def predict(
     words, folder = [os.fspath(one) for one in _several(inputs)], Path(out)
     found, opened = select_inputs(words, folder, task, dataset, changes.get("dataset", {}), stdin, null)
     jobs = plan_jobs(found, folder, task, outputs)
-    check_inputs(found, task, dims, opened)
+    check_inputs(found, task, opened)
     decisive = dict(changes.get("model", {}))
     if dataset is not None:
         decisive["dataset"] = {"name": dataset, **changes.get("dataset", {})}

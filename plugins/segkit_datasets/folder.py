@@ -135,7 +135,7 @@ def _task(options: FolderOptions, dims: int) -> Task:
 def _with_channels(image: NDArray[Any], channels: int, path: Path) -> NDArray[Any]:
     if len(image) == channels:
         return image
-    if len(image) == 1:
+    if len(image) == 1 and not is_volume(path):  # one modality does not stand for several
         return np.repeat(image, channels, axis=0)
     raise SegkitError(f"{path} has {len(image)} channels, the dataset {channels}.", f"-o dataset.channels={len(image)}")
 

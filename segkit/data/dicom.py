@@ -142,6 +142,8 @@ def read_dataset(path: Path, header_only: bool = False) -> Any:
         import pydicom
     except ImportError:
         raise SegkitError(f"{path} is a DICOM file; reading it needs pydicom.", "pip install pydicom") from None
+    # what is needed is checked where it is used; the rest may break the standard's rules
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     if path.is_file() and not is_dicom(path):
         raise SegkitError(
             f"{path} is not DICOM by its content: it has neither the mark DICM at byte 128 nor DICOM elements."

@@ -38,7 +38,8 @@ class LoadedModel:
 
         Args:
             image: (C, *S), or (*S) for models of one channel, in the units of the training data; what preprocessing was
-                trained with is done here. *S is (H, W), or (X, Y, Z) of a volume in RAS order.
+                trained with is done here. *S is (H, W), or (X, Y, Z) of a volume in RAS order. A model of images also takes
+                a stack of them, (C, H, W, slices), never without C: its first or last axis could be colours.
             spacing: mm along each axis of *S; needed where the model resamples to a spacing.
 
         Returns:
@@ -71,13 +72,23 @@ class LoadedModel:
     def _checked(self, image: NDArray[Any]) -> NDArray[Any]:
         """(C, *S)."""
         axes = {self.task.dims, 3} if max(network.dims for network in self.networks) == 2 else {self.task.dims}
-        if self.task.channels == 1 and image.ndim in axes and not (image.ndim - 1 in axes and image.shape[0] == 1):
+        if self.task.channels == 1 and image.ndim == self.task.dims:
             image = image[None]
         if image.ndim - 1 not in axes or image.shape[0] != self.task.channels:
-            last = image.ndim - 1 in axes and image.shape[-1] == self.task.channels
             raise UsageError(
                 f"An image of shape {image.shape} does not fit: the model takes {self.task.channels} channel(s), which come "
                 f"first, then {' or '.join(str(number) for number in sorted(axes))} axes.",
-                "Channels last: np.moveaxis(image, -1, 0) puts them first." if last else "",
+                self._way_out(image.shape, axes),
             )
         return image
+
+    def _way_out(self, shape: tuple[int, ...], axes: set[int]) -> str:
+        """What to type where an array's shape lets guess what it is."""
+        channels = self.task.channels
+        if channels == 3 and self.task.dims == 2 and (len(shape) == 2 or (len(shape) == 3 and shape[0] == 1)):
+            return "Gray: np.broadcast_to(image, (3, H, W)) gives it as three equal channels."
+        if len(shape) - 1 in axes and shape[-1] == channels:
+            return "Channels last: np.moveaxis(image, -1, 0) puts them first."
+        if channels == 1 and self.task.dims == 2 and len(shape) == 3:
+            return "Make colours gray; image[None] says that it is a stack of slices (H, W, slices)."
+        return ""

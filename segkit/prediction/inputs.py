@@ -26,6 +26,7 @@ from segkit.data.reading import check_grids, read_sample
 from segkit.data.tiff import count_slices
 from segkit.data.volumes import is_volume, read_series, read_volume
 from segkit.errors import SegkitError, UsageError
+from segkit.inference.doubts import Converted
 from segkit.task import Case, Dataset, Task
 from segkit.words import counted
 
@@ -70,6 +71,7 @@ class Picture:
         affine: (4, 4) voxel to world of a volume, mm.
         like: the file on whose grid results are written, if it is NIfTI.
         stack: it is a TIFF of several pages.
+        converted: the image was gray, or shown as gray: what it was made for the model, in the words of `Doubts`.
     """
 
     image: NDArray[Any]
@@ -77,6 +79,7 @@ class Picture:
     affine: NDArray[np.float64] | None = None
     like: Path | None = None
     stack: bool = False
+    converted: Converted = ""
 
 
 def find_inputs(
@@ -190,25 +193,24 @@ def read_lists(words: Sequence[str], stdin: bytes | None, null: bool) -> tuple[l
     return plain, listed
 
 
-def read_input(source: Input, task: Task, dims: int, dataset: Dataset | None = None) -> Picture:
+def read_input(source: Input, task: Task, dataset: Dataset | None = None) -> Picture:
     """Read an input, with as many channels as a model takes.
 
     Args:
         source: what to read.
         task: of the model.
-        dims: of the network.
         dataset: that its case belongs to.
 
     Raises:
-        UsageError: the model cannot take it.
+        UsageError: its channels or dimensions are not those of what the model was trained on.
         SegkitError: it cannot be read.
     """
     if source.problem:
         raise SegkitError(source.problem)
     picture = _read(source, dataset)
-    if picture.image.ndim - 1 < dims:
-        raise UsageError(f"{source.source} is an image; the model takes volumes.")
-    return replace(picture, image=_fit_channels(picture.image, task, source))
+    _check_dims(picture, task, source)
+    image, converted = _fit_channels(picture.image, task, source)
+    return replace(picture, image=image, converted=converted)
 
 
 def _read(source: Input, dataset: Dataset | None) -> Picture:
@@ -230,19 +232,49 @@ def _read(source: Input, dataset: Dataset | None) -> Picture:
     return Picture(read_image(path), spacing_of(path) if is_dicom(path) else None)
 
 
-def _fit_channels(image: NDArray[Any], task: Task, source: Input) -> NDArray[Any]:
+def _check_dims(picture: Picture, task: Task, source: Input) -> None:
+    """What a model was trained on decides, not its network: one of slices takes volumes, one of photographs none. Pages are
+    images that lie in one file.
+
+    Raises:
+        UsageError: an image for a model of volumes, or a volume for one of images.
+    """
+    flat = picture.image.ndim == 3
+    if task.dims == 3 and flat:
+        raise UsageError(f"{source.source} is an image; the model takes volumes.")
+    if task.dims == 3 and picture.stack:
+        raise UsageError(
+            f"{source.source} is a stack of images, without spacing and place; the model takes volumes.",
+            "Convert it to NIfTI; or --dataset NAME reads it as the dataset of the training does.",
+        )
+    if task.dims == 2 and not flat and not picture.stack:
+        raise UsageError(
+            f"{source.source} is a volume; the model was trained on images, of {_channels(task)}.",
+            "A model for volumes is trained on volumes; a 2D network then sees them slice by slice.",
+        )
+
+
+def _fit_channels(image: NDArray[Any], task: Task, source: Input) -> tuple[NDArray[Any], Converted]:
     """Gray images are repeated for models of colour images; a volume, or one modality, does not stand for them."""
     if len(image) == task.channels:
-        return image
-    if len(image) == 1 and set(task.channel_names) <= COLOURS and source.form in ("image", "tiff"):
-        return np.broadcast_to(image, (task.channels, *image.shape[1:]))
+        return image, ""
+    colours = task.channels == 3 and set(task.channel_names) <= COLOURS
+    if len(image) == 1 and colours and source.form in ("image", "tiff"):
+        return np.broadcast_to(image, (task.channels, *image.shape[1:])), "colours"
     if task.channels == 1 and len(image) == 3 and all(np.array_equal(image[0], other) for other in image[1:]):
-        return image[:1]
+        return image[:1], "gray"
+    if len(image) == 3 and task.channels == 1 and task.dims == 2:
+        hint = "Save it as gray."
+    else:
+        hint = (
+            "Files of one case are put together by their dataset's naming: --dataset brats2020, or nnunet for _0000, _0001."
+        )
+    raise UsageError(f"{source.source} has {counted(len(image), 'channel')}; the model takes {_channels(task)}.", hint)
+
+
+def _channels(task: Task) -> str:
     names = f" ({', '.join(task.channel_names)})" if task.channel_names else ""
-    raise UsageError(
-        f"{source.source} has {len(image)} channel(s); the model takes {task.channels}{names}.",
-        "Files of one case are put together by their dataset's naming: --dataset brats2020, or nnunet for _0000, _0001.",
-    )
+    return f"{counted(task.channels, 'channel')}{names}"
 
 
 def _below(folder: Path, root: Path, skip: Path, marker: str, volumes: bool) -> tuple[list[Input], int]:

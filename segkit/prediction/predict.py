@@ -114,25 +114,27 @@ class FinishedJob:
     empty: bool | None = None
 
 
-def check_inputs(inputs: Sequence[Input], task: Task, dims: int, dataset: Dataset | None) -> None:
+def check_inputs(inputs: Sequence[Input], task: Task, dataset: Dataset | None) -> None:
     """Before anything runs: refuse inputs if the model can take none of the first ones of each form.
 
     Raises:
-        UsageError: why.
+        UsageError: why, of each.
     """
-    first: SegkitError | None = None
+    misfits: list[UsageError] = []
     by_form: dict[str, list[Input]] = {}
     for entry in inputs:
         by_form.setdefault(entry.form, []).append(entry)
     for entry in itertools.chain.from_iterable(own[:LOOKED_AT] for own in by_form.values()):
         try:
-            read_input(entry, task, dims, dataset)
+            read_input(entry, task, dataset)
             return
-        except SegkitError as error:
-            if isinstance(error, UsageError):  # what cannot be read at all says nothing about the model
-                first = first or error
-    if first is not None:
-        raise first
+        except UsageError as error:
+            misfits.append(error)
+        except SegkitError:  # what cannot be read at all says nothing about the model
+            continue
+    if misfits:
+        more = f" So are {len(inputs) - SHOWN} more, as far as they were looked at." if len(misfits) > SHOWN else ""
+        raise UsageError(" ".join(error.message for error in misfits[:SHOWN]) + more, misfits[0].hint)
 
 
 def predict_jobs(
@@ -199,6 +201,8 @@ def predict_jobs(
     found = distributed.all_gather((len(todo) - failed, failed))
     if len(found) > 1 and distributed.is_main():  # the others have saved theirs by now
         record.save()
+        _write_shared(shared, out, record, task)
+    if distributed.is_main() and record.drop_superseded(jobs):
         _write_shared(shared, out, record, task)
     done, failed = (sum(counts) for counts in zip(*found, strict=True))
     return Prediction(record.entries, tuple(job.key for job in jobs), task.kind, done, skipped, failed)
@@ -270,7 +274,7 @@ def _run(
     doubts: Doubts,
 ) -> None:
     """Predict and write; a file that cannot be read or written is named in the record. Raises what the network raises."""
-    task, dims = networks[0].task, max(network.dims for network in networks)
+    task = networks[0].task
 
     def read() -> Iterator[tuple[ReadJob, PreparedImage] | UnreadableJob]:
         for job in jobs:
@@ -280,8 +284,9 @@ def _run(
                 yield UnreadableJob(job, error)
 
     def made_ready(job: Job) -> tuple[ReadJob, PreparedImage]:
-        picture = read_input(job.input, task, dims, how.dataset)
+        picture = read_input(job.input, task, how.dataset)
         doubts.look(job.key, picture.image)
+        doubts.note_converted(job.key, picture.converted)
         prepared = prepare_image(networks, picture.image, picture.spacing)
         if "overlay" not in job.files:  # the gray values are not needed any more
             picture = replace(picture, image=np.empty(0))

@@ -7,8 +7,9 @@ import hashlib
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class PredictionRecord:
         self.entries = _read_record(out)
         self.ours: dict[str, None] = {}  # in order
         self.earlier: dict[str, dict[str, Any]] = {}  # what the record said of ours before
+        self.dropped: set[str] = set()
         self._next_save = 0.0
 
     def remaining(self, jobs: Sequence[Job], overwrite: bool) -> list[Job]:
@@ -39,12 +41,16 @@ class PredictionRecord:
         Raises:
             UsageError: an output exists that is not one of ours, and `overwrite` is not set.
         """
-        owners = {name: entry for entry in self.entries.values() for name in entry.get("outputs", [])}
+        renumbered = _renumbered(self.entries, jobs)
+        owners = {
+            name: entry for key, entry in self.entries.items() for name in entry.get("outputs", []) if key not in renumbered
+        }
+        ours = {name for key in renumbered for name in self.entries[key].get("outputs", [])}
         foreign = [
             name
             for job in jobs
             for name in job.outputs
-            if os.path.lexists(self.out / name) and not _is_same_input(owners.get(name), job)
+            if os.path.lexists(self.out / name) and name not in ours and not _is_same_input(owners.get(name), job)
         ]
         if foreign and not overwrite:
             raise UsageError(
@@ -81,6 +87,30 @@ class PredictionRecord:
             self.entries[job.key]["input_sha256"] = before["input_sha256"]
         logger.error(reason)
 
+    def drop_superseded(self, jobs: Sequence[Job]) -> int:
+        """Remove what earlier calls made of series that have another name now, or were taken from their folder: a folder of
+        two series gives series-1 and series-2, of one its own name. Only what the record says that we wrote, and only once
+        all series of the folder are predicted.
+
+        Returns:
+            How many entries are gone.
+        """
+        unfinished = {_place(job.key) for job in jobs if self.entries.get(job.key, {}).get("status") != "done"}
+        keys = _renumbered(self.entries, jobs) - {job.key for job in jobs}
+        keys = {key for key in keys if _place(key) not in unfinished}
+        entries = {key: self.entries.pop(key) for key in keys}
+        kept = {name for entry in self.entries.values() for name in entry.get("outputs", [])}
+        names = [name for entry in entries.values() for name in entry.get("outputs", []) if name not in kept]
+        self._remove(names)
+        for folder in {(self.out / name).parent for name in names} - {self.out}:
+            with contextlib.suppress(OSError):  # it holds something else
+                folder.rmdir()
+        if keys:
+            self.dropped |= keys
+            self.save()
+            logger.warning(f"removed, since the series of their folders are others now: {', '.join(sorted(names or keys))}")
+        return len(keys)
+
     def _abandoned(self, job: Job, kept: Sequence[str]) -> list[str]:
         """Earlier outputs of an input that no input owns any more."""
         others = {name for key, entry in self.entries.items() if key != job.key for name in entry.get("outputs", [])}
@@ -97,7 +127,8 @@ class PredictionRecord:
         started = time.monotonic()
         self.out.mkdir(parents=True, exist_ok=True)
         with alone_in(self.out):
-            self.entries = _read_record(self.out) | {key: self.entries[key] for key in self.ours}
+            earlier = {key: entry for key, entry in _read_record(self.out).items() if key not in self.dropped}
+            self.entries = earlier | {key: self.entries[key] for key in self.ours}
             write_json(self.out / RECORD, {"format": 1, "segkit": __version__, "files": self.entries})
         now = time.monotonic()
         self._next_save = now + max(1.0, SHARE * (now - started))
@@ -137,6 +168,24 @@ def _is_same_input(owner: dict[str, Any] | None, job: Job) -> bool:
     if owner is None:
         return False
     return owner.get("input") == str(job.input.source.absolute()) or owner.get("input_sha256") == digest_of(job.input.files)
+
+
+def _place(key: str) -> str:
+    """The folder of a series, whether it is the only one or one of several."""
+    return re.sub(r"/series-\d+$", "", key)
+
+
+def _renumbered(entries: Mapping[str, Mapping[str, Any]], jobs: Sequence[Job]) -> set[str]:
+    """Keys of entries made of a series that is a job of another name now, or is not in its folder any more."""
+    names = {str(path.absolute()): job.key for job in jobs if job.input.form == "series" for path in job.input.files}
+    folders = {(_place(names[path]), Path(path).parent) for path in names}
+    found = set()
+    for key, entry in entries.items():
+        source = str(entry.get("input", ""))
+        renamed = (_place(key), Path(source).parent) in folders and names.get(source) != key
+        if renamed and (source in names or not os.path.lexists(source)):
+            found.add(key)
+    return found
 
 
 def digest_of(files: Sequence[Path]) -> str:

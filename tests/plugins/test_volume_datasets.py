@@ -356,5 +356,5 @@ def test_channels_and_masks_may_lie_a_small_share_of_a_voxel_apart(tmp_path: Pat
         with pytest.raises(SegkitError, match=r"another grid .* up to 0.6 mm \(0.3 voxels\) away"):
             read_case(dataset, case)
     with pytest.raises(SegkitError, match=r"case_000_0001.nii.gz lies on another grid"):
-        read_input(inputs[0], dataset.task, 3, dataset)
-    read_input(inputs[1], dataset.task, 3, dataset)  # its mask is not looked at
+        read_input(inputs[0], dataset.task, dataset)
+    read_input(inputs[1], dataset.task, dataset)  # its mask is not looked at

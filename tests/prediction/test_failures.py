@@ -38,7 +38,7 @@ def test_what_no_input_fits_is_told_before_anything_runs(
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4, 5), np.float32), np.eye(4)), tmp_path / "five.nii.gz")
     for words, part in (
         ([volume, pictures], "the model takes volumes"),
-        ([trained, tmp_path / "five.nii.gz"], "5 channel(s); the model takes 3"),
+        ([trained, tmp_path / "five.nii.gz"], "five.nii.gz is a volume; the model was trained on images"),
         ([volume, pictures, "--polygons"], "--polygons"),
         ([trained, pictures, "--threshold", "2"], "not a number from 0"),
         ([trained, pictures, "-o", "dataset.cases=3"], "--dataset"),

@@ -60,7 +60,7 @@ def test_a_mixed_tree_gives_every_kind_under_its_own_name(tmp_path: Path) -> Non
         "g.hdr": "volume",
     }
     assert others == 2  # notes and what is hidden; g.img is the other half of g.hdr
-    assert all(read_input(entry, GRAY if entry.form != "volume" else VOLUMES, 2).image.ndim >= 3 for entry in inputs)
+    assert all(read_input(entry, GRAY if entry.form != "volume" else VOLUMES).image.ndim >= 3 for entry in inputs)
 
 
 def test_several_inputs_are_named_below_the_folder_they_share(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_several_inputs_are_named_below_the_folder_they_share(tmp_path: Path) ->
     inputs = find(listed=listed)[0]
     assert [entry.key for entry in inputs] == ["one/gone.png", "one/x.png", "two/y.png"]
     with pytest.raises(SegkitError, match=r"gone\.png does not exist"):
-        read_input(inputs[0], COLOUR, 2)
+        read_input(inputs[0], COLOUR)
 
 
 def test_the_same_file_twice_is_one_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,12 +153,12 @@ def test_dicom_files_of_a_folder_are_a_volume_for_a_model_of_volumes(tmp_path: P
     inputs, _ = find(tmp_path, volumes=True)
     assert [(entry.key, len(entry.files)) for entry in inputs] == [("both/series-1", 3), ("both/series-2", 3), ("one", 3)]
     for entry in inputs:
-        found = read_input(entry, VOLUMES, 3)
+        found = read_input(entry, VOLUMES)
         assert found.image.shape == (1, 5, 4, 3) and found.spacing == pytest.approx((0.75, 0.5, 2.0))
     typed = find(*sorted((tmp_path / "one").iterdir()), volumes=True)[0]
     assert [(entry.form, len(entry.files)) for entry in typed] == [("series", 3)]
     assert len(find(tmp_path)[0]) == 9  # for a model of images each is one
-    assert read_input(find(tmp_path)[0][0], GRAY, 2).spacing == (0.5, 0.75)
+    assert read_input(find(tmp_path)[0][0], GRAY).spacing == (0.5, 0.75)
 
 
 def test_pages_of_a_tiff_are_slices(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_pages_of_a_tiff_are_slices(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "gray.tif", pages, photometric="minisblack")
     tifffile.imwrite(tmp_path / "colour.tif", np.stack([pages] * 3, axis=-1), photometric="rgb")
     gray, colour = (
-        read_input(find(tmp_path / name)[0][0], task, 2) for name, task in (("gray.tif", GRAY), ("colour.tif", COLOUR))
+        read_input(find(tmp_path / name)[0][0], task) for name, task in (("gray.tif", GRAY), ("colour.tif", COLOUR))
     )
     assert gray.stack and np.array_equal(gray.image[0], np.moveaxis(pages, 0, -1))
     assert colour.stack and np.array_equal(colour.image[2], np.moveaxis(pages, 0, -1))
@@ -178,13 +178,13 @@ def test_channels_that_a_model_cannot_take_are_refused_and_gray_is_shown_to_mode
     colour[0, 0] = 1, 2, 3
     Image.fromarray(colour).save(tmp_path / "colour.png")
     gray, coloured = (find(tmp_path / name)[0][0] for name in ("gray.png", "colour.png"))
-    assert (read_input(gray, COLOUR, 2).image == 9).all() and read_input(gray, COLOUR, 2).image.shape == (3, 4, 4)
+    assert (read_input(gray, COLOUR).image == 9).all() and read_input(gray, COLOUR).image.shape == (3, 4, 4)
     modalities = Task(3, ("background", "x"), channel_names=("pre", "FLAIR", "post"))
     for entry, task in ((coloured, GRAY), (gray, modalities)):
         with pytest.raises(UsageError, match="channel"):
-            read_input(entry, task, 2)
+            read_input(entry, task)
     with pytest.raises(UsageError, match="the model takes volumes"):
-        read_input(gray, VOLUMES, 3)
+        read_input(gray, VOLUMES)
 
 
 def test_nothing_found_says_where_it_looked(tmp_path: Path) -> None:
@@ -220,5 +220,5 @@ def test_a_gray_volume_is_no_colour_image(tmp_path: Path) -> None:
     for index in range(3):
         write_dicom(tmp_path / "ct" / f"{index}", np.zeros((4, 5)), position=(0, 0, 2.0 * index))
     for entry in find(tmp_path, volumes=True)[0]:
-        with pytest.raises(UsageError, match=r"has 1 channel\(s\); the model takes 3"):
-            read_input(entry, COLOUR, 2)
+        with pytest.raises(UsageError, match="is a volume; the model was trained on images, of 3 channels"):
+            read_input(entry, COLOUR)

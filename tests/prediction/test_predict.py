@@ -344,5 +344,5 @@ def test_a_volume_of_one_modality_is_not_taken_for_three(segkit: Command, tmp_pa
         nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{name}.nii.gz")
     assert segkit("predict", tmp_path / "run", tmp_path / "whole.nii.gz", "--out", tmp_path / "a").code == 0
     wrong = segkit("predict", tmp_path / "run", tmp_path / "more.nii.gz", "--out", tmp_path / "b")
-    assert wrong.code == 2 and f"{2 * channels} channel(s); the model takes {channels}" in wrong.err
+    assert wrong.code == 2 and f"{2 * channels} channels; the model takes {channels}" in wrong.err
     assert not (tmp_path / "b").exists()

@@ -152,14 +152,35 @@ def test_cases_of_several_files_are_put_together_by_their_dataset(segkit: Comman
     assert wrong.code == 2 and not (tmp_path / "no").exists()
 
 
-def test_a_2d_model_sees_volumes_slice_by_slice_in_a_mixed_tree(
+def test_of_a_mixed_tree_each_file_that_does_not_fit_is_named_and_the_rest_is_predicted(
     segkit: Command, trained: Path, pictures: Path, tmp_path: Path
 ) -> None:
     draw = np.random.default_rng(0)
     nib.save(nib.Nifti1Image(draw.random((9, 12, 4)).astype(np.float32), np.diag([1.0, 1, 5, 1])), pictures / "v.nii.gz")
     (pictures / "broken.nii").write_bytes(b"x" * 500)
+    Image.fromarray(draw.integers(0, 255, (20, 30), np.uint8)).save(pictures / "gray.png")
     done = segkit("predict", trained, pictures, "--out", tmp_path / "out", "--overlay", "--table")
-    assert done.code == 3 and "4 predicted" in done.err
+    assert done.code == 3 and "4 predicted" in done.err and "2 failed" in done.err
+    assert "v.nii.gz is a volume; the model was trained on images, of 3 channels (red, green, blue)" in done.err
+    assert "broken.nii cannot be read" in done.err
+    assert "1 gray image is given as three equal channels" in done.err
+    assert record(tmp_path / "out")["v.nii.gz"]["status"] == "failed" and (tmp_path / "out" / "gray.png").exists()
+
+
+def test_a_2d_model_of_volumes_sees_them_slice_by_slice(segkit: Command, tmp_path: Path) -> None:
+    weights = save_weights(
+        tmp_path / "m.safetensors",
+        "unet",
+        Task(1, ("background", "target"), dims=3),
+        Preprocess("stretch", (16, 16), intensity="zscore"),
+        width=4,
+        depth=1,
+    )
+    draw = np.random.default_rng(0)
+    nib.save(nib.Nifti1Image(draw.random((9, 12, 4)).astype(np.float32), np.diag([1.0, 1, 5, 1])), tmp_path / "v.nii.gz")
+    Image.fromarray(draw.integers(0, 255, (20, 30), np.uint8)).save(tmp_path / "flat.png")
+    done = segkit("predict", weights, tmp_path / "v.nii.gz", tmp_path / "flat.png", "--out", tmp_path / "out", "--table")
+    assert done.code == 3 and "flat.png is an image; the model takes volumes" in done.err
     assert nib.load(tmp_path / "out" / "v.nii.gz").shape == (9, 12, 4)
     assert record(tmp_path / "out")["v.nii.gz"]["voxels"].keys() == {"background", "target"}
 
