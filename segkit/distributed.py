@@ -7,19 +7,23 @@ in RANK and how many there are in WORLD_SIZE. A process that is alone never asks
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from segkit import watchdog
+from segkit.cpus import usable_cpus
 from segkit.errors import SegkitError, UsageError
 from segkit.rendezvous import ALONE, meet, plain_signals
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# torch's words when another process has ended
-LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "ProcessGroupGloo", "NCCL error")
+# torch's words when another process has ended, or did not come to an exchange within half an hour
+LOST_PEER = ("third_party/gloo", "ProcessGroupGloo", "ProcessGroupNCCL", "NCCL error", "Connection closed by peer")
+LOST_PEER += ("Connection reset by peer", "Broken pipe", "failed to recv")
 OWN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # variables that say who this process is
 MPI = (
     "OMPI_COMM_WORLD_",
@@ -27,7 +31,7 @@ MPI = (
     "MPI_LOCAL",
     "MV2_COMM_WORLD_",
 )  # how those of MPI begin, which accelerate goes by as well
-_joined: list[bool] = []  # true once this process has met the others
+_joined: list[Callable[[], None]] = []  # what ends the watch over its waits, once this process has met the others
 _alone: list[bool] = []  # true in a command that processes do not share
 
 
@@ -154,7 +158,7 @@ def init_process_group(cpu: bool = True) -> None:
         from accelerate.state import PartialState
 
         if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_world_size()))
+            torch.set_num_threads(max(1, usable_cpus() // local_world_size()))
             os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
         with plain_signals(), own_environment():
             if not torch.distributed.is_initialized() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
@@ -162,7 +166,8 @@ def init_process_group(cpu: bool = True) -> None:
                 backend = "gloo" if cpu or not torch.cuda.is_available() else "nccl"
                 torch.distributed.init_process_group(backend, store=store, rank=rank(), world_size=world_size())
             PartialState(cpu=cpu)
-        _joined.append(True)
+        if not _joined:
+            _joined.append(watchdog.watch(others()))
 
 
 def destroy_process_group() -> None:
@@ -175,6 +180,7 @@ def destroy_process_group() -> None:
         gc.collect()  # what still holds the group would end with the interpreter, when its threads must not run any more
         if distributed.is_initialized():
             distributed.destroy_process_group()
+        _joined.pop()()
 
 
 def shard(items: Sequence[T]) -> Sequence[T]:
@@ -215,10 +221,33 @@ def collective_error(error: SegkitError) -> SegkitError:
     return error if is_main() else elsewhere
 
 
+def others() -> str:
+    """Words for all processes but this one."""
+    ranks = [str(other) for other in range(world_size()) if other != rank()]
+    shown = f"{', '.join(ranks[:8])}{', ...' if len(ranks) > 8 else ''}"
+    return f"process {shown}" if len(ranks) == 1 else f"the other {len(ranks)} processes ({shown})"
+
+
+def lost_peer(error: BaseException) -> SegkitError | None:
+    """What is to be said of an error that comes from another process' end; None if it is about something else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if world_size() > 1 and any(word in str(cause) for word in LOST_PEER):
+            who = others() if world_size() == 2 else f"one of {others()}"
+            return SegkitError(
+                f"{who[0].upper()}{who[1:]} has ended, or gave no sign of life for too long.",
+                "Its own message, if there is one, says why; a process without one was killed, perhaps as memory ran out.",
+            )
+        cause = cause.__cause__
+    return None
+
+
 def is_reported_elsewhere(error: Exception) -> bool:
     """Whether another process reports this error: it failed there, or on this machine before the group was joined."""
     if is_main():
         return False
-    if isinstance(error, EndedElsewhereError) or any(word in str(error) for word in LOST_PEER):
+    if isinstance(error, EndedElsewhereError):
         return True
+    if lost_peer(error):
+        return multiprocessing.parent_process() is not None  # which tells of its children's ends
     return not _joined and local_rank() != 0

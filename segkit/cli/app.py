@@ -132,8 +132,7 @@ def _hoist(arguments: Sequence[str]) -> list[str]:
 def _report(error: Exception) -> int:
     if distributed.is_reported_elsewhere(error):
         return error.exit_code if isinstance(error, SegkitError) else 1
-    if distributed.world_size() > 1 and any(word in str(error) for word in distributed.LOST_PEER):
-        error = SegkitError("Another process has ended.", "Its own message, if there is one, says why.")
+    error = distributed.lost_peer(error) or error
     if not distributed.is_main():
         terminal.say(f"In process {distributed.rank()}:", "bold red")
     shown = _in_words(error)

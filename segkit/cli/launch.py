@@ -53,6 +53,7 @@ def launch(run: CommandRunner, words: Sequence[str], devices: int) -> int:
 
     from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # of those that it ends we speak ourselves
     codes: Any = multiprocessing.get_context("spawn").Array("i", devices)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -69,7 +70,7 @@ def launch(run: CommandRunner, words: Sequence[str], devices: int) -> int:
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        while not context.join(grace_period=PATIENCE):
+        while not context.join(timeout=1.0, grace_period=1.0 if passed else PATIENCE):
             pass
     except ProcessExitedException as error:
         if error.exit_code < 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from scipy import ndimage
 
 from segkit import reporter
 from segkit.config.complete import FLIPS_EXCHANGE
+from segkit.cpus import usable_cpus
 from segkit.data.reading import read_case
 from segkit.data.split import find_leaks
 from segkit.data.value_range import FIXED, INSTEAD, ValueRange, misfit_of, range_of
@@ -140,7 +140,7 @@ def _summary_of(facts: Sequence[CaseFacts], dataset: Dataset) -> dict[str, Any]:
 
 
 def _look_at_all(dataset: Dataset) -> Iterator[CaseFacts]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool, reporter.progress("checking", len(dataset.cases)) as bar:
+    with ThreadPoolExecutor(usable_cpus()) as pool, reporter.progress("checking", len(dataset.cases)) as bar:
         for facts in pool.map(lambda case: _look_at(dataset, case), dataset.cases):
             bar.advance()
             yield facts

@@ -85,6 +85,20 @@ def check_runtime(spec: ModelSpec, changes: Mapping[str, Any]) -> None:
 STRIDE = "A model that halves its input n times says stride=2**n in its ModelSpec; ModelContract proposes the number."
 
 
+ONE_VALUE = "Expected more than 1 value per channel"  # torch's words where batch norm has a single value
+ONE_ELEMENT = "Expected more than 1 spatial element"  # and instance norm, whatever the batch
+NORMS = {
+    ONE_VALUE: (
+        "pools {size} to a single value, and batch norm needs two in training",
+        "Batches of at least 2 for each process (--batch-size 2), a larger -o preprocess.size, or a model that pools less.",
+    ),
+    ONE_ELEMENT: (
+        "pools {size} to a single value, and instance norm needs two of every image",
+        "Larger images or patches (-o preprocess.size), or a model that pools less or has another norm.",
+    ),
+}
+
+
 class OutOfMemoryError(SegkitError):
     """A device's memory is too small for a batch."""
 
@@ -102,6 +116,10 @@ def plugin_errors(name: str, images: Tensor) -> Iterator[None]:
                 f"The memory of {images.device} is too small for images of shape {tuple(images.shape)}.",
                 "--batch-size 1 needs least; --device cpu has another memory." if len(images) > 1 else "--device cpu",
             ) from error
+        for words, (what, helps) in NORMS.items():
+            if words in str(error):
+                size = " x ".join(map(str, images.shape[2:]))
+                raise SegkitError(f"The model {name} {what.format(size=size)}.", helps) from error
         hint = "--debug shows the traceback; another --batch-size, or a training with another preprocess.size, may do."
         raise SegkitError(
             f"The model {name} failed on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}",

@@ -7,7 +7,6 @@ with their masks.
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from segkit import reporter
+from segkit.cpus import usable_cpus
 from segkit.errors import SegkitError
 from segkit.files import write_text
 from segkit.reports.exploration import EDGES, CaseLook, Gathered, look_at
@@ -82,7 +82,7 @@ def _look_at_all(
         except SegkitError as error:
             return case, error.message
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool, reporter.progress("exploring", len(cases)) as bar:
+    with ThreadPoolExecutor(usable_cpus()) as pool, reporter.progress("exploring", len(cases)) as bar:
         for found in pool.map(look, cases):
             bar.advance()
             yield found

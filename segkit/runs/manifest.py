@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import subprocess
@@ -13,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from segkit import __version__
+from segkit.cpus import usable_cpus
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python", "accelerate", "safetensors", "nibabel")
 
@@ -43,7 +43,7 @@ def build_manifest(
             "device": device,
             "platform": platform.platform(),
             "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
+            "cores": usable_cpus(),
         },
     }
 

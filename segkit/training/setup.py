@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import torch
 
 from segkit import distributed
 from segkit.config.complete import Config
+from segkit.cpus import usable_cpus
 from segkit.data.cache import Cached, CacheRecipe, fill_cache, fingerprint
 from segkit.data.cache_entries import keep_limit
 from segkit.data.split import find_leaks
@@ -173,7 +173,7 @@ def workers_of(settings: Train, device: torch.device) -> int:
     """Processes that read the data. On a CPU they would take the cores that train; they change no result."""
     if settings.workers is not None:
         return settings.workers
-    return 0 if device.type == "cpu" else min(4, (os.cpu_count() or 1) // distributed.local_world_size())
+    return 0 if device.type == "cpu" else min(4, usable_cpus() // distributed.local_world_size())
 
 
 def notes_of(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> list[str]:

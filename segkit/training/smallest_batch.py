@@ -1,4 +1,4 @@
-"""Whether the smallest batch of a training is large enough for its model, found before anything is prepared."""
+"""Whether batches and images of a training are large enough for its model, found before anything is prepared."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import torch
 from segkit import distributed
 from segkit.config.complete import Config
 from segkit.errors import UsageError
+from segkit.models.build import NORMS, ONE_ELEMENT, ONE_VALUE
 from segkit.models.cost import on_meta, size_seen
 from segkit.task import Task
 from segkit.training.loader import Order
 
-ONE_VALUE = "Expected more than 1 value per channel"  # torch's words where batch norm has a single value
-
 
 def check_smallest_batch(config: Config, data: Task, cases: int, device: torch.device) -> None:
-    """Refuse a training in which a process has no case, or batch norm one value: a sample whose map is pooled to 1 x 1.
+    """Refuse a training in which a process has no case, or a norm one value: a sample whose map is pooled to 1 x 1.
+
+    Batch norm needs two samples then; to instance norm the others of a batch are no help.
 
     The model is run on torch's meta device, where nothing is computed.
 
@@ -34,18 +35,26 @@ def check_smallest_batch(config: Config, data: Task, cases: int, device: torch.d
     if batch is not None and batch < processes:
         words = f"--batch-size {batch} is less than one case for each of {processes} processes."
         raise distributed.collective_error(UsageError(words, f"Fewer --devices, or --batch-size {processes}."))
-    if batch is None or size is None or (processes > 1 and device.type == "cuda"):
+    if size is None:
         return
-    count = cases if config.dims == data.dims else max(cases, batch)  # slices, of which there are more than volumes
-    order = Order(count, batch, None, processes=processes)
-    if min(order.cases(step) for step in range(len(order))) // processes > 1:
+    count, least = cases, 2  # what --batch-size auto finds is not known yet; GPUs share their batch norm
+    if batch is not None and (processes == 1 or device.type != "cuda"):
+        count = cases if config.dims == data.dims else max(cases, batch)  # slices, of which there are more than volumes
+        order = Order(count, batch, None, processes=processes)
+        least = min(2, *(order.cases(step) // processes for step in range(len(order))))
+    sides = size_seen(config.model, config.dims, (size,) if isinstance(size, int) else size)
+    strides = config.model.spec.strides(config.model.options, config.dims)
+    if least > 1 and any(side > stride for side, stride in zip(sides, strides, strict=True)):
         return
     task = replace(data.learned_by(config.model.spec.kind), dims=config.dims)
     try:
-        sides = size_seen(config.model, config.dims, (size,) if isinstance(size, int) else size)
         with torch.no_grad():
-            on_meta(config.model, task).train()(torch.zeros(1, task.channels, *sides, device="meta"))
+            on_meta(config.model, task).train()(torch.zeros(least or 1, task.channels, *sides, device="meta"))
     except Exception as error:  # what else is wrong with a model shows when it is trained
+        if ONE_ELEMENT in str(error):
+            what, helps = NORMS[ONE_ELEMENT]
+            words = f"The model {config.model.spec.name} {what.format(size=' x '.join(map(str, sides)))}."
+            raise distributed.collective_error(UsageError(words, helps)) from error
         if ONE_VALUE not in str(error):
             return
         shared = f" for each of {processes} processes" if processes > 1 else ""

@@ -118,7 +118,7 @@ def test_torchrun_starts_it_as_well(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("Done after 1 epochs") == 1
+    assert done.stderr.count("Done after 1 epoch") == 1
     assert '"processes": 2' in (tmp_path / "run" / "manifest.json").read_text()
 
 
