@@ -100,7 +100,13 @@ def _why_not(right: dict[str, Any], code: int, text: str, where: Path, shell: Sh
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"the cases are not there: {CASES}")
-@pytest.mark.parametrize("case", DOCUMENT["case"], ids=[case["id"] for case in DOCUMENT["case"]])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case["id"], marks=[pytest.mark.slow] if OWN_PROCESS.search(case["command"]) else [])
+        for case in DOCUMENT["case"]
+    ],
+)
 def test_comes_out_right(case: dict[str, Any], shell: Shell, made: Callable[[str], Path], tmp_path: Path) -> None:
     if case.get("root") and os.geteuid():
         pytest.skip("needs root: a private mount")

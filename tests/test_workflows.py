@@ -15,12 +15,13 @@ import torch
 from accelerate import Accelerator
 
 import segkit as library
-from conftest import Command, same_weights
+from conftest import Command, same_weights, save_weights
 from segkit.api import Task
 from segkit.data.images import read_image, read_mask, write_image
 from segkit.errors import SegkitError, UsageError
 from segkit.prediction.jobs import OutputOptions
 from segkit.reporter import Bar, Reporter, reporting
+from segkit.settings import Preprocess
 
 TINY = {"dataset.cases": 12, "dataset.size": 32, "model.width": 4, "model.depth": 2, "preprocess.size": 32}
 
@@ -106,6 +107,17 @@ def test_several_models_give_their_mean(run: Path, pictures: Path) -> None:
     assert np.allclose(
         mirrored.probabilities(image[:, ::-1]), mirrored.probabilities(image)[:, ::-1], atol=1e-5
     )  # the mean over all flips does not see a flip
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 24), (20, 24, 3), (5, 20, 24)])
+def test_colours_or_slices_without_channel_are_not_guessed(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    task = Task(1, ("background", "x"))
+    weights = save_weights(tmp_path / "m.safetensors", "unet", task, Preprocess("stretch", (32, 32)), width=2, depth=1)
+    model = library.load(weights)
+    with pytest.raises(UsageError, match=r"takes 1 channel") as told:
+        model.predict(np.zeros(shape, np.uint8))
+    assert "image[None]" in (told.value.hint or "")
+    assert model.predict(np.zeros((1, 20, 24, 5), np.uint8)).shape == (20, 24, 5)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,8 @@ def read_slice(path: Path) -> Array:
     """
     dataset = read_dataset(path)
     pixels = read_pixels(dataset, path)
-    color = int(dataset.get("SamplesPerPixel", 1)) == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
+    with _named(path):
+        color = int(dataset.get("SamplesPerPixel", 1)) == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
     if pixels.ndim != (3 if color else 2):
         raise SegkitError(f"{path} holds {pixels.shape[0]} frames; an image has one.", FRAMES)
     return np.ascontiguousarray(np.moveaxis(pixels, -1, 0) if color else pixels[None])
@@ -92,11 +94,12 @@ def inspect(path: Path) -> DicomFile:
         SegkitError: it cannot be read.
     """
     dataset = read_dataset(path, header_only=True)
-    series = str(dataset.get("SeriesInstanceUID", ""))
-    kinds = [str(kind).upper() for kind in _several(dataset.get("ImageType"))]
-    placed = dataset.get("ImagePositionPatient") is not None or "PerFrameFunctionalGroupsSequence" in dataset
-    number = _whole(dataset.get("SeriesNumber"))
-    return DicomFile(path, series, _other(dataset), "LOCALIZER" in kinds, placed, number)
+    with _named(path):
+        series = str(dataset.get("SeriesInstanceUID", ""))
+        kinds = [str(kind).upper() for kind in _several(dataset.get("ImageType"))]
+        placed = dataset.get("ImagePositionPatient") is not None or "PerFrameFunctionalGroupsSequence" in dataset
+        number = _whole(dataset.get("SeriesNumber"))
+        return DicomFile(path, series, _other(dataset), "LOCALIZER" in kinds, placed, number)
 
 
 def _whole(value: Any) -> int | None:
@@ -148,9 +151,18 @@ def read_dataset(path: Path, header_only: bool = False) -> Any:
         raise SegkitError(
             f"{path} is not DICOM by its content: it has neither the mark DICM at byte 128 nor DICOM elements."
         )
-    try:
+    with _named(path):
         return pydicom.dcmread(path, stop_before_pixels=header_only, force=True)
-    except Exception as error:  # whatever pydicom makes of damaged bytes
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever pydicom makes of damaged bytes, also where a value is read later, becomes an error that names the file."""
+    try:
+        yield
+    except SegkitError:
+        raise
+    except Exception as error:
         raise SegkitError(f"{path} cannot be read as DICOM: {first_line(error)}") from None
 
 
@@ -160,10 +172,14 @@ def read_pixels(dataset: Any, path: Path) -> Array:
     Raises:
         SegkitError: there are none, or they cannot be decoded.
     """
-    other = _other(dataset)
-    if other:
-        raise SegkitError(f"{path} holds no image: {other}.", "Give the files of the scan.")
-    stored = _stored(dataset, path)
+    with _named(path):
+        other = _other(dataset)
+        if other:
+            raise SegkitError(f"{path} holds no image: {other}.", "Give the files of the scan.")
+        return _rescaled(_stored(dataset, path), dataset)
+
+
+def _rescaled(stored: Array, dataset: Any) -> Array:
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         from pydicom.pixels import apply_color_lut
 

@@ -22,7 +22,8 @@ CODECS = {  # transfer syntax -> function of imagecodecs (PS3.5, section 10)
 def syntax_of(dataset: Any) -> tuple[str, bool]:
     """The name of a file's transfer syntax, and whether it is compressed."""
     uid = dataset.file_meta.TransferSyntaxUID
-    return str(getattr(uid, "name", uid)), bool(getattr(uid, "is_compressed", False))
+    known = bool(getattr(uid, "is_transfer_syntax", False))  # a damaged file may name something else
+    return str(getattr(uid, "name", uid)), known and bool(uid.is_compressed)
 
 
 def decode(dataset: Any) -> NDArray[Any] | None:

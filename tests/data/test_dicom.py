@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, HTJ2KLossless, JPEGLosslessSV1, JPEGLSLossless
 
-from segkit.data.dicom import is_dicom
+from segkit.data.dicom import inspect, is_dicom
 from segkit.data.images import read_image
 from segkit.data.volumes import read_volume
 from segkit.errors import SegkitError
@@ -132,3 +132,26 @@ def test_a_file_that_holds_no_image_says_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "y.dcm").write_bytes(b"hello" * 50)
     with pytest.raises(SegkitError, match=r"y\.dcm cannot be read"):
         read_image(tmp_path / "y.dcm")
+
+
+def test_an_identifier_that_breaks_the_standard_does_not_stop_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.dcm", PIXELS, SeriesInstanceUID="1.2.840.99")
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.99", b"1.2 84o.99"))
+    assert inspect(path).series == "1.2 84o.99" and inspect(path).other == ""
+    assert np.array_equal(read_image(path)[0], PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        pytest.param(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0", id="transfer syntax"),
+        pytest.param(b"DS\x02\x002 ", b"DS\x02\x00? ", id="rescale slope"),
+    ],
+)
+def test_a_damaged_value_is_told_by_the_name_of_the_file(tmp_path: Path, right: bytes, wrong: bytes) -> None:
+    path = write(tmp_path / "x.dcm", PIXELS, RescaleSlope="2", RescaleIntercept="30")
+    content = path.read_bytes()
+    assert content.count(right) == 1
+    path.write_bytes(content.replace(right, wrong))
+    with pytest.raises(SegkitError, match=r"x\.dcm"):
+        read_image(path)

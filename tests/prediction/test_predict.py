@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from conftest import Command
+from conftest import Command, save_weights
 from segkit.data.images import read_image, read_mask
 from segkit.prediction.inputs import Input
 from segkit.prediction.jobs import OutputOptions, plan_jobs
+from segkit.settings import Preprocess
 from segkit.task import Task
 
 
@@ -346,3 +347,28 @@ def test_a_volume_of_one_modality_is_not_taken_for_three(segkit: Command, tmp_pa
     wrong = segkit("predict", tmp_path / "run", tmp_path / "more.nii.gz", "--out", tmp_path / "b")
     assert wrong.code == 2 and f"{2 * channels} channels; the model takes {channels}" in wrong.err
     assert not (tmp_path / "b").exists()
+
+
+def test_gray_images_for_a_model_of_colours_are_counted(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "b.jpg", "c.tif"):
+        picture(tmp_path / "in" / name, mode="L")
+    picture(tmp_path / "in" / "colour.png")
+    done = segkit("predict", trained, tmp_path / "in", "--out", tmp_path / "out")
+    assert done.code == 0 and "3 gray images are given as three equal channels" in done.err
+    one = segkit("predict", trained, tmp_path / "in" / "a.png", "--out", tmp_path / "one")
+    assert one.code == 0 and "1 gray image is given as three equal channels" in one.err
+    none = segkit("predict", trained, tmp_path / "in" / "colour.png", "--out", tmp_path / "none")
+    assert "gray" not in none.err
+
+
+def test_a_model_of_gray_takes_gray_saved_as_colours_and_names_what_is_coloured(segkit: Command, tmp_path: Path) -> None:
+    task = Task(1, ("background", "x"))
+    weights = save_weights(tmp_path / "m.safetensors", "unet", task, Preprocess("stretch", (32, 32)), width=2, depth=1)
+    picture(tmp_path / "in" / "colour.png")
+    gray = picture(tmp_path / "in" / "gray.png", mode="L")
+    Image.open(gray).convert("RGB").save(tmp_path / "in" / "rgb.png")
+    done = segkit("predict", weights, tmp_path / "in", "--out", tmp_path / "out")
+    assert done.code == 3 and "2 predicted" in done.err
+    assert "colour.png has 3 channels; the model takes 1" in done.err
+    assert "1 colour image of three equal channels is taken as gray" in done.err
+    assert np.array_equal(read_mask(tmp_path / "out" / "rgb.png"), read_mask(tmp_path / "out" / "gray.png"))

@@ -6,9 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
+import pytest
+
 from conftest import Command, save_weights
+from data.test_dicom import write as write_dicom
 from prediction.small import record, rows
 from segkit.data.images import read_mask
 from segkit.settings import Preprocess
@@ -132,3 +138,59 @@ def test_other_channels_or_other_dataset_options_are_not_taken_for_the_same(segk
         assert counts["done"] == done
     told = segkit("predict", free, tmp_path / "data", "--dataset", "brats2020", "--out", tmp_path / "data")
     assert told.code == 2 and "is the input folder itself" in told.err
+
+
+@pytest.fixture
+def scanner(tmp_path: Path) -> Callable[[int, int], None]:
+    """Writes the series of a number, of some slices, into one folder."""
+
+    def write_series(number: int, slices: int) -> None:
+        (tmp_path / "p").mkdir(exist_ok=True)
+        for index in range(slices):
+            pixels = np.random.default_rng(100 * number + index).integers(0, 99, (8, 8))
+            path, uid = tmp_path / "p" / f"{number}-{index}.dcm", f"1.2.{number}"
+            write_dicom(path, pixels, position=(0, 0, 2.0 * index), SeriesInstanceUID=uid, SeriesNumber=number)
+
+    return write_series
+
+
+def masks(out: Path) -> list[str]:
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*.nii.gz"))
+
+
+def test_series_that_are_taken_away_leave_no_masks_under_old_names(
+    segkit: Command, scanner: Callable[[int, int], None], tmp_path: Path
+) -> None:
+    task = Task(1, ("background", "x"), dims=3)
+    weights = save_weights(tmp_path / "m.safetensors", "unet", task, Preprocess("stretch", (8, 8)), width=2, depth=1)
+    out, words = tmp_path / "out", ["predict", weights, tmp_path / "p", "--out", tmp_path / "out"]
+    for number in (1, 2, 3):
+        scanner(number, 2 + number)
+    assert segkit(*words).code == 0 and masks(out) == [f"p/series-{number}.nii.gz" for number in (1, 2, 3)]
+    for path in (tmp_path / "p").glob("1-*"):
+        path.unlink()
+    done = segkit(*words)  # what was the second is the first now
+    assert done.code == 0 and masks(out) == ["p/series-1.nii.gz", "p/series-2.nii.gz"], done.err
+    assert nib.load(out / "p/series-1.nii.gz").shape == (8, 8, 4) and "series-3.nii.gz" in done.err
+    assert sorted(record(out)) == ["p/series-1", "p/series-2"]
+    (out / "p/series-9.nii.gz").write_text("of somebody")
+    for path in (tmp_path / "p").glob("2-*"):
+        path.unlink()
+    assert segkit(*words).code == 0 and masks(out) == ["p.nii.gz", "p/series-9.nii.gz"] and sorted(record(out)) == ["p"]
+    (out / "p/series-9.nii.gz").unlink()
+    scanner(4, 3)
+    assert segkit(*words).code == 0 and masks(out) == ["p/series-1.nii.gz", "p/series-2.nii.gz"]
+
+
+def test_masks_of_series_that_lie_elsewhere_stay(
+    segkit: Command, scanner: Callable[[int, int], None], tmp_path: Path
+) -> None:
+    task = Task(1, ("background", "x"), dims=3)
+    weights = save_weights(tmp_path / "m.safetensors", "unet", task, Preprocess("stretch", (8, 8)), width=2, depth=1)
+    scanner(1, 3)
+    (tmp_path / "p").rename(tmp_path / "q")
+    assert segkit("predict", weights, tmp_path / "q", "--out", tmp_path / "out").code == 0
+    (tmp_path / "q").rename(tmp_path / "away")
+    scanner(2, 3)
+    assert segkit("predict", weights, tmp_path / "p", "--out", tmp_path / "out").code == 0
+    assert masks(tmp_path / "out") == ["p.nii.gz", "q.nii.gz"]
