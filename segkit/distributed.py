@@ -22,8 +22,16 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 # torch's words when another process has ended, or did not come to an exchange within half an hour
-LOST_PEER = ("third_party/gloo", "ProcessGroupGloo", "ProcessGroupNCCL", "NCCL error", "Connection closed by peer")
-LOST_PEER += ("Connection reset by peer", "Broken pipe", "failed to recv")
+LOST_PEER = (
+    "third_party/gloo",
+    "ProcessGroupGloo",
+    "ProcessGroupNCCL",
+    "NCCL error",
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "failed to recv",
+)
 OWN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # variables that say who this process is
 MPI = (
     "OMPI_COMM_WORLD_",
