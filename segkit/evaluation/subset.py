@@ -143,7 +143,11 @@ def check_task(trained: Task, opened: Task, cases: Sequence[Case] = ()) -> None:
         ours, theirs = getattr(trained, fact), getattr(opened, fact)
         if ours != theirs:
             example = f" (for instance {cases[0].shown})" if cases else ""
-            raise UsageError(f"The weights were trained on {fact} = {ours}; this dataset has {fact} = {theirs}{example}.")
+            gray = (fact, ours, theirs, opened.dims) == ("channels", 3, 1, 2)
+            raise UsageError(
+                f"The weights were trained on {fact} = {ours}; this dataset has {fact} = {theirs}{example}.",
+                "Of a folder, -o dataset.channels=3 gives gray images as three equal channels." if gray else "",
+            )
     if len(trained.classes) != len(opened.classes):
         raise UsageError(
             f"The weights were trained on the classes {', '.join(trained.classes)}; "

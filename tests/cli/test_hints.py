@@ -120,6 +120,16 @@ def test_data_of_other_channels_names_a_file(segkit: Command, tmp_path: Path) ->
     assert told.code == 2 and "channels = 1" in told.err and str(data / "images/0.png") in told.err
 
 
+def test_gray_data_for_a_model_of_colours_is_given_the_way_to_score_it(segkit: Command, tmp_path: Path) -> None:
+    colours = Task(3, ("background", "lesion"))
+    weights = save_weights(tmp_path / "m.safetensors", "unet", colours, Preprocess("stretch", (16, 16)), width=1, depth=1)
+    data = folder(tmp_path / "data", channels=1)
+    words = ["evaluate", weights, "--dataset", "folder", "--data-dir", data, "--subset", "all", "--device", "cpu"]
+    told = segkit(*words)
+    assert told.code == 2 and "channels = 1" in told.err and "-o dataset.channels=3" in told.err
+    assert segkit(*words, "-o", "dataset.channels=3", "--out", tmp_path / "scores").code == 0
+
+
 def test_a_plugin_that_is_missing_is_named_by_evaluate_with_how_to_get_it(
     segkit: Command, trained: Path, tmp_path: Path
 ) -> None:

@@ -358,3 +358,14 @@ def test_channels_and_masks_may_lie_a_small_share_of_a_voxel_apart(tmp_path: Pat
     with pytest.raises(SegkitError, match=r"case_000_0001.nii.gz lies on another grid"):
         read_input(inputs[0], dataset.task, dataset)
     read_input(inputs[1], dataset.task, dataset)  # its mask is not looked at
+
+
+def test_one_modality_does_not_stand_for_three(tmp_path: Path) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+        values = np.zeros((4, 4, 4), np.uint8)
+        values[1] = 1
+        nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / name / "a.nii.gz")
+    dataset = opened("folder", tmp_path, channels=3)
+    with pytest.raises(SegkitError, match=r"a\.nii\.gz has 1 channels, the dataset 3"):
+        read_case(dataset, dataset.cases[0])
