@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +128,20 @@ def test_the_wait_is_said_and_hears_signals(number: int) -> None:
     started.send_signal(number)
     started.communicate(timeout=10)
     assert started.returncode == -number
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_what_shares_a_trained_model_goes_by_the_same_variables(
+    command: str, trained: Path, segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert segkit("data", "synth", "phantom", "--cases", 1, "--out", tmp_path / "new").code == 0
+    what = ["--subset", "val"] if command == "evaluate" else [tmp_path / "new" / "images"]
+    words = [command, trained, *what, "--device", "cpu", "--out", tmp_path / "out"]
+    monkeypatch.setenv("WORLD_SIZE", "2")  # and no RANK
+    done = segkit(*words)
+    assert done.code == 2 and "RANK is not set" in done.err and not (tmp_path / "out").exists()
+    stray = {"WORLD_SIZE": "", "LOCAL_RANK": "3", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}
+    for name, value in stray.items():
+        monkeypatch.setenv(name, value)
+    done = segkit(*words)
+    assert done.code == 0 and done.err.count("OMPI_COMM_WORLD_SIZE=2 is not looked at") == 1, done.err

@@ -1,79 +1,79 @@
-"""A process that shares a training stays stoppable while it waits for another, and says so when the other is gone."""
+"""A wait in C, in which Python handles no signal, is ended by one; whatever takes note of the signal itself goes on."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from segkit.cpus import usable_cpus
-from segkit.runs.folder import RunFolder
-from segkit.training.checkpoint import load
 
-TRAIN = (
-    "train --dataset phantom -o dataset.cases=32 -o dataset.size=64 --model unet -o model.width=8 -o model.depth=2 "
-    "-o preprocess.size=64 --epochs 1000 --device cpu"
-).split()
+BEGIN = """
+import ctypes, logging, signal, sys, threading, time
+from segkit import watchdog
 
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes 0 and 1 of a training, started by hand; both have ended an epoch."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    started = []
-    for rank in ("0", "1"):
-        own = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank}
-        words = [sys.executable, "-m", "segkit", *TRAIN, "--out", str(tmp_path / "run")]
-        environment = {**os.environ, **own, "OMP_NUM_THREADS": "1"}
-        started.append(
-            subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        )
-    history = tmp_path / "run" / "history.csv"
-    deadline = time.monotonic() + 120
-    while not history.exists() and time.monotonic() < deadline and started[0].poll() is None:
-        time.sleep(0.1)
-    assert history.exists()
-    yield started
-    for process in started:
-        process.kill()
-        process.communicate()
+logging.basicConfig(format="%(message)s")
+watchdog.IDLE = 1.0
+signal.signal(signal.SIGTERM, lambda *_: print("heard", flush=True))
+end = watchdog.watch("process 1")
+print("ready", flush=True)
+"""
+DEAF = """
+lock = ctypes.create_string_buffer(64)  # like an exchange between processes, no signal interrupts the wait for it
+ctypes.CDLL(None).pthread_mutex_lock(lock)
+ctypes.CDLL(None).pthread_mutex_lock(lock)
+"""
+AT_WORK = """
+began = time.monotonic()
+while time.monotonic() - began < 2.5:
+    sorted(str(number) for number in range(99))
+end()
+sys.exit(7)
+"""
+OVER = """
+end()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+time.sleep(60)
+"""
 
 
-@pytest.mark.slow
+def ended(code: str, number: int, seconds: float = 0.3) -> tuple[int, str]:
+    """The exit code and the words of a program that gets a signal."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", BEGIN + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    with pytest.raises(subprocess.TimeoutExpired):
+        program.wait(seconds)  # it goes on until then
+    program.send_signal(number)
+    _, errors = program.communicate(timeout=20)
+    return program.returncode, errors
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the wait is made of Linux' own threads")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_process_that_waits_for_a_frozen_one_can_be_stopped(
-    pair: list[subprocess.Popen[str]], number: signal.Signals
-) -> None:
-    pair[1].send_signal(signal.SIGSTOP)
-    time.sleep(2)  # into the exchange that does not end
-    pair[0].send_signal(number)
-    _, told = pair[0].communicate(timeout=60)
-    assert pair[0].returncode == 128 + number
-    assert f"{number.name} came while this process waited" in told and "process 1" in told and "Traceback" not in told
+def test_a_wait_that_hears_nothing_is_ended_with_words(number: signal.Signals) -> None:
+    code, errors = ended(DEAF, number)
+    assert code == 128 + number
+    assert f"{number.name} came while this process waited" in errors and "process 1" in errors
+    assert "Traceback" not in errors
 
 
-@pytest.mark.slow
-def test_the_end_of_another_process_is_told_in_words(pair: list[subprocess.Popen[str]], tmp_path: Path) -> None:
-    pair[1].kill()
-    _, told = pair[0].communicate(timeout=120)
-    assert pair[0].returncode == 1
-    assert "Process 1 has ended" in told and f"are kept in {tmp_path / 'run'}" in told
-    assert load(RunFolder(tmp_path / "run"))["progress"]["history"]
-    assert "Traceback" not in told and "segkit itself failed" not in told
+@pytest.mark.parametrize("code", [AT_WORK, OVER], ids=["at work", "not watched any more"])
+def test_a_process_that_takes_note_of_a_signal_goes_its_own_way(code: str) -> None:
+    assert ended(code, signal.SIGTERM) == (7, "")
 
 
-def test_no_more_cpus_are_counted_than_this_process_may_use() -> None:
-    program = "import os; os.sched_setaffinity(0, {0}); from segkit.cpus import usable_cpus; print(usable_cpus())"
-    if not hasattr(os, "sched_setaffinity"):
-        pytest.skip("this system sets no affinity")
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "1\n"
-    assert usable_cpus() >= 1
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="CPUs can be taken away on Linux alone")
+def test_cpus_that_a_process_may_not_use_do_not_count() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert usable_cpus() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert usable_cpus() == len(before)
