@@ -23,6 +23,7 @@ DOCUMENT = tomllib.loads((CASES / "cases.toml").read_text()) if CASES.is_dir() e
 SMALL = "-o model.width=4 -o model.depth=2 -o preprocess.size=32 --batch-size 4 --device cpu"
 CRASH = re.compile(r"segkit itself failed|Fatal Python error")
 OWN_PROCESS = re.compile(r"PYTHONIOENCODING|HOME=|timeout|unshare|--devices|FORCE_COLOR")  # what a fork would not notice
+SLOW = re.compile(f"{OWN_PROCESS.pattern}|segkit train")
 Shell = Callable[[str, Path, float], tuple[int, str]]
 
 
@@ -103,7 +104,7 @@ def _why_not(right: dict[str, Any], code: int, text: str, where: Path, shell: Sh
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=case["id"], marks=[pytest.mark.slow] if OWN_PROCESS.search(case["command"]) else [])
+        pytest.param(case, id=case["id"], marks=[pytest.mark.slow] if SLOW.search(case["command"]) else [])
         for case in DOCUMENT["case"]
     ],
 )

@@ -57,6 +57,7 @@ def test_a_terminal_of_80_columns_shows_bars_with_the_time_left_whole_words_and_
     assert lines[train + 1].startswith(" " * 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [{"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}, {"TERM": "dumb"}])
 def test_a_log_file_holds_plain_lines_whatever_colours_are_asked_for(tmp_path: Path, variables: dict[str, str]) -> None:
     done = subprocess.run(
