@@ -133,7 +133,9 @@ def check_inputs(inputs: Sequence[Input], task: Task, dataset: Dataset | None) -
         except SegkitError:  # what cannot be read at all says nothing about the model
             continue
     if misfits:
-        more = f" So are {len(inputs) - SHOWN} more, as far as they were looked at." if len(misfits) > SHOWN else ""
+        more = (
+            f" {len(misfits) - SHOWN} more of those that were looked at do not fit either." if len(misfits) > SHOWN else ""
+        )
         raise UsageError(" ".join(error.message for error in misfits[:SHOWN]) + more, misfits[0].hint)
 
 
@@ -180,19 +182,7 @@ def predict_jobs(
 
     with reporter.progress("predicting", len(todo)) as bar:
         try:
-            _run(networks, todo, out, record, bar, how, doubts)
-        except DiskFullError:
-            raise
-        except SegkitError:  # the network cannot take some image of a batch: find out which
-            for job in todo:
-                if record.is_pending(job):
-                    try:
-                        _run(networks, [job], out, record, bar, how, doubts)
-                    except DiskFullError:
-                        raise
-                    except SegkitError as error:
-                        record.failed(job, f"{job.input.source}: {error.message}")
-                        bar.advance()
+            _run_all(networks, todo, out, record, bar, how, doubts)
         finally:
             record.save()
             _write_shared(shared, out, record, task)
@@ -208,6 +198,33 @@ def predict_jobs(
     return Prediction(record.entries, tuple(job.key for job in jobs), task.kind, done, skipped, failed)
 
 
+def _run_all(
+    networks: Sequence[Network],
+    jobs: Sequence[Job],
+    out: Path,
+    record: PredictionRecord,
+    bar: Bar,
+    how: PredictionOptions,
+    doubts: Doubts,
+) -> None:
+    """Predict all together, and one by one where the network cannot take some image of a batch: to find out which."""
+    left: list[Job] = []
+    try:
+        _run(networks, jobs, out, record, bar, how, doubts)
+    except DiskFullError:
+        raise
+    except SegkitError:
+        left = [job for job in jobs if record.is_pending(job)]
+    for job in left:
+        try:
+            _run(networks, [job], out, record, bar, how, doubts)
+        except DiskFullError:
+            raise
+        except SegkitError as error:
+            record.failed(job, f"{job.input.source}: {error.message}")
+            bar.advance()
+
+
 def _write_shared(shared: Mapping[str, bool], out: Path, record: PredictionRecord, task: Task) -> None:
     """What is written once for all inputs, by the main process."""
     if not distributed.is_main():
@@ -220,7 +237,8 @@ def _write_shared(shared: Mapping[str, bool], out: Path, record: PredictionRecor
         left_out = write_polygons(out, record.entries, task)
         if left_out:
             logger.warning(
-                f"no outlines in {out / POLYGONS} for {counted(left_out, 'stack')} or volumes: they are drawn of images."
+                f"no outlines in {out / POLYGONS} for {counted(left_out, 'input')}: "
+                "they are drawn of images, not of stacks or volumes."
             )
 
 
