@@ -29,22 +29,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _name, _function in {
-    "train": train.train,
-    "evaluate": evaluate.evaluate,
-    "predict": predict.predict,
-    "export": export.export,
-    "benchmark": benchmark.benchmark,
-    "models": catalogue.models,
-    "datasets": catalogue.datasets,
-    "losses": catalogue.losses,
-    "metrics": catalogue.metrics,
-    "recipes": catalogue.recipes,
-    "settings": settings.settings,
-    "info": info.info,
-    "plugins": plugins.plugins,
-}.items():
-    app.command(_name, cls=ProposingCommand)(_function)
+app.command("train", cls=ProposingCommand)(train.train)
+app.command("evaluate", cls=ProposingCommand)(evaluate.evaluate)
+app.command("predict", cls=ProposingCommand)(predict.predict)
+app.command("export", cls=ProposingCommand)(export.export)
+app.command("benchmark", cls=ProposingCommand)(benchmark.benchmark)
+app.command("models", cls=ProposingCommand)(catalogue.models)
+app.command("datasets", cls=ProposingCommand)(catalogue.datasets)
+app.command("losses", cls=ProposingCommand)(catalogue.losses)
+app.command("metrics", cls=ProposingCommand)(catalogue.metrics)
+app.command("recipes", cls=ProposingCommand)(catalogue.recipes)
+app.command("settings", cls=ProposingCommand)(settings.settings)
+app.command("info", cls=ProposingCommand)(info.info)
+app.command("plugins", cls=ProposingCommand)(plugins.plugins)
 app.add_typer(data.app, name="data")
 
 
