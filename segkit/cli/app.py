@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -84,10 +85,16 @@ def run(arguments: Sequence[str]) -> int:
             distributed.share_work(True)  # as the Python API does
 
 
+@functools.cache
+def _command() -> Callable[..., Any]:
+    """All commands, built once: to read their signatures takes longer than most of them."""
+    return typer.main.get_command(app)
+
+
 def _run(arguments: Sequence[str]) -> int:
     try:
         words = _hoist(arguments)
-        app(args=words, prog_name="segkit", standalone_mode=True, obj=(run, words))
+        _command()(args=words, prog_name="segkit", standalone_mode=True, obj=(run, words))
     except SystemExit as exit:
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     except KeyboardInterrupt:
