@@ -16,6 +16,7 @@ import importlib
 import logging
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import tempfile
@@ -28,7 +29,8 @@ from conftest import Result, save_blank
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["segkit.training.train", "segkit_unets.unet", "segkit_losses.dice", "matplotlib.pyplot", "torch._inductor"]
+    "segkit.training.train segkit_unets.unet segkit_losses.dice segkit.evaluation.evaluate segkit.workflows "
+    "matplotlib.pyplot torch._inductor rich.progress pydantic.type_adapter".split()
 )
 
 
@@ -50,24 +52,48 @@ class Started:
             return Result(self.process.exitcode, Path(self.out.name).read_text(), Path(self.err.name).read_text())
 
 
-def start(*words: Any, dies_at: tuple[str, int] | None = None) -> Started:
-    """`segkit WORDS...`, on one thread; with `--devices N` its own processes are forked as well."""
-    out, err = tempfile.NamedTemporaryFile(), tempfile.NamedTemporaryFile()  # noqa: SIM115 (closed at its end)
-    process = SERVER.Process(target=_run, args=([str(word) for word in words], out.name, err.name, dies_at))
-    process.start()
-    return Started(process, out, err)
+def start(*words: Any, dies_at: tuple[str, int] | None = None, **variables: Any) -> Started:
+    """`segkit WORDS...`, on one thread, as the leader of its group; with `--devices N` its own are forked as well.
+
+    Variables of its environment may be given, such as `TERM="dumb"`; of Python's own it heeds PYTHONPATH alone.
+    """
+    return _started(_run, [str(word) for word in words], dies_at, variables=variables)
 
 
-def launch(*words: Any, dies_at: tuple[str, int] | None = None) -> Result:
+def launch(*words: Any, dies_at: tuple[str, int] | None = None, **variables: Any) -> Result:
     """`start` it and wait for its end; a moment to die at must come."""
-    done = start(*words, dies_at=dies_at).end()
+    done = start(*words, dies_at=dies_at, **variables).end()
     assert dies_at is None or done.code == -signal.SIGKILL, done.err
     return done
 
 
-def _run(words: list[str], out: str, err: str, dies_at: tuple[str, int] | None) -> None:
+def launch_script(path: Path, *words: Any) -> Result:
+    """`python PATH WORDS...`, and wait for its end."""
+    return _started(_run_script, str(path), [str(word) for word in words], variables={}).end()
+
+
+def _started(work: Callable[..., None], *arguments: Any, variables: dict[str, Any]) -> Started:
+    out, err = tempfile.NamedTemporaryFile(), tempfile.NamedTemporaryFile()  # noqa: SIM115 (closed at its end)
+    process = SERVER.Process(target=_prepared, args=(out.name, err.name, variables, work, *arguments))
+    process.start()
+    return Started(process, out, err)
+
+
+def _prepared(out: str, err: str, variables: dict[str, Any], work: Callable[..., None], *arguments: Any) -> None:
+    os.setsid()
     for name, descriptor in ((out, 1), (err, 2)):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND), descriptor)
+        os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY), descriptor)
+    os.environ.update({key: str(value) for key, value in variables.items()})
+    sys.path[:0] = [str(variables["PYTHONPATH"])] if "PYTHONPATH" in variables else []
+    work(*arguments)
+
+
+def _run_script(path: str, words: list[str]) -> None:
+    sys.argv = [path, *words]
+    runpy.run_path(path, run_name="__main__")
+
+
+def _run(words: list[str], dies_at: tuple[str, int] | None) -> None:
     import torch
     from matplotlib.figure import Figure
 

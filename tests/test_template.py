@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from conftest import Result
+from processes import launch
+
 TEMPLATE = Path(__file__).parents[1] / "examples" / "segkit-plugin-template"
 
 
@@ -30,12 +33,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def segkit(*words: object, site: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(site) if site else ""}
-    command = [sys.executable, "-m", "segkit", *map(str, words)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def segkit(*words: object, site: Path | None = None) -> Result:
+    return launch(*words, PYTHONPATH=site) if site else launch(*words)
 
 
+@pytest.mark.slow
 def test_the_templates_own_tests_pass(site: Path) -> None:
     command = [
         sys.executable,
@@ -54,10 +56,10 @@ def test_the_templates_own_tests_pass(site: Path) -> None:
 
 def test_the_template_lists_trains_predicts_and_is_missed_when_it_is_gone(site: Path, tmp_path: Path) -> None:
     listed = segkit("models", "tiny-net", site=site)
-    assert listed.returncode == 0 and "segkit-plugin-template 0.1.0" in listed.stdout
-    assert segkit("plugins", "--check", site=site).returncode == 0
+    assert listed.code == 0 and "segkit-plugin-template 0.1.0" in listed.out
+    assert segkit("plugins", "--check", site=site).code == 0
 
-    assert segkit("data", "synth", "side-by-side", "--cases", 8, "--out", tmp_path / "data", site=site).returncode == 0
+    assert segkit("data", "synth", "side-by-side", "--cases", 8, "--out", tmp_path / "data", site=site).code == 0
     words = [
         "train",
         "--dataset",
@@ -82,16 +84,16 @@ def test_the_template_lists_trains_predicts_and_is_missed_when_it_is_gone(site: 
         "1",
     ]
     trained = segkit(*words, "--out", tmp_path / "run", site=site)
-    assert trained.returncode == 0, trained.stderr
+    assert trained.code == 0, trained.err
     record = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
     assert record["plugins"]["template"] == {"distribution": "segkit-plugin-template", "version": "0.1.0"}
 
-    assert segkit("data", "synth", "phantom", "--cases", 2, "--out", tmp_path / "new").returncode == 0
+    assert segkit("data", "synth", "phantom", "--cases", 2, "--out", tmp_path / "new").code == 0
     predict = ["predict", tmp_path / "run", tmp_path / "new" / "images", "--out", tmp_path / "masks"]
-    assert segkit(*predict, site=site).returncode == 0
+    assert segkit(*predict, site=site).code == 0
     assert len(list((tmp_path / "masks").glob("*.png"))) == 2
 
     gone = segkit(*predict, "--overwrite")
-    assert gone.returncode == 1
-    assert "segkit-plugin-template 0.1.0" in gone.stderr and "pip install segkit-plugin-template" in gone.stderr
-    assert "Traceback" not in gone.stderr
+    assert gone.code == 1
+    assert "segkit-plugin-template 0.1.0" in gone.err and "pip install segkit-plugin-template" in gone.err
+    assert "Traceback" not in gone.err

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 
 import segkit as library
 from conftest import Command, same_weights, save_weights
+from processes import launch_script
 from segkit.api import Task
 from segkit.data.images import read_image, read_mask, write_image
 from segkit.errors import SegkitError, UsageError
@@ -198,6 +199,7 @@ def test_importing_the_library_imports_nothing_heavy() -> None:
 
 def test_the_example_runs(tmp_path: Path) -> None:
     example = Path(__file__).parents[1] / "examples" / "python_api.py"
-    done = subprocess.run([sys.executable, str(example), str(tmp_path)], capture_output=True, text=True, check=True)
-    assert "epoch 4/4" in done.stderr and "labels: (100, 80), probabilities: (1, 100, 80)" in done.stdout
-    assert "test dice: 0." in done.stdout and "exported: model.onnx" in done.stdout
+    done = launch_script(example, tmp_path)
+    assert done.code == 0, done.err
+    assert "epoch 4/4" in done.err and "labels: (100, 80), probabilities: (1, 100, 80)" in done.out
+    assert "test dice: 0." in done.out and "exported: model.onnx" in done.out

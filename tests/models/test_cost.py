@@ -188,13 +188,13 @@ from segkit.models import cost
 choice = cost.choose(plugins.load().find("models", "unet3d"), ["model.width=8", "model.depth=2"])
 task = cost.task_for(choice, 1, 1)
 from segkit.models.build import build_model
-model, images = build_model(choice, task, 3).train(), torch.zeros(1, 1, 96, 96, 96)
+model, images = build_model(choice, task, 3).train(), torch.zeros(1, 1, 64, 64, 64)
 model(torch.zeros(1, 1, 8, 8, 8)).sum().backward()
 before = int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 model(images).sum().backward()
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # ru_maxrss knows parents too
 measured = int(peak.split()[1]) * 1024 - before
-print(measured / cost.count_activations(choice, task, (96, 96, 96), training=True))
+print(measured / cost.count_activations(choice, task, (64, 64, 64), training=True))
 """
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 import tomllib
@@ -18,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import Command, history, same_weights
+from processes import start
 from segkit.runs.weights import read_header
 
 SMALL = (
@@ -236,20 +236,19 @@ def test_ctrl_c_leaves_a_usable_run(segkit: Command, tmp_path: Path, moment: str
     late = moment == "while training"
     run = tmp_path / "run"
     size = ["-o", "dataset.cases=12"] if late else ["-o", "dataset.cases=400"]
-    command = [sys.executable, "-m", "segkit", *SMALL, *size, "--epochs", "100000", "--patience", "0", "--out", str(run)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    started = start(*SMALL, *size, "--epochs", "100000", "--patience", "0", "--out", run)
     wanted = run / "history.csv" if late else run / "manifest.json"
-    deadline = time.monotonic() + 120
-    while not wanted.exists() and time.monotonic() < deadline:
+    while not wanted.exists():
+        assert started.process.is_alive(), started.end().err
         time.sleep(0.05)
     time.sleep(0.3 if late else 1.0)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    os.kill(started.process.pid, signal.SIGINT)
+    told = started.end(60)
     # a shell shows both as 130; the second is CPython's own way where the signal met an exec() of some import
-    assert process.returncode in (130, -signal.SIGINT), error
-    assert "Traceback" not in error
+    assert told.code in (130, -signal.SIGINT), told.err
+    assert "Traceback" not in told.err
     if late:
-        assert f"segkit train --resume {run}" in error
+        assert f"segkit train --resume {run}" in told.err
         assert segkit("evaluate", run).code == 0
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import tomllib
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import Command, history
+from processes import start
 from segkit.config import complete
 from segkit.data.cache import Cached
 from segkit.training.loader import TrainingItems
@@ -101,15 +100,13 @@ def test_a_signal_to_the_readers_too_stops_after_the_step(tmp_path: Path) -> Non
     """As `timeout`, SLURM and systemd send it: to every process of the group."""
     run = tmp_path / "run"
     words = [*SMALL, "--workers", "2", "--epochs", "100000", "--patience", "0", "--out", str(run)]
-    started = subprocess.Popen(
-        [sys.executable, "-m", "segkit", *words], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    started = start(*words)
     while not (run / "history.csv").exists():
-        assert started.poll() is None
+        assert started.process.is_alive(), started.end().err
         time.sleep(0.05)
-    os.killpg(started.pid, signal.SIGTERM)
-    _, errors = started.communicate(timeout=120)
-    assert started.returncode == 143 and f"segkit train --resume {run}" in errors, errors
+    os.killpg(started.process.pid, signal.SIGTERM)
+    told = started.end()
+    assert told.code == 143 and f"segkit train --resume {run}" in told.err, told.err
 
 
 @pytest.fixture
