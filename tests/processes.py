@@ -11,15 +11,18 @@ A process may be told to kill itself at a moment of its training, which is one o
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
 import multiprocessing
 import os
+import pty
 import runpy
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +75,31 @@ def launch_script(path: Path, *words: Any) -> Result:
     return _started(_run_script, str(path), [str(word) for word in words], variables={}).end()
 
 
+def on_a_terminal(*words: Any, **variables: Any) -> str:
+    """What `segkit WORDS...` writes to a terminal."""
+    main, other = pty.openpty()
+    name = os.ttyname(other)
+    process = SERVER.Process(target=_prepared, args=(name, name, variables, _run, [str(word) for word in words], None))
+    process.start()
+    parts: list[bytes] = []
+    reader = threading.Thread(target=_read_to_the_end, args=(main, parts))
+    reader.start()
+    process.join(120)
+    process.kill()  # where it is still running
+    process.join()
+    os.close(other)
+    reader.join()
+    os.close(main)
+    assert process.exitcode == 0, b"".join(parts)
+    return b"".join(parts).decode()
+
+
+def _read_to_the_end(terminal: int, parts: list[bytes]) -> None:
+    with contextlib.suppress(OSError):  # both ends are closed
+        while part := os.read(terminal, 65536):
+            parts.append(part)
+
+
 def _started(work: Callable[..., None], *arguments: Any, variables: dict[str, Any]) -> Started:
     out, err = tempfile.NamedTemporaryFile(), tempfile.NamedTemporaryFile()  # noqa: SIM115 (closed at its end)
     process = SERVER.Process(target=_prepared, args=(out.name, err.name, variables, work, *arguments))
@@ -83,6 +111,7 @@ def _prepared(out: str, err: str, variables: dict[str, Any], work: Callable[...,
     os.setsid()
     for name, descriptor in ((out, 1), (err, 2)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY), descriptor)
+    sys.stdout, sys.stderr = (open(number, "w", 1, errors="backslashreplace", closefd=False) for number in (1, 2))  # noqa: SIM115
     os.environ.update({key: str(value) for key, value in variables.items()})
     sys.path[:0] = [str(variables["PYTHONPATH"])] if "PYTHONPATH" in variables else []
     work(*arguments)

@@ -2,53 +2,75 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 PHANTOM = ["train", "--dataset", "phantom", "--model", "unet"]
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ([*PHANTOM, "--out", "FULL"], "exists already"),
-        ([*PHANTOM, "--seeds", "2", "--out", "FULL"], "exists already"),
-        ([*PHANTOM, "--devices", "2", "--out", "FULL"], "exists already"),
-        ([*PHANTOM, "--device", "quantum"], "--device quantum"),
-        ([*PHANTOM, "--device", "gpu"], "--device cuda is"),
-        ([*PHANTOM, "--device", "1"], "--device cuda:1"),
-        ([*PHANTOM, "--folds", "99"], "only 64 groups"),
-        ([*PHANTOM, "--pretrained", "imagenet"], "no encoder"),
-        ([*PHANTOM, "--precision", "fp16", "--device", "cpu"], "needs a GPU"),
-        (["benchmark", "--model", "unet", "--device", "quantum"], "--device quantum"),
-        (["benchmark", "--model", "unet", "--size", "x"], "--size x"),
-        (["evaluate", "RUN", "--device", "quantum"], "--device quantum"),
-        (["evaluate", "RUN", "--out", "FILE"], "is a file"),
-        (["predict", "RUN", "IMAGE", "--out", "masks", "--device", "quantum"], "--device quantum"),
-        (["predict", "RUN", "IMAGE", "--out", "FILE/masks"], "is a file"),
-        (["predict", "RUN", "nowhere.png", "--out", "masks"], "does not exist"),
-        (["export", "RUN", "--out", "FILE"], "must end in .onnx"),
-        (["export", "RUN", "--out", "THERE.onnx"], "exists already"),
-    ],
-)
-def test_no_torch_is_imported_to_say_it(words: list[str], told: str, trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "full").mkdir()
-    for name in ("full/notes.txt", "file", "there.onnx", "image.png"):
-        (tmp_path / name).write_text("mine")
+MISTAKES = [
+    ([*PHANTOM, "--out", "FULL"], "exists already"),
+    ([*PHANTOM, "--seeds", "2", "--out", "FULL"], "exists already"),
+    ([*PHANTOM, "--devices", "2", "--out", "FULL"], "exists already"),
+    ([*PHANTOM, "--device", "quantum"], "--device quantum"),
+    ([*PHANTOM, "--device", "gpu"], "--device cuda is"),
+    ([*PHANTOM, "--device", "1"], "--device cuda:1"),
+    ([*PHANTOM, "--folds", "99"], "only 64 groups"),
+    ([*PHANTOM, "--pretrained", "imagenet"], "no encoder"),
+    ([*PHANTOM, "--precision", "fp16", "--device", "cpu"], "needs a GPU"),
+    (["benchmark", "--model", "unet", "--device", "quantum"], "--device quantum"),
+    (["benchmark", "--model", "unet", "--size", "x"], "--size x"),
+    (["evaluate", "RUN", "--device", "quantum"], "--device quantum"),
+    (["evaluate", "RUN", "--out", "FILE"], "is a file"),
+    (["predict", "RUN", "IMAGE", "--out", "masks", "--device", "quantum"], "--device quantum"),
+    (["predict", "RUN", "IMAGE", "--out", "FILE/masks"], "is a file"),
+    (["predict", "RUN", "nowhere.png", "--out", "masks"], "does not exist"),
+    (["export", "RUN", "--out", "FILE"], "must end in .onnx"),
+    (["export", "RUN", "--out", "THERE.onnx"], "exists already"),
+]
+FILES = ("full/notes.txt", "file", "there.onnx", "image.png")
+EACH = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from segkit.cli.app import run
+
+answers = []
+for words in json.loads(sys.argv[1]):
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()) as told:
+        code = run(words)
+    heavy = [name for name in ("torch", "onnxruntime", "timm") if name in sys.modules]
+    answers.append([code, heavy, told.getvalue(), sorted(path.as_posix() for path in Path().rglob("*"))])
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What one interpreter answers to all mistakes: exit code, heavy modules, words, and the files that are there then."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "full").mkdir()
+    for name in FILES:
+        (folder / name).write_text("mine")
     places = {"FULL": "full", "FILE": "file", "THERE": "there", "IMAGE": "image.png", "RUN": str(trained)}
+    typed = json.dumps([words for words, _ in MISTAKES])
     for place, path in places.items():
-        words = [word.replace(place, path) for word in words]
-    before = sorted(tmp_path.rglob("*"))
-    script = (
-        f"import sys\nfrom segkit.cli.app import run\ncode = run({words!r})\n"
-        "print(code, [name for name in ('torch', 'onnxruntime', 'timm') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert done.stdout.splitlines()[-1] == "2 []" and told in done.stderr
-    assert sorted(tmp_path.rglob("*")) == before
+        typed = typed.replace(place, path)
+    command = [sys.executable, "-c", EACH, typed]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True)
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda number: MISTAKES[number][1])
+def test_no_torch_is_imported_to_say_it(number: int, answers: list[Any]) -> None:
+    code, heavy, told, files = answers[number]
+    assert (code, heavy) == (2, []) and MISTAKES[number][1] in told
+    assert files == sorted(["full", *FILES])
 
 
 def test_a_gpu_without_a_driver_is_refused_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from processes import on_a_terminal
 from segkit.cli.terminal import fitting, wrapped
 from segkit.training.status_lines import epoch_line
 
@@ -24,28 +24,8 @@ def segkit(*words: object, **env: str) -> list[str]:
     return [sys.executable, "-m", "segkit", *map(str, words)]
 
 
-def on_a_terminal(words: list[str], columns: int, **env: str) -> str:
-    """What a command writes to a terminal of so many columns."""
-    main, other = pty.openpty()
-    variables = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **env}
-    child = subprocess.Popen(words, stdin=other, stdout=other, stderr=other, env=variables, close_fds=True)
-    os.close(other)
-    parts = []
-    while True:
-        try:
-            part = os.read(main, 65536)
-        except OSError:  # it has closed its end
-            break
-        if not part:
-            break
-        parts.append(part)
-    os.close(main)
-    assert child.wait() == 0
-    return b"".join(parts).decode()
-
-
 def test_a_terminal_of_80_columns_shows_bars_with_the_time_left_whole_words_and_one_line_per_epoch(tmp_path: Path) -> None:
-    shown = on_a_terminal(segkit(*TINY, "--out", tmp_path / "run"), 80)
+    shown = on_a_terminal(*TINY, "--out", tmp_path / "run", COLUMNS=80, TERM="xterm")
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     lines = [line for part in plain.split("\n") for line in part.strip("\r").split("\r")]
     assert all(len(line) <= 80 for line in lines if str(tmp_path) not in line)
@@ -67,7 +47,7 @@ def test_a_log_file_holds_plain_lines_whatever_colours_are_asked_for(tmp_path: P
 
 
 def test_a_simple_terminal_gets_no_cursor_moves(tmp_path: Path) -> None:
-    shown = on_a_terminal(segkit(*TINY, "--out", tmp_path / "run"), 80, TERM="dumb")
+    shown = on_a_terminal(*TINY, "--out", tmp_path / "run", COLUMNS=80, TERM="dumb")
     assert not MOVES.search(shown.replace("\r\n", "\n")) and "epoch 2/2" in shown
 
 
