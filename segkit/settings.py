@@ -42,7 +42,12 @@ class Augment:
     """Random changes of training images; drawn from the seed, the epoch and the case, so workers do not matter."""
 
     policy: Literal["none", "light", "standard"] = option("standard", "light: flips; standard: all of these, mildly")
-    flip: float | None = option(None, "probability of a flip along each axis", minimum=0, maximum=1)
+    flip: float | tuple[float, ...] | None = option(
+        None,
+        "probability of a flip along each axis the network sees; one number for all, or one for each axis",
+        minimum=0,
+        maximum=1,
+    )
     rotate: float | None = option(None, "largest rotation in degrees (3D: about each axis)", minimum=0, maximum=180)
     scale: float | None = option(None, "largest change of size: 0.2 is between 1/1.2 and 1.2", minimum=0, maximum=9)
     elastic: float | None = option(

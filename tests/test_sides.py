@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 
 from conftest import Command
+from segkit import plugins
+from segkit.config.complete import complete_config, doubts_about
+from segkit.config.resolve import gather, resolve_config
+from segkit.data.reading import open_dataset
 from segkit.inference.network import Network, flipped
 from segkit.settings import Preprocess
 from segkit.sides import mirrored_pairs
@@ -70,3 +74,23 @@ def test_data_check_names_the_pair(segkit: Command, tmp_path: Path) -> None:
     words = ["-o", "dataset.classes=background,left lung,right lung", "-o", "dataset.values=0,255,9"]
     found = segkit("data", "check", "folder", "--data-dir", tmp_path, *words)
     assert "left lung and right lung" in found.out and "-o augment.flip=0" in found.out
+
+
+@pytest.mark.parametrize(
+    ("dims", "flip", "noted"),
+    [
+        (2, "0.5", True),
+        (2, "0", False),
+        (2, "0.5,0", False),
+        (2, "0,0.5", True),
+        (3, "0,0.5,0.5", False),
+        (3, "0.5,0,0", True),
+    ],
+)
+def test_flips_are_noted_where_they_go_along_the_axis_from_left_to_right(dims: int, flip: str, noted: bool) -> None:
+    catalogue, model = plugins.load(), {2: "unet", 3: "unet3d"}[dims]
+    flags = {"dataset": "phantom", "model": model}
+    requested = resolve_config(gather({}, flags, [f"dataset.dims={dims}", f"augment.flip={flip}"]), catalogue)
+    config = complete_config(requested, open_dataset(requested.dataset, None), catalogue)
+    task = Task(1, ("background", "left lung", "right lung"), dims, "multiclass")
+    assert any("left lung and right lung" in doubt for doubt in doubts_about(config, task)) == noted

@@ -15,7 +15,7 @@ from segkit.errors import SegkitError, UsageError
 from segkit.options import in_words, plain
 from segkit.plugins import Catalogue, RegisteredSpec
 from segkit.settings import AUGMENT_POLICIES, AUGMENT_STRENGTHS, SECTIONS, Augment, Preprocess, Split, Train
-from segkit.sides import flips_exchange
+from segkit.sides import flips_exchange, mirror_axis
 from segkit.source import source_digest
 from segkit.specs import DatasetSpec, ModelSpec
 from segkit.task import Dataset, Task
@@ -89,7 +89,6 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
         raise UsageError("preprocess.fit=patch: a classification model sees whole images or slices.", "Use stretch or pad.")
     metrics = complete_metrics(requested.metrics, task, catalogue)
     monitored, added = choose_monitored(requested.train.monitor, metrics, task, catalogue)
-    policy = AUGMENT_POLICIES[requested.augment.policy]
     seed = requested.train.seed if requested.split.seed is None else requested.split.seed
     return Config(
         dataset=Choice(requested.dataset.found, dataset.options or requested.dataset.options),
@@ -98,7 +97,7 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
         loss=_complete_loss(requested.loss, task, catalogue),
         metrics=(*metrics, added) if added else metrics,
         preprocess=preprocess,
-        augment=dataclasses.replace(requested.augment, **_unset(requested.augment, policy)),
+        augment=_complete_augment(requested.augment, dims),
         split=dataclasses.replace(requested.split, seed=seed),
         train=dataclasses.replace(requested.train, monitor=monitored.name),
         dims=dims,
@@ -158,6 +157,18 @@ def _complete_preprocess(requested: RequestedConfig, dims: int, task: Task) -> P
             "One number fits all.",
         )
     return dataclasses.replace(preprocess, size=size)
+
+
+def _complete_augment(requested: Augment, dims: int) -> Augment:
+    augment = dataclasses.replace(requested, **_unset(requested, AUGMENT_POLICIES[requested.policy]))
+    if not isinstance(augment.flip, tuple):
+        return augment
+    if len(augment.flip) != dims:
+        raise UsageError(
+            f"augment.flip has {counted(len(augment.flip), 'number')}, the network {counted(dims, 'axis')}.",
+            "One number fits all.",
+        )
+    return dataclasses.replace(augment, flip=augment.flip[0]) if len(set(augment.flip)) == 1 else augment
 
 
 def _encoder_statistics(model: Choice, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -316,7 +327,7 @@ def _augment_words(augment: Augment) -> str:
     strengths = {name: getattr(augment, name) for name in AUGMENT_STRENGTHS if getattr(augment, name)}
     if strengths.keys() - {"flip"}:
         strengths["chance"] = augment.chance
-    words = ", ".join(f"{name} {value:g}" for name, value in strengths.items())
+    words = ", ".join(f"{name} {in_words(value)}" for name, value in strengths.items())
     return f"{augment.policy}: {words}" if words else augment.policy
 
 
@@ -331,7 +342,9 @@ def doubts_about(config: Config, data: Task) -> list[str]:
         found.append(
             "the encoder is frozen and its weights are random: --pretrained imagenet or --pretrained FILE loads better ones."
         )
-    exchanged = flips_exchange(data) if config.augment.flip else ""
+    flip = config.augment.flip
+    mirrored = flip[mirror_axis(data, config.dims)] if isinstance(flip, tuple) else flip
+    exchanged = flips_exchange(data) if mirrored else ""
     if exchanged:
         found.append(f"{FLIPS_EXCHANGE.format(exchanged)}: -o augment.flip=0 leaves flips out.")
     return found

@@ -5,6 +5,7 @@
     (c) the loader alone, from the cache, by number of workers
     (d) training of unet and resunet in float32, bf16 and bf16 compiled (compiling left out): images/s, how busy the device
         is, and where a step's time goes
+    (e) operator calls of one training step at batch 32 over those at batch 2: 1 where nothing loops over the cases
 
 python tests/benchmarks/gpu.py [--json FILE]
 python tests/benchmarks/gpu.py --device cpu --size 32 --batch-size 2 --width 4 --cases 4 --volume 24 --rounds 1 --window 0.1
@@ -26,6 +27,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import launches
 import loader
 import overhead
 import steps
@@ -130,6 +132,15 @@ def of_training(name: str, found: steps.Measured) -> Iterator[Figure]:
     yield Figure("d", f"{name}: a step, part by part", whole, "ms", f"{shares}; {slowest}", found.split)
 
 
+def calls(words: argparse.Namespace) -> Iterator[Figure]:
+    """(e) The figures of launches.py, on a small network."""
+    setup = setup_of(words, model="unet", width=8, size=64, precision="fp32", augment="standard", workers=0)
+    found = launches.measure(setup)
+    more = {f"batch {size}, calls": count for size, count in found.calls.items()}
+    note = ", ".join(f"{count:.0f} at batch {size}" for size, count in found.calls.items())
+    yield Figure("e", "operator calls of a step, by batch size", found.ratio, "largest over smallest", note, more)
+
+
 def options() -> argparse.ArgumentParser:
     sizes = {"size": 256, "batch_size": 32, "width": 64, "cases": 320, "volume": 96}
     made = parser(
@@ -150,7 +161,7 @@ def main() -> None:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SEGKIT_CACHE"] = folder
-        for section in (overheads, augmentations, loading, training):
+        for section in (overheads, augmentations, loading, training, calls):
             for figure in section(words):
                 print(figure, flush=True)
                 figures.append(figure)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from clock import Clock, synchronise
 from phantoms import Setup
+from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
@@ -29,6 +30,11 @@ from segkit.training.setup import cache_recipe, workers_of
 NETWORK = ("forward", "backward")
 NO_KERNELS = ("Memcpy", "Memset", "Optimizer.", "ProfilerStep")  # what else a profile of the device holds
 Timed = Callable[[str], AbstractContextManager[None]]
+
+
+def untimed(name: str) -> AbstractContextManager[None]:
+    """For steps whose parts nobody times."""
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Training:
         pin = self.parts.device.type == "cuda"
         self.batches: DataLoader[Batch] = loader(items, self.order, workers_of(config.train, self.parts.device), pin)
 
-    def epoch(self, timed: Timed = lambda name: nullcontext()) -> int:
+    def epoch(self, timed: Timed = untimed) -> int:
         """All batches once; returns how many images there were. The device may still be at work."""
         self.order.epoch += 1
         counts, images, batches = RunningCounts(self.parts.task), 0, iter(self.batches)
@@ -85,8 +91,8 @@ class Training:
         return Batch(batch.images.to(device), batch.masks.to(device), batch.ids)
 
 
-def take_step(parts: TrainingComponents, batch: Batch, epoch: int, counts: RunningCounts, timed: Timed) -> None:
-    """One step of `training.train`, part by part."""
+def take_step(parts: TrainingComponents, batch: Batch, epoch: int, counts: RunningCounts, timed: Timed) -> Tensor:
+    """One step of `training.train`, part by part; returns the logits."""
     settings = parts.config
     with timed("transfer"):
         images = batch.images.to(parts.device, non_blocking=True)
@@ -103,6 +109,7 @@ def take_step(parts: TrainingComponents, batch: Batch, epoch: int, counts: Runni
         parts.optimizer.zero_grad(set_to_none=True)
     with timed("counting"):
         counts.add(logits.detach(), masks)
+    return logits.detach()
 
 
 def measure(setup: Setup, window: float) -> Measured:

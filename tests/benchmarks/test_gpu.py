@@ -25,7 +25,7 @@ def test_every_figure_of_the_gpu_benchmark_is_a_positive_number_or_says_why_not(
     done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(out.read_text())["figures"]
-    assert {figure["part"] for figure in figures} == set("abcd")
+    assert {figure["part"] for figure in figures} == set("abcde")
     for figure in figures:
         assert f"({figure['part']}) {figure['name']}" in done.stdout
         assert figure["note"] if figure["value"] is None else math.isfinite(figure["value"]) and figure["value"] > 0
@@ -33,6 +33,8 @@ def test_every_figure_of_the_gpu_benchmark_is_a_positive_number_or_says_why_not(
     measured = {figure["name"] for figure in figures if figure["value"] is not None}
     assert {"segkit train", "segkit train, augmented and validated", "unet, fp32", "unet, bf16"} <= measured
     assert all(any(name.startswith(f"segkit, {dims}") for name in measured) for dims in ("2D", "3D"))
+    (calls,) = (figure["value"] for figure in figures if figure["part"] == "e")
+    assert 0.9 < calls < 1.1, "something loops over the cases of a batch"
     steps = [figure for figure in figures if figure["name"].endswith("part by part")]
     assert steps and all(set(figure["more"]) == STEP and "slowest: " in figure["note"] for figure in steps)
     said = [figure["name"] for figure in figures if "no-such-compiler" in figure["note"]]

@@ -50,6 +50,8 @@ def test_what_is_not_typed_is_filled_in_from_the_data() -> None:
     [
         ("augment.policy=none", "none"),
         ("augment.policy=light", "light: flip 0.5"),
+        ("augment.policy=light augment.flip=0.5,0", "light: flip 0.5,0"),
+        ("augment.policy=light augment.flip=0,0", "light"),
         ("augment.policy=none augment.noise=0.1 augment.chance=1", "none: noise 0.1, chance 1"),
     ],
 )
@@ -68,6 +70,20 @@ def test_one_size_fits_all_axes_and_a_wrong_number_of_axes_is_refused() -> None:
     assert record("preprocess.size=64,32").preprocess.size == (64, 32)
     with pytest.raises(UsageError, match="has 3 numbers, the network 2 axes"):
         record("preprocess.size=64,64,64")
+
+
+def test_flips_have_one_probability_or_one_for_each_axis_that_the_network_sees() -> None:
+    assert record("augment.flip=0.25").augment.flip == 0.25
+    flips = record("augment.flip=0.5,0")
+    assert flips.augment.flip == (0.5, 0.0)
+    assert record(base=to_toml(flips)).augment.flip == (0.5, 0.0)
+    assert record("augment.flip=0,0").augment.flip == 0  # so that it counts as off
+    slices = ["dataset.dims=3", "augment.flip=0.5,0"]
+    assert record(*slices).augment.flip == (0.5, 0.0)  # a 2D model on volumes
+    with pytest.raises(UsageError, match=r"augment.flip has 3 numbers, the network 2 axes"):
+        record("augment.flip=0.5,0,0", "dataset.dims=3")
+    with pytest.raises(UsageError, match=r"augment.flip = '0.5,2' is out of range"):
+        record("augment.flip=0.5,2")
 
 
 def test_a_spacing_for_the_wrong_number_of_axes_is_told() -> None:

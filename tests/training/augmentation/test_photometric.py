@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -9,15 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from segkit.settings import Augment
 from segkit.training.augmentation.photometric import Tone, adjust
 
 EVERYTHING = Tone(brightness=0.2, contrast=1.2, gamma=0.8, noise=0.1, blur=0.7, seed=5)
 
 
+SETTINGS = Augment("none", brightness=1.0, contrast=1.0, gamma=1.0, noise=1.0, blur=3.0)
+
+
 def changed(image: torch.Tensor, tone: Tone) -> torch.Tensor:
-    copy = image.clone()
-    adjust(copy, tone)
-    return copy
+    return changed_together([image], [tone])[0]
+
+
+def changed_together(images: Sequence[torch.Tensor], tones: Sequence[Tone]) -> torch.Tensor:
+    batch = torch.stack(list(images))
+    adjust(batch, tones, SETTINGS, seed=1)
+    return batch
 
 
 def values(*numbers: float) -> torch.Tensor:
@@ -33,7 +43,8 @@ def test_contrast_multiplies_the_distance_from_the_mean() -> None:
 
 
 def test_gamma_bends_between_the_smallest_and_the_largest_value() -> None:
-    assert changed(values(-2, 0, 2, 6), Tone(gamma=2.0))[0, 0].tolist() == [-2, -1.5, 0, 6]  # 0, 1/16, 1/4 and 1 of 8
+    bent = changed(values(-2, 0, 2, 6), Tone(gamma=2.0))
+    assert bent[0, 0].tolist() == pytest.approx([-2, -1.5, 0, 6])  # 0, 1/16, 1/4 and 1 of 8
 
 
 def test_noise_has_the_stated_share_of_the_standard_deviation_of_its_channel() -> None:
@@ -70,3 +81,31 @@ def test_nothing_asked_is_nothing_done_and_the_type_stays() -> None:
         image = torch.rand(3, 8, 8, dtype=dtype)
         assert torch.equal(changed(image, Tone()), image)
         assert changed(image, EVERYTHING).dtype == dtype
+
+
+def test_in_a_batch_each_case_gets_its_own_and_those_left_alone_keep_every_bit() -> None:
+    for size in ((24, 31), (9, 14, 11)):
+        images = torch.rand(5, 2, *size, generator=torch.Generator().manual_seed(0))
+        tones = [EVERYTHING, Tone(), Tone(blur=2.3), Tone(noise=0.3, seed=8), Tone(contrast=0.7, gamma=1.3, blur=0.2)]
+        together = changed_together(list(images), tones)
+        assert torch.equal(together[1], images[1])
+        for image, tone, own in zip(images, tones, together, strict=True):
+            assert torch.allclose(changed(image, tone), own, atol=1e-5)
+
+
+def test_a_constant_channel_stays_as_it_is_beside_others() -> None:
+    image = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(0))
+    image[1] = 7.0
+    batch = changed_together([image, image], [EVERYTHING, Tone(noise=1.0, blur=3.0, seed=3)])
+    assert torch.allclose(batch[:, 1], image[1].expand(2, -1, -1), rtol=1e-5) and not torch.allclose(batch[:, 0], image[:1])
+
+
+def test_noise_is_normal_and_another_in_each_case_and_channel() -> None:
+    image = torch.randn(2, 100, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    tones = [Tone(noise=1.0, seed=seed) for seed in (1, 5000)]
+    noise = (changed_together([image, image], tones) - image).flatten(2).flatten(0, 1)
+    assert (noise.abs() < image.flatten(1).std(1).repeat(2)[:, None]).double().mean(1).tolist() == pytest.approx(
+        [0.6827] * 4,
+        abs=0.019,  # four standard errors
+    )
+    assert np.abs(np.corrcoef(noise) - np.eye(4)).max() < 0.04

@@ -16,11 +16,13 @@ from scipy import ndimage
 from scipy.interpolate import NdBSpline
 from scipy.spatial.transform import Rotation
 
+from segkit.settings import Augment
 from segkit.training.augmentation.spatial import Warp, warp
 
 Floats = NDArray[np.float64]
 
 POINTS = 6
+SETTINGS = Augment("none", rotate=15.0, elastic_grid=POINTS)
 SIZES = {2: (31, 46), 3: (15, 12, 21)}
 angle = st.floats(-math.pi, math.pi)
 
@@ -64,7 +66,12 @@ def positions(dims: int, bends: Floats | None) -> NDArray[Any]:
     points, size = POINTS if bends is None else len(bends), SIZES[dims]
     own = np.stack(np.meshgrid(*[(2 * np.arange(side) + 1) / side - 1 for side in size], indexing="ij"))
     layers = torch.from_numpy(np.concatenate([own, np.ones((1, *size))]))[None]
-    moved = warp(layers, torch.zeros(1, *size), [still(dims, bends=bends, scale=1 + 1e-12)], points)[0][0].numpy()
+    moved = warp(
+        layers,
+        torch.zeros(1, *size),
+        [still(dims, bends=bends, scale=1 + 1e-12)],
+        dataclasses.replace(SETTINGS, elastic_grid=points),
+    )[0][0].numpy()
     within = np.abs(moved[-1] - 1) < 1e-6
     return np.moveaxis(np.where(within, moved[:-1], np.nan), 0, -1)
 
@@ -79,7 +86,7 @@ def test_the_composition_is_one_map_coordinates_of_scipy(dims: int, data: st.Dat
     drawn, size = data.draw(warps(dims)), SIZES[dims]
     image = smooth(size)
     mask = (image > image.mean()).astype(np.int32) + (image > np.percentile(image, 80))
-    moved, labels = warp(torch.from_numpy(image)[None, None], torch.from_numpy(mask)[None], [drawn], POINTS)
+    moved, labels = warp(torch.from_numpy(image)[None, None], torch.from_numpy(mask)[None], [drawn], SETTINGS)
     places = coordinates(drawn, size)
     expected = ndimage.map_coordinates(image, places, order=1, mode="grid-constant")
     np.testing.assert_allclose(moved[0, 0].numpy(), expected, atol=1e-4)
@@ -91,7 +98,7 @@ def test_the_composition_is_one_map_coordinates_of_scipy(dims: int, data: st.Dat
 def test_a_rotation_is_scipys_rotation_also_on_oblong_images(degrees: float) -> None:
     image = ndimage.gaussian_filter(np.random.default_rng(0).random((41, 61)), 3).astype(np.float32)
     drawn = still(2, angles=(math.radians(degrees),))
-    moved, _ = warp(torch.from_numpy(image)[None, None], torch.zeros(1, 41, 61), [drawn], POINTS)
+    moved, _ = warp(torch.from_numpy(image)[None, None], torch.zeros(1, 41, 61), [drawn], SETTINGS)
     expected = ndimage.rotate(image, degrees, reshape=False, order=1)
     inner = np.s_[12:-12, 12:-12]
     np.testing.assert_allclose(moved[0, 0].numpy()[inner], expected[inner], atol=2e-3)
@@ -102,7 +109,7 @@ def test_a_scale_multiplies_areas_by_its_square_and_volumes_by_its_cube(factor: 
     for dims in (2, 3):
         places = np.stack(np.meshgrid(*[np.arange(64) - 31.5] * dims, indexing="ij"))
         ball = torch.from_numpy((np.square(places).sum(0) < 20**2).astype(np.int32))[None]
-        labels = warp(ball[:, None].float(), ball, [still(dims, scale=factor)], POINTS)[1]
+        labels = warp(ball[:, None].float(), ball, [still(dims, scale=factor)], SETTINGS)[1]
         assert labels.sum().item() / ball.sum().item() == pytest.approx(factor**dims, rel=0.02)
 
 
@@ -112,7 +119,7 @@ def test_flips_alone_are_numpys_flips_to_the_bit(flips: tuple[bool, ...]) -> Non
     image = np.random.default_rng(0).random((2, *SIZES[dims])).astype(np.float32)
     mask = (image[0] > 0.5).astype(np.int32)
     drawn = still(dims, flips=flips)
-    moved, labels = warp(torch.from_numpy(image)[None], torch.from_numpy(mask)[None], [drawn], POINTS)
+    moved, labels = warp(torch.from_numpy(image)[None], torch.from_numpy(mask)[None], [drawn], SETTINGS)
     axes = [axis for axis, flip in enumerate(flips) if flip]
     assert np.array_equal(moved[0].numpy(), np.flip(image, [axis + 1 for axis in axes]))
     assert np.array_equal(labels[0].numpy(), np.flip(mask, axes))
@@ -140,7 +147,7 @@ def test_below_the_bound_of_choi_and_lee_nothing_folds() -> None:
 def test_ignored_labels_are_carried_and_background_comes_from_outside(label: int) -> None:
     mask = torch.full((1, 32, 32), label, dtype=torch.int32)
     turned = still(2, angles=(math.pi / 4,))
-    moved, labels = warp(torch.ones(1, 1, 32, 32), mask, [turned], POINTS)
+    moved, labels = warp(torch.ones(1, 1, 32, 32), mask, [turned], SETTINGS)
     assert set(labels.unique().tolist()) == {0, label}
     assert labels[0, 0, 0] == 0 and moved[0, 0, 0, 0] == 0 and labels[0, 16, 16] == label
 
@@ -148,7 +155,7 @@ def test_ignored_labels_are_carried_and_background_comes_from_outside(label: int
 def test_only_those_that_move_are_resampled() -> None:
     images, masks = torch.rand(3, 1, 16, 16), torch.randint(0, 2, (3, 16, 16))
     flipped, turned = still(2, flips=(False, True)), still(2, angles=(0.3,))
-    moved, labels = warp(images, masks, [still(2), flipped, turned], POINTS)
+    moved, labels = warp(images, masks, [still(2), flipped, turned], SETTINGS)
     assert torch.equal(moved[0], images[0]) and torch.equal(labels[0], masks[0])
     assert torch.equal(moved[1], images[1].flip(-1)) and torch.equal(labels[1], masks[1].flip(-1))
-    assert torch.equal(moved[2:], warp(images[2:], masks[2:], [turned], POINTS)[0])
+    assert torch.equal(moved[2:], warp(images[2:], masks[2:], [turned], SETTINGS)[0])
