@@ -123,7 +123,8 @@ def _mean(images: Tensor) -> Tensor:
 def _deviation(images: Tensor, mean: Tensor) -> Tensor:
     """Standard deviation of each channel, (R, C, 1, ...). In two passes: torch.std takes ten times as long on a CPU."""
     axes = tuple(range(2, images.ndim))
-    return torch.linalg.vector_norm(images - mean, dim=axes, keepdim=True) / math.sqrt(images.shape[2:].numel())
+    distance: Tensor = torch.linalg.vector_norm(images - mean, dim=axes, keepdim=True)
+    return distance / math.sqrt(images.shape[2:].numel())
 
 
 def _change_contrast(images: Tensor, brightness: Tensor, contrast: Tensor) -> None:
