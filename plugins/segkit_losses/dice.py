@@ -1,4 +1,4 @@
-"""Soft Dice loss, alone and with the focal loss.
+"""Soft Dice loss, alone, with cross-entropy and with the focal loss.
 
 Dice = (2 sum(p y) + s) / (sum(p) + sum(y) + s), with p the probability and y the truth of a class.
 """
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from segkit.api import Task
 from segkit_losses.entropy import build_focal
-from segkit_losses.plugin import DiceFocalOptions, DiceOptions, FocalOptions
+from segkit_losses.plugin import DiceCrossEntropyOptions, DiceFocalOptions, DiceOptions, FocalOptions
 
 
 class Dice(nn.Module):
@@ -60,6 +60,11 @@ class WeightedSum(nn.Module):
 
 def build_dice(task: Task, options: DiceOptions) -> nn.Module:
     return Dice(task, options.smooth, options.batch, options.background)
+
+
+def build_dice_cross_entropy(task: Task, options: DiceCrossEntropyOptions) -> nn.Module:
+    dice = Dice(task, options.smooth, options.batch, options.background)
+    return WeightedSum(dice, options.dice, build_focal(task, FocalOptions(gamma=0.0)), options.ce)
 
 
 def build_dice_focal(task: Task, options: DiceFocalOptions) -> nn.Module:

@@ -38,16 +38,32 @@ class DiceFocalOptions:
     background: bool = option(False, "of the Dice loss, multiclass: count the background as a class")
 
 
+@dataclass(frozen=True)
+class DiceCrossEntropyOptions:
+    dice: float = option(1.0, "weight of the Dice loss", minimum=0)
+    ce: float = option(1.0, "weight of the cross-entropy", minimum=0)
+    smooth: float = option(1.0, "of the Dice loss", minimum=0)
+    batch: bool = option(True, "of the Dice loss: one fraction over the whole batch instead of one per case")
+    background: bool = option(False, "of the Dice loss, multiclass: count the background as a class")
+
+
 @hookimpl
 def segkit_losses() -> list[LossSpec]:
     both = ("segmentation", "classification")
     return [  # the first default that suits a task is taken when the user names none
         LossSpec(
+            "dice-ce",
+            "sum of Dice and cross-entropy, binary or categorical (Isensee 2021)",
+            target="segkit_losses.dice:build_dice_cross_entropy",
+            options=DiceCrossEntropyOptions,
+            default=True,
+            ignore_index=True,
+        ),
+        LossSpec(
             "dice-focal",
             "weighted sum of Dice and focal loss (Vaona, section 7.3.4)",
             target="segkit_losses.dice:build_dice_focal",
             options=DiceFocalOptions,
-            default=True,
             ignore_index=True,
         ),
         LossSpec(

@@ -11,6 +11,7 @@ from torch.nn import functional
 __all__ = ["ConvBlock", "Layers", "UpConv"]
 
 GROUP = 16  # maps per group
+Sides = int | tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,29 @@ class Layers:
         kind = nn.Conv2d if self.dims == 2 else nn.Conv3d
         return kind(inputs, outputs, kernel, stride, padding=(kernel - 1) // 2)
 
-    def transposed(self, inputs: int, outputs: int) -> nn.Module:
-        """Twice the size."""
-        return (nn.ConvTranspose2d if self.dims == 2 else nn.ConvTranspose3d)(inputs, outputs, 2, 2)
+    def transposed(self, inputs: int, outputs: int, factor: Sides = 2) -> nn.Module:
+        """Twice the size, or `factor` times along each axis."""
+        kind = nn.ConvTranspose2d if self.dims == 2 else nn.ConvTranspose3d
+        return kind(inputs, outputs, factor, factor)  # type: ignore[arg-type]
 
-    def normed(self, inputs: int, outputs: int, kernel: int = 3) -> list[nn.Module]:
-        """Convolution and norm."""
+    def normed(self, inputs: int, outputs: int, kernel: Sides = 3, stride: Sides = 1) -> list[nn.Module]:
+        """Convolution and norm; kernel (odd) and stride are one number, or one along each axis."""
         kind = nn.Conv2d if self.dims == 2 else nn.Conv3d
         bias = self.bias or self.norm == "none"
-        return [kind(inputs, outputs, kernel, padding=kernel // 2, bias=bias), *self._norm(outputs)]
+        padding = kernel // 2 if isinstance(kernel, int) else tuple(side // 2 for side in kernel)
+        return [kind(inputs, outputs, kernel, stride, padding, bias=bias), *self._norm(outputs)]  # type: ignore[arg-type]
+
+    def averaged(self, stride: tuple[int, ...]) -> nn.Module:
+        """The mean over each stride."""
+        return (nn.AvgPool2d if self.dims == 2 else nn.AvgPool3d)(stride, stride)  # type: ignore[arg-type]
+
+    def head(self, inputs: int, outputs: int) -> nn.Module:
+        """A 1x1 convolution to logits."""
+        return (nn.Conv2d if self.dims == 2 else nn.Conv3d)(inputs, outputs, 1)
+
+    def dropped(self, probability: float) -> nn.Module:
+        """Dropout of whole feature maps."""
+        return (nn.Dropout2d if self.dims == 2 else nn.Dropout3d)(probability)
 
     def active(self, channels: int) -> nn.Module:
         if self.activation.startswith("prelu"):

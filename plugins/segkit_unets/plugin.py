@@ -73,6 +73,32 @@ class UNet3DOptions:
     init: Initialisation = option("torch", INIT)
 
 
+@dataclass(frozen=True)
+class ResEncUNetOptions:
+    """Isensee's residual-encoder U-Net, small enough for a few minutes; nnU-Net's M form is blocks=1,3,4,6,6,6."""
+
+    width: int = option(32, WIDTH, minimum=1)
+    max_width: int = option(320, "no level has more feature maps", minimum=1)
+    depth: tuple[int, ...] = option(
+        (4,), "how often the size is halved: one number, or one for each axis", minimum=0, maximum=8
+    )
+    flat: tuple[int, ...] = option(
+        (0,),
+        "uppermost levels in which an axis is neither halved nor convolved, for axes of coarse spacing: one number, or one "
+        "for each axis",
+        minimum=0,
+        maximum=8,
+    )
+    blocks: tuple[int, ...] = option(
+        (1, 2), "residual blocks by level from the top; the last number holds for the levels below", minimum=1
+    )
+    norm: Norm = option("instance", NORM)
+    activation: Activation = option("leaky-relu", ACTIVATION)
+    dropout: float = option(
+        0.0, "probability that a whole feature map is left out, after each level", minimum=0, maximum=0.95
+    )
+
+
 class HasDepth(Protocol):
     @property
     def depth(self) -> int: ...
@@ -90,6 +116,16 @@ def halvings(options: HasDepth) -> int:
 def least(options: HasNorm) -> int:
     """Norms over one image need two pixels at the deepest level."""
     return 2 * halvings(options) if options.norm in ("instance", "group") else 1
+
+
+def halvings_by_axis(options: ResEncUNetOptions) -> int | tuple[int, ...]:
+    factors = tuple(int(2**depth) for depth in options.depth)
+    return factors[0] if len(factors) == 1 else factors
+
+
+def least_by_axis(options: ResEncUNetOptions) -> int:
+    """Two pixels along one axis are enough for a norm over one image."""
+    return 2 * int(2 ** min(options.depth)) if options.norm in ("instance", "group") else 1
 
 
 @hookimpl
@@ -141,6 +177,17 @@ def segkit_models() -> list[ModelSpec]:
             stride=halvings,
             minimum=least,
             supports=("mixed-precision", "compile", "checkpointing"),
+            exports=EXPORTS,
+        ),
+        ModelSpec(
+            "resenc-unet",
+            "U-Net with a residual encoder, for images and volumes (Isensee 2024, nnU-Net ResEnc)",
+            target="segkit_unets.resenc:build",
+            options=ResEncUNetOptions,
+            dims=(2, 3),
+            stride=halvings_by_axis,
+            minimum=least_by_axis,
+            supports=SUPPORTS,
             exports=EXPORTS,
         ),
     ]
