@@ -3,6 +3,7 @@
 | offered by | name | what it gives |
 | --- | --- | --- |
 | options | `size` | filled from the preprocessing (`HasSize`) |
+| options | `fitted(size, spacing)` | options that fit what the network sees (`FitsImages`) |
 | options | `doubts(size)` | notes before training on what suits no image of this size (`HasDoubts`) |
 | options | `freeze` | `--freeze-encoder` (`HasFreeze`) |
 | module | `encoder.load_pretrained` | `--pretrained imagenet` and `--pretrained FILE` of an encoder (`HasEncoder`) |
@@ -15,7 +16,7 @@ The classes below say the same to a type checker: `def build(task: Task, options
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,6 +36,24 @@ class HasSize(Protocol):
 
     @property
     def size(self) -> int | tuple[int, ...] | None: ...
+
+
+class FitsImages(Protocol):
+    """Options of a model that decides some of them by what it sees, such as how often it halves each axis.
+
+    What it returns stands in run.toml and in the weights. A value that was typed must stay as it is.
+
+    >>> from dataclasses import dataclass, replace
+    >>> from segkit.api import option
+    >>> @dataclass(frozen=True)
+    ... class MyOptions:
+    ...     depth: int | None = option(None, "how often the size is halved (auto: down to 4 pixels)", minimum=1)
+    ...     def fitted(self, size, spacing):
+    ...         return self if self.depth else replace(self, depth=(min(size) // 4).bit_length() - 1)
+    """
+
+    def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...] | None) -> Self:
+        """The options for images of this size, one number per axis; spacing in mm along each, None where not known."""
 
 
 class HasDoubts(Protocol):

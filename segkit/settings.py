@@ -137,6 +137,9 @@ class Train:
     seed: int = option(0, "decides split, initialisation, order and augmentation", minimum=0, maximum=2**32 - 1)
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "auto: fp32 on CPUs, bf16 or fp16 on GPUs")
+    layout: Literal["auto", "contiguous", "channels-last"] = option(
+        "auto", "how images lie in memory; auto: what is faster on this machine"
+    )
     pretrained: str = option("none", "weights to start from: imagenet (for the encoder), a file, or none")
     checkpointing: bool = option(False, "less memory, more time: blocks compute their activations again for the gradient")
     compile: bool = option(False, "torch.compile: slow first steps, then faster ones")

@@ -140,6 +140,8 @@ class ModelSpec(Spec):
         minimum: smallest input size along an axis, or a function of the options; the engine pads up to it.
         supports: which of `FEATURES` it works with; asking for another is refused. `ModelContract` tells what more it could.
         exports: which of `FORMATS` it can be exported in.
+        default: taken where no model is named, one with an encoder where pretrained weights are asked for; heeded in built-in
+            plugins only.
     """
 
     group: ClassVar[str] = "models"
@@ -150,6 +152,7 @@ class ModelSpec(Spec):
     minimum: int | Callable[[Any], int] = 1
     supports: tuple[str, ...] = ()
     exports: tuple[str, ...] = ()
+    default: bool = False
 
     def strides(self, options: Any, dims: int) -> tuple[int, ...]:
         """The stride along each of `dims` axes for these options."""

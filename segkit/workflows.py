@@ -24,6 +24,7 @@ from segkit import plugins
 from segkit.config.complete import to_toml
 from segkit.config.device import check_device
 from segkit.config.migrate import migrate_settings
+from segkit.config.plan import Plan
 from segkit.config.resolve import Assignments, Choice, gather
 from segkit.config.resume import apply_resume_changes, refuse_resume_changes
 from segkit.errors import UsageError
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from segkit.task import Task
     from segkit.training.train import Run
 
-__all__ = ["Export", "build_model", "evaluate", "export", "load", "predict", "resume", "train"]
+__all__ = ["Export", "build_model", "evaluate", "export", "load", "plan", "predict", "resume", "train"]
 
 logger = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]  # a Run is one, too
@@ -91,6 +92,26 @@ def train(
     return start(complete, opened, _path(out))
 
 
+def plan(
+    dataset: str | None = None,
+    model: str | None = None,
+    *,
+    options: Assignments = (),
+    config: PathLike | None = None,
+    recipe: str | None = None,
+    **settings: Any,
+) -> Plan:
+    """What `train` would decide with these arguments for every setting that is left open, and why; nothing is written.
+
+    Some training steps are tried on this machine.
+
+    Raises:
+        UsageError, SegkitError: as `train` does.
+    """
+    flags = {"dataset": dataset, "model": model, **settings}
+    return plan_training(_plain(flags), options, _path(config), recipe, None)[0].plan
+
+
 def preview_training(
     *,
     options: Assignments = (),
@@ -108,7 +129,7 @@ def preview_training(
     Raises:
         UsageError: as `train` does.
     """
-    complete, opened = plan_training(_plain(flags), options, _path(config), recipe, _path(out))
+    complete, opened = plan_training(_plain(flags), options, _path(config), recipe, _path(out), machine=False)
 
     from segkit.data.split import split_cases
 

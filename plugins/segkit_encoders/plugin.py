@@ -119,6 +119,7 @@ def segkit_models() -> list[ModelSpec]:
             stride=32,
             supports=SUPPORTS,
             exports=EXPORTS,
+            default=True,
         ),
         ModelSpec(
             "semantic-fpn",

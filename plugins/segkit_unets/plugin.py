@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from segkit.api import ModelSpec, hookimpl, option
@@ -22,6 +22,10 @@ INIT = (
     "keras: Glorot-uniform kernels, keras-he-normal and keras-he-uniform: He's; all three with zero bias and batch norm "
     "with eps 1e-3, momentum 0.01, as in the papers"
 )
+
+
+SMALLEST, DEEPEST = 4, 6  # pixels along each side of the deepest level, and levels below the first (nnU-Net)
+USUAL_DEPTH = 4  # where no image size is known
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,11 @@ class ResEncUNetOptions:
 
     width: int = option(32, WIDTH, minimum=1)
     max_width: int = option(320, "no level has more feature maps", minimum=1)
-    depth: tuple[int, ...] = option(
-        (4,), "how often the size is halved: one number, or one for each axis", minimum=0, maximum=8
+    depth: tuple[int, ...] | None = option(
+        None,
+        "how often the size is halved: one number, or one for each axis; auto: down to 4 pixels, coarse axes later and less",
+        minimum=0,
+        maximum=8,
     )
     flat: tuple[int, ...] = option(
         (0,),
@@ -118,14 +125,37 @@ def least(options: HasNorm) -> int:
     return 2 * halvings(options) if options.norm in ("instance", "group") else 1
 
 
+def levels_of(size: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """How often each axis is halved, and in how many uppermost levels it is left alone.
+
+    An axis is halved while at least `SMALLEST` pixels are left, and not before the spacing of the others comes within a
+    factor of two of its own.
+
+    >>> levels_of((160, 160, 16), (1.5, 1.5, 10.0))
+    ((5, 5, 2), (0, 0, 2))
+    """
+    sides, steps, depth, flat = list(size), list(spacing), [0] * len(size), [0] * len(size)
+    for _ in range(DEEPEST):
+        finest = min(step for step, side in zip(steps, sides, strict=True) if side >= 2 * SMALLEST or step == min(steps))
+        halved = [side >= 2 * SMALLEST and step < 2 * finest for side, step in zip(sides, steps, strict=True)]
+        if not any(halved):
+            break
+        for axis, now in enumerate(halved):
+            if now:
+                sides[axis], steps[axis], depth[axis] = (sides[axis] + 1) // 2, steps[axis] * 2, depth[axis] + 1
+            elif not depth[axis]:
+                flat[axis] += 1
+    return tuple(depth), tuple(own if halved else 0 for own, halved in zip(flat, depth, strict=True))
+
+
 def halvings_by_axis(options: ResEncUNetOptions) -> int | tuple[int, ...]:
-    factors = tuple(int(2**depth) for depth in options.depth)
+    factors = tuple(int(2**depth) for depth in options.depth or (USUAL_DEPTH,))
     return factors[0] if len(factors) == 1 else factors
 
 
 def least_by_axis(options: ResEncUNetOptions) -> int:
     """Two pixels along one axis are enough for a norm over one image."""
-    return 2 * int(2 ** min(options.depth)) if options.norm in ("instance", "group") else 1
+    return 2 * int(2 ** min(options.depth or (USUAL_DEPTH,))) if options.norm in ("instance", "group") else 1
 
 
 @hookimpl
@@ -189,5 +219,6 @@ def segkit_models() -> list[ModelSpec]:
             minimum=least_by_axis,
             supports=SUPPORTS,
             exports=EXPORTS,
+            default=True,
         ),
     ]

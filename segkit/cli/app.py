@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from segkit import __version__, distributed
-from segkit.cli import benchmark, catalogue, data, evaluate, export, info, plugins, predict, settings, terminal, train
+from segkit.cli import benchmark, catalogue, data, evaluate, export, info, plan, plugins, predict, settings, terminal, train
 from segkit.cli.proposals import ProposingCommand, ProposingGroup
 from segkit.errors import SegkitError
 from segkit.plugins import BUILTIN, installed_plugins
@@ -31,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train", cls=ProposingCommand)(train.train)
+app.command("plan", cls=ProposingCommand)(plan.plan)
 app.command("evaluate", cls=ProposingCommand)(evaluate.evaluate)
 app.command("predict", cls=ProposingCommand)(predict.predict)
 app.command("export", cls=ProposingCommand)(export.export)

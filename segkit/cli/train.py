@@ -33,7 +33,7 @@ def _fields(section: str) -> dict[str, OptionField]:
     return {field.name: field for field in fields_of(SECTIONS[section])}
 
 
-def _setting(key: str, panel: str) -> Any:
+def setting(key: str, panel: str | None = None) -> Any:
     """A flag for a setting, with the help, the allowed values and the default that the setting itself states."""
     section, _, name = key.partition(".")
     field = _fields(section)[name]
@@ -60,18 +60,18 @@ def train(
         ),
     ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data.", rich_help_panel=DATA)] = None,
-    split: Annotated[str | None, _setting("split.by", DATA)] = None,
-    folds: Annotated[str | None, _setting("split.folds", DATA)] = None,
-    fold: Annotated[str | None, _setting("split.fold", DATA)] = None,
+    split: Annotated[str | None, setting("split.by", DATA)] = None,
+    folds: Annotated[str | None, setting("split.folds", DATA)] = None,
+    fold: Annotated[str | None, setting("split.fold", DATA)] = None,
     allow_leak: Annotated[
         bool | None, typer.Option("--allow-leak", help="Accept a patient in two subsets.", rich_help_panel=DATA)
     ] = None,
-    augment: Annotated[str | None, _setting("augment.policy", DATA)] = None,
+    augment: Annotated[str | None, setting("augment.policy", DATA)] = None,
     model: Annotated[
         str | None,
         typer.Option(help="'segkit models' lists them.", autocompletion=completion.names("models"), rich_help_panel=MODEL),
     ] = None,
-    pretrained: Annotated[str | None, _setting("train.pretrained", MODEL)] = None,
+    pretrained: Annotated[str | None, setting("train.pretrained", MODEL)] = None,
     freeze_encoder: Annotated[
         bool | None, typer.Option("--freeze-encoder", help="Train only the decoder.", rich_help_panel=MODEL)
     ] = None,
@@ -88,13 +88,13 @@ def train(
             rich_help_panel=MODEL,
         ),
     ] = None,
-    epochs: Annotated[str | None, _setting("train.epochs", TRAINING)] = None,
-    batch_size: Annotated[str | None, _setting("train.batch_size", TRAINING)] = None,
-    lr: Annotated[str | None, _setting("train.lr", TRAINING)] = None,
-    optimizer: Annotated[str | None, _setting("train.optimizer", TRAINING)] = None,
-    patience: Annotated[str | None, _setting("train.patience", TRAINING)] = None,
-    monitor: Annotated[str | None, _setting("train.monitor", TRAINING)] = None,
-    seed: Annotated[str | None, _setting("train.seed", TRAINING)] = None,
+    epochs: Annotated[str | None, setting("train.epochs", TRAINING)] = None,
+    batch_size: Annotated[str | None, setting("train.batch_size", TRAINING)] = None,
+    lr: Annotated[str | None, setting("train.lr", TRAINING)] = None,
+    optimizer: Annotated[str | None, setting("train.optimizer", TRAINING)] = None,
+    patience: Annotated[str | None, setting("train.patience", TRAINING)] = None,
+    monitor: Annotated[str | None, setting("train.monitor", TRAINING)] = None,
+    seed: Annotated[str | None, setting("train.seed", TRAINING)] = None,
     seeds: Annotated[
         str | None,
         typer.Option(
@@ -103,16 +103,16 @@ def train(
             rich_help_panel=TRAINING,
         ),
     ] = None,
-    device: Annotated[str | None, _setting("train.device", TRAINING)] = None,
+    device: Annotated[str | None, setting("train.device", TRAINING)] = None,
     devices: Devices = None,
-    precision: Annotated[str | None, _setting("train.precision", TRAINING)] = None,
-    workers: Annotated[str | None, _setting("train.workers", TRAINING)] = None,
-    max_time: Annotated[str | None, _setting("train.max_time", TRAINING)] = None,
-    save_minutes: Annotated[str | None, _setting("train.save_minutes", TRAINING)] = None,
+    precision: Annotated[str | None, setting("train.precision", TRAINING)] = None,
+    workers: Annotated[str | None, setting("train.workers", TRAINING)] = None,
+    max_time: Annotated[str | None, setting("train.max_time", TRAINING)] = None,
+    save_minutes: Annotated[str | None, setting("train.save_minutes", TRAINING)] = None,
     compile: Annotated[bool | None, _switch("train.compile", TRAINING)] = None,
     deterministic: Annotated[bool | None, _switch("train.deterministic", TRAINING)] = None,
     skip_bad: Annotated[bool | None, _switch("train.skip_bad", DATA)] = None,
-    tracker: Annotated[str | None, _setting("train.tracker", RUN)] = None,
+    tracker: Annotated[str | None, setting("train.tracker", RUN)] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder to create (default: runs/DATASET-MODEL-N).", rich_help_panel=RUN)
     ] = None,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.config.monitored import LOSS, MonitoredValue, choose_monitored
+from segkit.config.plan import Plan
 from segkit.config.resolve import Choice, RequestedConfig
 from segkit.errors import SegkitError, UsageError
 from segkit.options import in_words, plain
@@ -34,6 +35,7 @@ class Config:
         monitored: what decides best weights, plateau and early stopping.
         recipe: what it was started from.
         seen: smallest and largest value that the network sees of the images, where a fixed scaling makes them.
+        plan: what was decided for what was left open, and why.
     """
 
     dataset: Choice
@@ -49,6 +51,7 @@ class Config:
     monitored: MonitoredValue
     recipe: RegisteredSpec | None = None
     seen: tuple[float, float] | None = None
+    plan: Plan = Plan()
 
     @property
     def headline(self) -> str:

@@ -10,17 +10,28 @@ from segkit.errors import UsageError
 from segkit.specs import ModelSpec
 
 
-def to_device(model: nn.Module, device: torch.device, dims: int, spec: ModelSpec) -> nn.Module:
-    """Move a model; 2D convolutions are faster with channels last."""
-    if dims != 2 or "channels-last" not in spec.supports:
-        return model.to(device)
-    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+def to_device(model: nn.Module, device: torch.device, dims: int, spec: ModelSpec, wanted: str = "auto") -> nn.Module:
+    """Move a model, in the memory layout that is wanted (see `memory_format`)."""
+    return model.to(device, memory_format=memory_format(dims, spec, wanted))  # type: ignore[call-overload, no-any-return]
 
 
-def layout(images: Tensor, spec: ModelSpec) -> Tensor:
-    if images.ndim != 4 or "channels-last" not in spec.supports:
-        return images
-    return images.contiguous(memory_format=torch.channels_last)
+def layout(images: Tensor, spec: ModelSpec, wanted: str = "auto") -> Tensor:
+    """Images (B, C, *S) in the memory layout that is wanted."""
+    return images.contiguous(memory_format=memory_format(images.ndim - 2, spec, wanted))
+
+
+def memory_format(dims: int, spec: ModelSpec, wanted: str = "auto") -> torch.memory_format:
+    """The memory layout for images of so many dimensions.
+
+    Args:
+        dims: spatial dimensions, 2 or 3.
+        spec: of the model, which must claim channels-last.
+        wanted: contiguous, channels-last, or auto: channels last in 2D, where convolutions are nearly always faster with it.
+    """
+    last = wanted == "channels-last" or (wanted == "auto" and dims == 2)
+    if not last or "channels-last" not in spec.supports:
+        return torch.contiguous_format
+    return torch.channels_last if dims == 2 else torch.channels_last_3d
 
 
 def choose_device(name: str) -> torch.device:

@@ -73,7 +73,7 @@ class TrainingComponents:
         spec, options = self.config.model.spec, self.config.model.options
         with plugin_errors(self.config.model.name, images):
             strides, minimum = spec.strides(options, self.config.dims), spec.minimum_size(options)
-            found = padded_levels(model or self.model, layout(images, spec), strides, minimum)
+            found = padded_levels(model or self.model, layout(images, spec, self.config.train.layout), strides, minimum)
             return [check_logits(logits, images, self.task).float() for logits in found]
 
     def loss(self, levels: Sequence[Tensor], targets: Tensor) -> Tensor:
@@ -147,14 +147,15 @@ def assemble(config: Config, data: Task, device: torch.device, alone: bool = Fal
     # what an earlier training left refuses another precision
     AcceleratorState._reset_state(reset_partial_state=distributed.world_size() == 1)
     with distributed.own_environment():
-        accelerator = Accelerator(mixed_precision=_precision(settings, device, spec), cpu=device.type == "cpu")
+        precision = {"fp32": "no"}.get(usual := usual_precision(config, device), usual)
+        accelerator = Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
     model = build_model(config.model, task, config.dims)
     start_from(model, config.model.name, settings.pretrained)
     if offers_deep_supervision(model):
         model.deep_supervision = True  # type: ignore[assignment]
     if distributed.world_size() > 1 and device.type == "cuda" and not alone:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    model = to_device(model, device, config.dims, spec)
+    model = to_device(model, device, config.dims, spec, settings.layout)
     average = None
     if settings.ema:
         mean = torch.optim.swa_utils.get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
@@ -175,11 +176,16 @@ def assemble(config: Config, data: Task, device: torch.device, alone: bool = Fal
     )
 
 
-def _precision(settings: Train, device: torch.device, spec: ModelSpec) -> str:
-    if settings.precision == "auto":
-        if device.type != "cuda" or "mixed-precision" not in spec.supports:
-            return "no"
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    if settings.precision == "fp16" and device.type == "cpu":
+def usual_precision(config: Config, device: torch.device) -> str:
+    """The precision as set; for auto, what a device is known to be fast with.
+
+    Raises:
+        UsageError: the device does not have it.
+    """
+    if config.train.precision == "fp16" and device.type == "cpu":
         raise UsageError("--precision fp16 needs a GPU.", "On the CPU: --precision bf16 or fp32.")
-    return {"fp32": "no"}.get(settings.precision, settings.precision)
+    if config.train.precision != "auto":
+        return config.train.precision
+    if device.type != "cuda" or "mixed-precision" not in config.model.spec.supports:
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"

@@ -138,19 +138,31 @@ def largest_batch(components: TrainingComponents, items: TrainingItems) -> int:
 
 
 def _two_steps(components: TrainingComponents, images: torch.Tensor, masks: torch.Tensor) -> None:
-    """Forward, backward and optimiser; the second step has the optimiser's own memory beside it."""
-    model = components.accelerator.unwrap_model(components.model).train()  # alone: processes may try different sizes
-    ids = [str(number) for number in range(len(images))]
-    for epoch in range(2):
+    """The second step has the optimiser's own memory beside it."""
+    for number in range(2):
         try:
-            inputs, truth = augment(
-                images.to(components.device), masks.to(components.device), components.config.augment, 0, epoch, ids
-            )
-            targets = components.targets(truth)
-            loss = components.loss(components.levels(inputs, model), targets)
-            components.backward(loss)
-            components.optimizer.step()
+            trial_step(components, images, masks, number)
         except OutOfMemoryError as error:  # what the helper knows is its cause
             raise error.__cause__ or error from None
-        finally:
-            components.optimizer.zero_grad(set_to_none=True)
+
+
+def trial_step(components: TrainingComponents, images: torch.Tensor, masks: torch.Tensor, number: int) -> None:
+    """A training step that is only tried: augmentation, forward, backward and optimiser.
+
+    Args:
+        components: whose weights it changes.
+        images, masks: (B, C, *S) and (B, *S) or (B, K, *S).
+        number: of the step, which draws its augmentation.
+    """
+    model = components.accelerator.unwrap_model(components.model).train()  # alone: processes may try different sizes
+    ids = [str(place) for place in range(len(images))]
+    try:
+        inputs, truth = augment(
+            images.to(components.device), masks.to(components.device), components.config.augment, 0, number, ids
+        )
+        targets = components.targets(truth)
+        loss = components.loss(components.levels(inputs, model), targets)
+        components.backward(loss)
+        components.optimizer.step()
+    finally:
+        components.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,130 @@
+"""What the data decides of the settings that were left on auto, each with its reason; plain arithmetic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from segkit.config.plan import Decision
+from segkit.config.resolve import Choice, RequestedConfig
+from segkit.options import in_words
+from segkit.planning.facts import DataFacts
+from segkit.settings import AUGMENT_POLICIES
+from segkit.sides import axes_exchanged
+from segkit.task import Task
+
+LARGEST_IMAGE = 512  # pixels along the longer side of an image
+LARGEST_PATCH = 96**3  # voxels of a patch of a volume
+SMALLEST_MAP = 4  # pixels along each side of the deepest level (nnU-Net)
+BATCH = {2: 8, 3: 2}  # by the network's dimensions
+ASPECT = 1.1  # ratio of aspect ratios up to which images are stretched to one size
+
+
+def decide(
+    requested: RequestedConfig, facts: DataFacts, task: Task, dims: int, shrink: float = 1.0
+) -> tuple[RequestedConfig, list[Decision]]:
+    """Fill in fit, size, spacing and batch size where they were left open.
+
+    Args:
+        requested: what was asked for, with the dataset's own settings filled in.
+        facts: of the training cases.
+        task: of the data.
+        dims: of the network.
+        shrink: how much smaller than stored the sides of what the network sees are to be, at most 1.
+    """
+    stride = requested.model.spec.strides(requested.model.options, dims)
+    found = _of_volumes(requested, facts, stride, shrink) if dims == 3 else _of_images(requested, facts, task, stride, shrink)
+    found.append(Decision("train.batch_size", BATCH[dims], f"usual for {dims}D"))
+    return apply(requested, found)
+
+
+def apply(requested: RequestedConfig, decisions: Sequence[Decision]) -> tuple[RequestedConfig, list[Decision]]:
+    """The request with these decisions where nothing was typed, and those that were taken."""
+    taken = []
+    for one in decisions:
+        section, _, key = one.key.partition(".")
+        settings = getattr(requested, section)
+        if getattr(settings, key) in (None, "auto"):
+            requested = replace(requested, **{section: replace(settings, **{key: one.value})})
+            taken.append(one)
+    return requested, taken
+
+
+def fit_model(
+    requested: RequestedConfig, dims: int, spacing: tuple[float, ...] | None
+) -> tuple[RequestedConfig, list[Decision]]:
+    """Options that a model fits to what it sees (see segkit.protocols.FitsImages)."""
+    model, size = requested.model, requested.preprocess.size
+    own = getattr(model.options, "fitted", None)
+    if not callable(own) or size is None:
+        return requested, []
+    sides = (size,) * dims if isinstance(size, int) else size
+    wanted = requested.preprocess.spacing
+    options = own(sides, (wanted,) * dims if isinstance(wanted, float) else wanted or spacing)
+    before, after = vars(model.options), vars(options)
+    found = [Decision(f"model.{key}", after[key], "fits this size") for key in after if after[key] != before[key]]
+    return replace(requested, model=Choice(model.found, options)), found
+
+
+def keep_sides(requested: RequestedConfig, task: Task, dims: int) -> tuple[RequestedConfig, list[Decision]]:
+    """No flips along an axis that alone tells classes apart, where flips were left to the policy."""
+    usual = AUGMENT_POLICIES[requested.augment.policy]["flip"]
+    exchanged = axes_exchanged(task, dims)
+    if not usual or not exchanged:
+        return requested, []
+    chances = tuple(0.0 if axis in exchanged else usual for axis in range(dims))
+    return apply(requested, [Decision("augment.flip", chances, f"{' and '.join(exchanged.values())} differ by their side")])
+
+
+def _of_images(
+    requested: RequestedConfig, facts: DataFacts, task: Task, stride: tuple[int, ...], shrink: float
+) -> list[Decision]:
+    """Images, or slices of volumes, seen whole."""
+    size = facts.median_size
+    if task.dims == 3:
+        axis = facts.slice_axis(requested.preprocess)
+        size = tuple(side for own, side in enumerate(size) if own != axis)
+    aspects = [one[0] / one[1] for one in facts.sizes] if task.dims == 2 else [1.0]
+    alike = max(aspects) <= ASPECT * min(aspects)
+    scale = min(shrink, LARGEST_IMAGE / max(size))
+    rounded = tuple(round_side(side * scale) for side in size)
+    why = f"median {in_words(size)}" + (f", {scale:.0%} of it" if scale < 1 else "")
+    return [
+        Decision("preprocess.fit", "stretch" if alike else "pad", "one shape" if alike else "shapes differ"),
+        Decision("preprocess.size", rounded, why),
+    ]
+
+
+def _of_volumes(requested: RequestedConfig, facts: DataFacts, stride: tuple[int, ...], shrink: float) -> list[Decision]:
+    """Patches of volumes at one spacing; of small volumes a patch is the whole."""
+    common = facts.common_spacing
+    found = []
+    spacing = requested.preprocess.spacing
+    if spacing is None and common is not None and (facts.spacings_differ or shrink < 1):
+        target = tuple(round(mm / shrink, 4) for mm in common) if shrink < 1 else common
+        spacing = target
+        found.append(Decision("preprocess.spacing", target, "median of the cases" if shrink == 1 else f"{1 / shrink:.2g} times the median"))
+    wanted = (spacing,) * 3 if isinstance(spacing, float) else spacing
+    sizes = facts.sizes_at(wanted)
+    middle = [sorted(sides)[len(sides) // 2] for sides in zip(*sizes, strict=True)]
+    largest = [max(sides) for sides in zip(*sizes, strict=True)]
+    box = [float(side) for side in (largest if math.prod(largest) <= LARGEST_PATCH else middle)]
+    whole = math.prod(box) <= LARGEST_PATCH
+    while math.prod(box) > LARGEST_PATCH:  # the longest side in mm shrinks first, so that patches become cubes
+        mm = [side * step for side, step in zip(box, wanted or (1.0,) * 3, strict=True)]
+        box[mm.index(max(mm))] *= 0.9
+    size = tuple(round_side(side, up=whole) for side in box)
+    why = "holds every volume" if whole and box == largest else "holds the median volume" if whole else "largest patch"
+    return [*found, Decision("preprocess.fit", "patch", "volumes differ in size"), Decision("preprocess.size", size, why)]
+
+
+def round_side(side: float, up: bool = False) -> int:
+    """A side that can be halved down to about `SMALLEST_MAP` pixels, next to this one (or not below it).
+
+    >>> round_side(35, up=True), round_side(288), round_side(10)
+    (40, 288, 10)
+    """
+    step = 2 ** max(0, min(5, int(math.log2(max(side, 1) / SMALLEST_MAP)))) if side >= SMALLEST_MAP else 1
+    count = math.ceil(side / step) if up else round(side / step)
+    return max(1, count) * step

@@ -1,0 +1,62 @@
+"""What the data decides of a request: the first half of a plan (machine.py is the second)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from segkit.config.plan import Decision
+from segkit.config.resolve import RequestedConfig
+from segkit.planning.decisions import apply, decide, fit_model, keep_sides
+from segkit.planning.facts import DataFacts, look_at
+from segkit.task import Dataset
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A request that the data has completed.
+
+    Args:
+        requested: with nothing open that the data decides.
+        decisions: that were taken.
+        facts: of the training cases; None where nothing had to be looked at.
+        base: the request before the size of what the network sees was decided; None where that was not open.
+    """
+
+    requested: RequestedConfig
+    decisions: tuple[Decision, ...]
+    facts: DataFacts | None = None
+    base: Draft | None = None
+
+
+def draft_plan(requested: RequestedConfig, dataset: Dataset, ids: Mapping[str, Sequence[str]], dims: int) -> Draft:
+    """Complete a request by what the training cases are like; they are read only if that decides anything.
+
+    Raises:
+        SegkitError: none of them can be read.
+    """
+    of_dataset = [
+        Decision(f"preprocess.{key}", value, "the dataset's own") for key, value in requested.dataset.spec.preprocess.items()
+    ]
+    requested, taken = apply(requested, of_dataset)
+    preprocess = requested.preprocess
+    if preprocess.fit is not None and (preprocess.size is not None or preprocess.fit == "native"):
+        return _finished(Draft(requested, tuple(taken)), dataset, dims)
+    wanted = set(ids["train"])
+    facts = look_at(dataset, [case for case in dataset.cases if case.id in wanted])
+    return shrunk(Draft(requested, tuple(taken), facts), dataset, dims, 1.0)
+
+
+def shrunk(base: Draft, dataset: Dataset, dims: int, shrink: float) -> Draft:
+    """The request completed for images whose sides are so much smaller than stored, or patches of coarser volumes."""
+    assert base.facts is not None
+    requested, taken = decide(base.requested, base.facts, dataset.task, dims, shrink)
+    return _finished(Draft(requested, (*base.decisions, *taken), base.facts, base), dataset, dims)
+
+
+def _finished(draft: Draft, dataset: Dataset, dims: int) -> Draft:
+    """With the decisions that depend on sizes: the network's levels, and which sides must not be exchanged."""
+    requested, sides = keep_sides(draft.requested, dataset.task, dims)
+    spacing = draft.facts.common_spacing if draft.facts is not None and dims == dataset.task.dims else None
+    requested, levels = fit_model(requested, dims, spacing)
+    return replace(draft, requested=requested, decisions=(*draft.decisions, *sides, *levels))

@@ -1,0 +1,128 @@
+"""What the training cases are like: sizes, spacings, how much of them each class fills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segkit.data.preprocess import slice_axis_of
+from segkit.data.reading import read_case
+from segkit.errors import SegkitError
+from segkit.settings import Preprocess
+from segkit.task import Case, Dataset, Task
+
+LOOKED_AT = 200  # cases, evenly spaced
+ANISOTROPIC = 3.0  # times the next spacing, from which on an axis is coarse (nnU-Net)
+COARSE_PERCENTILE = 10  # of the spacings of a coarse axis: its finer cases set the grid (nnU-Net)
+ALIKE = 1.05  # ratio of spacings below which nothing is resampled
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the training cases are like; all tuples have one item for each case that was looked at.
+
+    Args:
+        cases: all training cases.
+        sizes: along each spatial axis.
+        spacings: mm along each axis, None where a case has none.
+        shares: of each case's voxels that each foreground class fills, between 0 and 1.
+        constant: how many images hold a single value.
+    """
+
+    cases: int
+    sizes: tuple[tuple[int, ...], ...]
+    spacings: tuple[tuple[float, ...] | None, ...]
+    shares: tuple[tuple[float, ...], ...]
+    constant: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every training case was looked at."""
+        return len(self.sizes) == self.cases
+
+    @property
+    def median_size(self) -> tuple[int, ...]:
+        return tuple(round(median(sides)) for sides in zip(*self.sizes, strict=True))
+
+    @property
+    def median_spacing(self) -> tuple[float, ...] | None:
+        """Along each axis; None where a case has none."""
+        known = [spacing for spacing in self.spacings if spacing is not None]
+        if len(known) < len(self.spacings):
+            return None
+        return tuple(float(median(values)) for values in zip(*known, strict=True))
+
+    @property
+    def common_spacing(self) -> tuple[float, ...] | None:
+        """The spacing that suits all: the median, on a coarse axis the 10th percentile (Isensee 2021); None if unknown."""
+        middle = self.median_spacing
+        if middle is None:
+            return None
+        coarse = coarse_axis(middle)
+        if coarse is not None:
+            values = [spacing[coarse] for spacing in self.spacings if spacing is not None]
+            finer = float(np.percentile(values, COARSE_PERCENTILE))
+            middle = tuple(finer if axis == coarse else value for axis, value in enumerate(middle))
+        return middle
+
+    @property
+    def spacings_differ(self) -> bool:
+        """Whether any axis' spacing differs by more than a few percent from case to case."""
+        known = [spacing for spacing in self.spacings if spacing is not None]
+        return any(max(values) > ALIKE * min(values) for values in zip(*known, strict=True))
+
+    def sizes_at(self, spacing: tuple[float, ...] | None) -> list[tuple[int, ...]]:
+        """The cases' sizes once they are resampled to a spacing."""
+        if spacing is None:
+            return list(self.sizes)
+        return [
+            tuple(max(1, round(side * own / want)) for side, own, want in zip(size, mm or spacing, spacing, strict=True))
+            for size, mm in zip(self.sizes, self.spacings, strict=True)
+        ]
+
+    def slice_axis(self, settings: Preprocess) -> int:
+        """The axis that a 2D network takes slices of a median volume along."""
+        return slice_axis_of(settings, self.median_size, self.median_spacing)
+
+    def missing(self, task: Task) -> list[str]:
+        """Foreground classes that no case holds."""
+        return [name for name, shares in zip(task.foreground, zip(*self.shares, strict=True), strict=True) if not any(shares)]
+
+
+def coarse_axis(spacing: Sequence[float]) -> int | None:
+    """The axis whose spacing is at least three times that of the next, if there is one."""
+    first, second = sorted(spacing)[:-3:-1]
+    return int(np.argmax(spacing)) if first >= ANISOTROPIC * second else None
+
+
+def look_at(dataset: Dataset, cases: Sequence[Case]) -> DataFacts:
+    """Read some of the training cases, evenly spaced; one that cannot be read is named when it is used.
+
+    Raises:
+        SegkitError: none of them can be read.
+    """
+    sizes, spacings, shares, constant = [], [], [], 0
+    failure: SegkitError | None = None
+    for case in cases[:: max(1, -(-len(cases) // LOOKED_AT))]:
+        try:
+            sample = read_case(dataset, case)
+        except SegkitError as error:
+            failure = failure or error
+            continue
+        sizes.append(tuple(sample.image.shape[1:]))
+        spacings.append(None if sample.spacing is None else tuple(float(mm) for mm in sample.spacing))
+        shares.append(_shares(sample.mask, dataset.task) if sample.mask is not None else (0.0,) * len(dataset.task.foreground))
+        constant += bool(np.all(sample.image == sample.image.flat[0]))
+    if not sizes:
+        raise failure or SegkitError("There is no training case to look at.")
+    return DataFacts(len(cases), tuple(sizes), tuple(spacings), tuple(shares), constant)
+
+
+def _shares(mask: NDArray[np.integer], task: Task) -> tuple[float, ...]:
+    if task.mode == "multilabel":
+        return tuple(float((layer == 1).mean()) for layer in mask)
+    return tuple(float((mask == value).mean()) for value in range(1, len(task.classes)))
