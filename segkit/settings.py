@@ -96,10 +96,13 @@ class Split:
 class Train:
     """The training itself."""
 
-    epochs: int = option(100, "passes over the training cases", minimum=1)
-    batch_size: int | None = option(
-        8, "cases per step, over all processes; auto: the largest that fits in memory", minimum=1
+    epochs: int | None = option(
+        None, "passes over the training cases, or rounds of epoch_steps; each ends with a validation", minimum=1
     )
+    epoch_steps: int | None = option(
+        None, "steps of an epoch, which may be less or more than one pass; auto: one pass over the training cases", minimum=1
+    )
+    batch_size: int | None = option(None, "cases per step, over all processes", minimum=1)
     lr: float = option(1e-3, "learning rate", minimum=0)
     optimizer: Literal["adam", "adamw", "sgd"] = option("adamw", "optimiser")
     weight_decay: float = option(1e-4, "decoupled for adamw, L2 for adam and sgd", minimum=0)
@@ -107,7 +110,7 @@ class Train:
     momentum: float = option(0.9, "of sgd", minimum=0, maximum=1)
     nesterov: bool = option(False, "of sgd")
     schedule: Literal["plateau", "cosine", "poly", "one-cycle", "step", "none"] = option(
-        "plateau", "learning rate schedule; plateau: lower the rate when monitor stops improving"
+        "one-cycle", "learning rate schedule; plateau: lower the rate when monitor stops improving"
     )
     plateau_factor: float = option(0.3, "factor by which plateau lowers the rate", minimum=0, maximum=0.99)
     plateau_patience: int = option(10, "epochs without improvement after which plateau lowers the rate (0 as 1)", minimum=0)
@@ -122,6 +125,7 @@ class Train:
     ema: float = option(
         0.0, "keep a moving average of the weights with this decay and use it; 0: no", minimum=0, maximum=0.99999
     )
+    time: str | None = option(None, "how long the whole may take: 90s, 10m, 2h")
     max_time: float = option(
         0.0,
         "end with the epoch in which this many minutes are over, counted from the start or --resume; 0: no limit",

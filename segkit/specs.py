@@ -140,8 +140,8 @@ class ModelSpec(Spec):
         minimum: smallest input size along an axis, or a function of the options; the engine pads up to it.
         supports: which of `FEATURES` it works with; asking for another is refused. `ModelContract` tells what more it could.
         exports: which of `FORMATS` it can be exported in.
-        default: taken where no model is named, one with an encoder where pretrained weights are asked for; heeded in built-in
-            plugins only.
+        default: taken where no model is named, one with an encoder where pretrained weights are asked for; heeded in
+            built-in plugins only.
     """
 
     group: ClassVar[str] = "models"

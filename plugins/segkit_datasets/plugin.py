@@ -121,7 +121,6 @@ DATASETS = (
         target="segkit_datasets.phantom:open_phantom",
         options=PhantomOptions,
         licence="generated: yours",
-        preprocess={"size": 128},
         synthesize="segkit_datasets.phantom:synthesize",
         needs_root=False,
     ),
@@ -183,7 +182,7 @@ DATASETS = (
         homepage="https://www.creatis.insa-lyon.fr/Challenge/acdc/databases.html",
         licence="research only, citation required (MANDATORY_CITATION.md of the dataset)",
         layout=ACDC_LAYOUT,
-        preprocess={"fit": "crop", "size": 160, "intensity": "percentile"},
+        preprocess={"intensity": "percentile"},
         synthesize="segkit_datasets.acdc:synthesize",
     ),
     DatasetSpec(
@@ -196,7 +195,7 @@ DATASETS = (
         layout=BRATS_LAYOUT,
         remarks="the task names the regions WT, TC and ET (unions of the classes), but no metric uses them yet: all figures "
         "are of the classes",
-        preprocess={"size": 128, "intensity": "zscore"},
+        preprocess={"intensity": "zscore"},
         synthesize="segkit_datasets.brats:synthesize",
     ),
     DatasetSpec(
@@ -205,7 +204,7 @@ DATASETS = (
         target="segkit_datasets.nnunet:open_nnunet",
         licence="of the dataset",
         layout=NNUNET_LAYOUT,
-        preprocess={"size": 128, "intensity": "zscore"},
+        preprocess={"intensity": "zscore"},
         synthesize="segkit_datasets.nnunet:synthesize",
     ),
 )

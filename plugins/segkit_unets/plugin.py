@@ -105,6 +105,13 @@ class ResEncUNetOptions:
         0.0, "probability that a whole feature map is left out, after each level", minimum=0, maximum=0.95
     )
 
+    def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...] | None) -> ResEncUNetOptions:
+        """Depth and flat by the size that the network sees, and the spacing along each axis (nnU-Net, Isensee 2021)."""
+        if self.depth is not None:
+            return self
+        depth, flat = levels_of(size, spacing or (1.0,) * len(size))
+        return replace(self, depth=depth, flat=flat if self.flat == (0,) else self.flat)
+
 
 class HasDepth(Protocol):
     @property

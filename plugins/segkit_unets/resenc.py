@@ -124,7 +124,9 @@ def level_shapes(depth: Sides, flat: Sides) -> tuple[list[Sides], list[Sides]]:
 
 
 def build(task: Task, options: ResEncUNetOptions) -> nn.Module:
-    depth, flat = (by_axis if len(by_axis) > 1 else by_axis * task.dims for by_axis in (options.depth or (USUAL_DEPTH,), options.flat))
+    depth, flat = (
+        by_axis if len(by_axis) > 1 else by_axis * task.dims for by_axis in (options.depth or (USUAL_DEPTH,), options.flat)
+    )
     kernels, strides = level_shapes(depth, flat)
     widths = [min(options.max_width, options.width * 2**level) for level in range(len(strides))]
     blocks = [options.blocks[min(level, len(options.blocks) - 1)] for level in range(len(strides))]

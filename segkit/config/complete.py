@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Config:
     monitored: MonitoredValue
     recipe: RegisteredSpec | None = None
     seen: tuple[float, float] | None = None
-    plan: Plan = Plan()
+    plan: Plan = field(default_factory=Plan)
 
     @property
     def headline(self) -> str:

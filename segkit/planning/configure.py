@@ -16,11 +16,14 @@ from segkit.config.plan import Plan
 from segkit.config.resolve import Assignments, RequestedConfig, Values, gather, resolve_config
 from segkit.config.starting_point import read_starting_point
 from segkit.config.unused import refuse_unused
+from segkit.durations import seconds_of
 from segkit.plugins import Catalogue
 from segkit.runs.folder import check_new_run
 from segkit.task import Dataset
 
 logger = logging.getLogger(__name__)
+
+AT_THE_END = 2.0  # seconds for the last files and the end of the process
 
 
 def plan_training(
@@ -108,15 +111,15 @@ def _plan(
     """The request with nothing left open, or nothing but what the machine decides where no time has begun to count."""
     from segkit.planning.draft import draft_plan
 
+    looked = time.perf_counter()
     draft = draft_plan(requested, dataset, ids, dims)
     if began is None:
         return draft.requested, Plan(draft.decisions)
 
     from segkit.planning.machine import Work, plan_machine
 
-    limit = draft.requested.train.time
-    left = None if limit is None else seconds_of(limit) - (time.perf_counter() - began) - AT_LEAST
-    work = Work(
-        dataset, len(ids["train"]), len(ids["val"]), lambda asked: complete_config(asked, dataset, catalogue), left
-    )
-    return plan_machine(draft, work)
+    now, limit = time.perf_counter(), draft.requested.train.time
+    reading = now - looked  # preprocessing all cases will take about as long as looking at them did
+    left = None if limit is None else seconds_of(limit) - (now - began) - reading - AT_THE_END
+    counts = len(ids["train"]), len(ids["val"])
+    return plan_machine(draft, Work(dataset, *counts, lambda asked: complete_config(asked, dataset, catalogue), left))

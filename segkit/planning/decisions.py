@@ -34,7 +34,9 @@ def decide(
         shrink: how much smaller than stored the sides of what the network sees are to be, at most 1.
     """
     stride = requested.model.spec.strides(requested.model.options, dims)
-    found = _of_volumes(requested, facts, stride, shrink) if dims == 3 else _of_images(requested, facts, task, stride, shrink)
+    found = (
+        _of_volumes(requested, facts, stride, shrink) if dims == 3 else _of_images(requested, facts, task, stride, shrink)
+    )
     found.append(Decision("train.batch_size", BATCH[dims], f"usual for {dims}D"))
     return apply(requested, found)
 
@@ -104,7 +106,11 @@ def _of_volumes(requested: RequestedConfig, facts: DataFacts, stride: tuple[int,
     if spacing is None and common is not None and (facts.spacings_differ or shrink < 1):
         target = tuple(round(mm / shrink, 4) for mm in common) if shrink < 1 else common
         spacing = target
-        found.append(Decision("preprocess.spacing", target, "median of the cases" if shrink == 1 else f"{1 / shrink:.2g} times the median"))
+        found.append(
+            Decision(
+                "preprocess.spacing", target, "median of the cases" if shrink == 1 else f"{1 / shrink:.2g} times the median"
+            )
+        )
     wanted = (spacing,) * 3 if isinstance(spacing, float) else spacing
     sizes = facts.sizes_at(wanted)
     middle = [sorted(sides)[len(sides) // 2] for sides in zip(*sizes, strict=True)]

@@ -35,9 +35,10 @@ def draft_plan(requested: RequestedConfig, dataset: Dataset, ids: Mapping[str, S
     Raises:
         SegkitError: none of them can be read.
     """
-    of_dataset = [
-        Decision(f"preprocess.{key}", value, "the dataset's own") for key, value in requested.dataset.spec.preprocess.items()
-    ]
+    own = dict(requested.dataset.spec.preprocess)
+    if "size" in own:
+        own.setdefault("fit", "stretch")
+    of_dataset = [Decision(f"preprocess.{key}", value, "the dataset's own") for key, value in own.items()]
     requested, taken = apply(requested, of_dataset)
     preprocess = requested.preprocess
     if preprocess.fit is not None and (preprocess.size is not None or preprocess.fit == "native"):

@@ -90,7 +90,9 @@ class DataFacts:
 
     def missing(self, task: Task) -> list[str]:
         """Foreground classes that no case holds."""
-        return [name for name, shares in zip(task.foreground, zip(*self.shares, strict=True), strict=True) if not any(shares)]
+        return [
+            name for name, shares in zip(task.foreground, zip(*self.shares, strict=True), strict=True) if not any(shares)
+        ]
 
 
 def coarse_axis(spacing: Sequence[float]) -> int | None:
@@ -115,7 +117,9 @@ def look_at(dataset: Dataset, cases: Sequence[Case]) -> DataFacts:
             continue
         sizes.append(tuple(sample.image.shape[1:]))
         spacings.append(None if sample.spacing is None else tuple(float(mm) for mm in sample.spacing))
-        shares.append(_shares(sample.mask, dataset.task) if sample.mask is not None else (0.0,) * len(dataset.task.foreground))
+        shares.append(
+            _shares(sample.mask, dataset.task) if sample.mask is not None else (0.0,) * len(dataset.task.foreground)
+        )
         constant += bool(np.all(sample.image == sample.image.flat[0]))
     if not sizes:
         raise failure or SegkitError("There is no training case to look at.")

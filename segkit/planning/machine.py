@@ -20,6 +20,8 @@ from segkit.training.components import usual_precision
 from segkit.training.time_budget import fit_steps
 
 WORTH_A_TRIAL = 100  # steps from which on a few more are worth it
+TRIALS = 0.02  # of the time, for the trials of one size
+NO_LIMIT = 3600.0  # seconds of a training for which no time is given, as far as its trials go
 OVERHEAD = 1.5  # of a validation: reading and scoring beside the network
 
 
@@ -39,6 +41,11 @@ class Work:
     val: int
     complete: Callable[[RequestedConfig], Config]
     seconds: float | None
+
+    @property
+    def for_trials(self) -> float:
+        """Seconds that the trials of one size may take, about."""
+        return TRIALS * (self.seconds or NO_LIMIT)
 
 
 def plan_machine(draft: Draft, work: Work) -> tuple[RequestedConfig, Plan]:
@@ -62,7 +69,7 @@ def plan_machine(draft: Draft, work: Work) -> tuple[RequestedConfig, Plan]:
     if work.seconds is None and steps < WORTH_A_TRIAL:
         found = [Decision("train.precision", usual_precision(config, device), "usual on this device")]
         return _finish(draft, [*found, *_plain_length(epochs, one_pass)], [], None)
-    trials = compare(config, work.dataset.task)
+    trials = compare(config, work.dataset.task, work.for_trials)
     best = fastest(trials)
     found = _ways(best, trials)
     validation = best.forward_seconds / batch * OVERHEAD * work.val * _views_of_case(draft, config)
@@ -87,7 +94,7 @@ def _fit_size(base: Draft, work: Work, measured: list[Trial]) -> Draft:
     dims = work.complete(base.requested).dims
     drafts = {shrink: shrunk(base, work.dataset, dims, shrink) for shrink in budget.SHRINKS}
     smallest = work.complete(drafts[budget.SHRINKS[-1]].requested)
-    trials = compare(smallest, work.dataset.task)
+    trials = compare(smallest, work.dataset.task, work.for_trials)
     best = fastest(trials)
     measured += trials
     voxel_seconds = best.step_seconds / (smallest.train.batch_size or 1) / _voxels(smallest)

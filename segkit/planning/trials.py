@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -36,12 +36,13 @@ class Trial:
     forward_seconds: float
 
 
-def measure(config: Config, task: Task) -> Trial:
+def measure(config: Config, task: Task, most: float = math.inf) -> Trial:
     """Time steps of a training as configured; precision and layout must be chosen.
 
     Args:
         config: complete.
         task: of the data.
+        most: seconds after which no further step is begun; one is timed at least.
 
     Raises:
         OutOfMemoryError: the batch does not fit.
@@ -54,20 +55,35 @@ def measure(config: Config, task: Task) -> Trial:
     layers = (len(task.classes) - 1,) if task.mode == "multilabel" else ()
     masks = torch.randint(0, 2, (batch, *layers, *size), dtype=torch.int32)
     with step_errors(components, images.shape):
-        times = list(_timed(components, images, masks))
-    found = Trial(config.train.precision, config.train.layout, median(times[1:]), _forward_seconds(components, images))
+        times = _timed(components, images, masks, most)
+    found = Trial(config.train.precision, config.train.layout, times, _forward_seconds(components, images))
     return distributed.broadcast_object(found)  # all decide alike
 
 
-def compare(config: Config, task: Task) -> list[Trial]:
-    """A trial of every precision and layout that was left open and that the model supports, the usual one first."""
+def compare(config: Config, task: Task, most: float = math.inf) -> list[Trial]:
+    """Trials of the precisions that were left open and that the model supports, then of the other layout with the faster.
+
+    Args:
+        config: complete.
+        task: of the data.
+        most: seconds for all of it, about.
+    """
     spec, train = config.model.spec, config.train
     half = ("bf16",) if "mixed-precision" in spec.supports else ()
     precisions = ("fp32", *half) if train.precision == "auto" else (train.precision,)
-    last = ("channels-last",) if "channels-last" in spec.supports else ()
-    layouts = (*last, "contiguous") if train.layout == "auto" else (train.layout,)
-    ways = [(precision, layout) for precision in precisions for layout in layouts]
-    return [measure(replace(config, train=replace(train, precision=one, layout=two)), task) for one, two in ways]
+    usual, other = ("channels-last", "contiguous") if config.dims == 2 else ("contiguous", "channels-last")
+    if "channels-last" not in spec.supports:
+        usual, other = "contiguous", ""
+    first = usual if train.layout == "auto" else train.layout
+
+    def tried(precision: str, layout: str) -> Trial:
+        settings = replace(train, precision=precision, layout=layout)  # type: ignore[arg-type]
+        return measure(replace(config, train=settings), task, most / 3)
+
+    trials = [tried(precision, first) for precision in precisions]
+    if train.layout == "auto" and other:
+        trials.append(tried(fastest(trials).precision, other))
+    return trials
 
 
 def fastest(trials: list[Trial]) -> Trial:
@@ -76,12 +92,15 @@ def fastest(trials: list[Trial]) -> Trial:
     return best if best.step_seconds < CLEARLY * trials[0].step_seconds else trials[0]
 
 
-def _timed(components: TrainingComponents, images: torch.Tensor, masks: torch.Tensor) -> Iterator[float]:
-    for number in range(1 + REPEATED):
+def _timed(components: TrainingComponents, images: torch.Tensor, masks: torch.Tensor, most: float) -> float:
+    """Seconds of a step, the median of some after one that warms up; the fastest so far where the time is over."""
+    times: list[float] = []
+    while len(times) < 1 + REPEATED and (len(times) < 2 or sum(times) < most):
         began = time.perf_counter()
-        trial_step(components, images, masks, number)
+        trial_step(components, images, masks, len(times))
         _wait(components.device)
-        yield time.perf_counter() - began
+        times.append(time.perf_counter() - began)
+    return median(times[1:])
 
 
 def _forward_seconds(components: TrainingComponents, images: torch.Tensor) -> float:

@@ -21,8 +21,6 @@ from segkit.models.activation_checkpointing import checkpoint_blocks
 from segkit.models.build import build_model, check_logits, offers_deep_supervision, padded_levels, plugin_errors
 from segkit.models.device import layout, to_device
 from segkit.models.pretrained import start_from
-from segkit.settings import Train
-from segkit.specs import ModelSpec
 from segkit.task import Metric, Task
 from segkit.training.loss import is_of_the_machine, loss_value
 from segkit.training.optim import build_optimizer
