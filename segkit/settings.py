@@ -133,10 +133,20 @@ class Train:
     )
     save_minutes: float = option(30.0, "minutes between two saves within an epoch; 0: at its end only", minimum=0)
     patience: int = option(30, "epochs without improvement before training stops; 0: never", minimum=0)
+    batch_norm: Literal["refreshed", "running"] = option(
+        "refreshed",
+        "statistics that are validated and kept. refreshed: taken anew over batches of the epoch; running: as they followed",
+    )
     monitor: str = option(
         "auto",
         "validation value that decides best weights, plateau and early stopping: loss, a metric, or METRIC/CLASS; "
         "auto: the task's first default metric, over the foreground classes",
+    )
+    smoothing: float = option(
+        0.5,
+        "of monitor, for best weights alone: the share of its value so far that a new epoch leaves (nnU-Net: 0.9); 0: none",
+        minimum=0,
+        maximum=0.99,
     )
     seed: int = option(0, "decides split, initialisation, order and augmentation", minimum=0, maximum=2**32 - 1)
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")

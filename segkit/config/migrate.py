@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 GROUPS = {"dataset": "datasets", "model": "models", "loss": "losses"}  # sections of run.toml that name one spec
 UNKNOWN = "0"  # the version where none was written down
 NO_OPTIONS = ("name", "root")
+BEFORE = {"batch_norm": "running", "smoothing": 0.0}  # what trainings did before these settings were there
 
 
 def migrate_settings(settings: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
@@ -30,6 +31,8 @@ def migrate_settings(settings: Mapping[str, Any], catalogue: Catalogue) -> dict[
     recorded = settings.get("plugins")
     origins = recorded if isinstance(recorded, Mapping) else {}
     migrated = dict(settings)
+    if recorded and isinstance(settings.get("train"), Mapping):  # a whole run's, which holds every setting that there was
+        migrated["train"] = {**BEFORE, **settings["train"]}
     for section, group in GROUPS.items():
         table = settings.get(section)
         if isinstance(table, Mapping) and isinstance(table.get("name"), str):

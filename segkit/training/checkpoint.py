@@ -112,7 +112,13 @@ def restore(document: Mapping[str, Any], components: TrainingComponents, schedul
         )
     if sums.counts.by_case is not None:
         sums.counts.by_case = sums.counts.by_case.to(components.device)
-    return TrainingProgress(sums, **document["progress"], saved=True)
+    return TrainingProgress(sums, **progress_of(document), saved=True)
+
+
+def progress_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What `TrainingProgress.state` gave; a state from before values were smoothed kept those of the best single one."""
+    saved = document["progress"]
+    return {"lowest_epoch": saved["best_epoch"], "lowest": saved["best_value"], **saved}
 
 
 def _random_states(device: torch.device) -> dict[str, Any]:

@@ -6,22 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from segkit.settings import Train
+from segkit.training.checkpoint import progress_of
 from segkit.words import counted
 
 DECIDES = ("epochs", "patience", "max_time")  # settings that may change on --resume and say when a training is over
 
 
-def stopping_reason(settings: Train, done: int, best_epoch: int, validated: bool, seconds: float) -> str:
+def stopping_reason(settings: Train, done: int, lowest_epoch: int, validated: bool, seconds: float) -> str:
     """Why a training ends before its last epoch; empty where it does not.
 
     Args:
         settings: of the training.
         done: epochs that are done.
-        best_epoch: of the kept weights, 0 where none are.
+        lowest_epoch: that of the best monitored value, not smoothed; 0 where there is none.
         validated: whether there is a validation subset, without which nothing can improve.
         seconds: since it began or was resumed.
     """
-    if validated and settings.patience and done - best_epoch >= settings.patience:
+    if validated and settings.patience and done - lowest_epoch >= settings.patience:
         return f"No improvement in {counted(settings.patience, 'epoch')} (--patience)"
     if settings.max_time and seconds > 60 * settings.max_time and done < settings.epochs:
         return f"{settings.max_time:g} {'minute is' if settings.max_time == 1 else 'minutes are'} over (train.max_time)"
@@ -37,11 +38,11 @@ def is_over(document: Mapping[str, Any], settings: Train) -> bool:
         document: from `checkpoint.load`.
         settings: with what may change on --resume changed.
     """
-    progress, before = document["progress"], document["description"].settings["train"]
+    progress, before = progress_of(document), document["description"].settings["train"]
     done = len(progress["history"])
     if done >= settings.epochs:
         return True
     if all(getattr(settings, key) == before[key] for key in DECIDES):
         return bool(progress["ended"])
     validated = done > 0 and "val_loss" in progress["history"][-1]
-    return bool(stopping_reason(settings, done, progress["best_epoch"], validated, seconds=0.0))
+    return bool(stopping_reason(settings, done, progress["lowest_epoch"], validated, seconds=0.0))

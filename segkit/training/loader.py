@@ -1,4 +1,4 @@
-"""Batches of cached cases: seeded order, the same for any number of workers; of several processes each reads its share."""
+"""Batches of cached cases, the same for any number of workers; of several processes each reads its share."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import random
 import re
 import signal
 import traceback
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,10 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 
 from segkit.data.cache import Cached
 from segkit.errors import SegkitError, first_line
+from segkit.training.order import Index, Order
 
 logger = logging.getLogger(__name__)
 
@@ -63,80 +63,8 @@ def _from_arrays(images: NDArray[Any], masks: NDArray[Any], *rest: Any) -> Batch
     return Batch(torch.from_numpy(images), torch.from_numpy(masks), *rest)
 
 
-Index = tuple[int, int, int]  # item, epoch, and how often the item was drawn in it before
 Read = tuple[NDArray[Any], NDArray[Any], str, int]  # image, mask, id of the item, place of its case
 Item = tuple[Read | None, list[Failure]]
-
-
-class Order(Sampler[list[Index]]):
-    """Batches of one epoch. A trailing batch of one joins its predecessor: batch norm at 1x1 needs two values.
-
-    Where processes share the batches, one of fewer than two for each of them does.
-
-    >>> [len(batch) for batch in Order(9, 4, seed=None)]
-    [4, 5]
-
-    Args:
-        count: items.
-        batch_size: items of a batch, over all processes.
-        seed: of the order; None leaves the items in theirs.
-        pools: items that hold a class, one list for each class.
-        foreground: share of an epoch that is drawn from the pools, each as often; the rest is drawn from all items.
-        rank, processes: whose share of each batch this is.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        batch_size: int,
-        seed: int | None,
-        pools: Sequence[Sequence[int]] = (),
-        foreground: float = 0.0,
-        rank: int = 0,
-        processes: int = 1,
-    ) -> None:
-        self.count, self.batch_size, self.seed = count, batch_size, seed
-        self.pools, self.foreground = [pool for pool in pools if pool], foreground
-        self.rank, self.processes = rank, processes
-        self.epoch = 0
-        self.start = 0  # batches of the epoch that are done already
-
-    def __iter__(self) -> Iterator[list[Index]]:
-        drawn, batches, begin, times = self._indices(), list[list[Index]](), 0, Counter[int]()
-        indices = []
-        for index in drawn:
-            indices.append((index, self.epoch, times[index]))
-            times[index] += 1
-        for step in range(len(self)):
-            whole = indices[begin : begin + self.cases(step)]
-            begin += len(whole)
-            # a process whose share is empty takes part all the same, with a case that weighs nothing
-            batches.append(whole[self.rank :: self.processes] or whole[:1])
-        return iter(batches[self.start :])
-
-    def __len__(self) -> int:
-        full, rest = divmod(self.count, self.batch_size)
-        return max(1, full + (0 < min(2 * self.processes, self.batch_size) <= rest))
-
-    def cases(self, step: int) -> int:
-        """Of the batch, over all processes."""
-        last = step == len(self) - 1
-        return self.count - step * self.batch_size if last else self.batch_size
-
-    def weight(self, step: int) -> float:
-        """What this process' mean loss counts in the mean over the processes, so that each case counts the same."""
-        own = len(range(self.rank, self.cases(step), self.processes))
-        return own * self.processes / self.cases(step)
-
-    def _indices(self) -> list[int]:
-        indices = list(range(self.count))
-        if self.seed is None:
-            return indices
-        draw = random.Random(f"{self.seed}/{self.epoch}")
-        draw.shuffle(indices)
-        if not self.pools or not self.foreground:
-            return indices
-        return [draw.choice(draw.choice(self.pools)) if draw.random() < self.foreground else index for index in indices]
 
 
 class TrainingItems(torch.utils.data.Dataset[Item]):

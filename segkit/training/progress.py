@@ -53,8 +53,9 @@ class TrainingProgress:
         epoch: the one at hand, from 1.
         step: batches of it that are done.
         history: a row for each epoch that is done.
-        best_epoch, best_value, best: of the kept weights: their epoch, what decided (smaller is better), their validation
-            values.
+        best_epoch, best_value, best: of the kept weights: their epoch, what decided (smoothed, smaller is better), their
+            validation values.
+        lowest_epoch, lowest: the epoch of the best single monitored value (smaller is better), by which patience goes.
         kept: these weights, on the CPU.
         seconds: of all sessions.
         ended: why the training is over; empty while it is not.
@@ -67,6 +68,8 @@ class TrainingProgress:
     best_epoch: int = 0
     best_value: float = math.inf
     best: Mapping[str, float] | None = None
+    lowest_epoch: int = 0
+    lowest: float = math.inf
     kept: dict[str, Tensor] | None = None
     seconds: float = 0.0
     ended: str = ""

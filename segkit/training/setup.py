@@ -24,8 +24,9 @@ from segkit.settings import Train
 from segkit.task import Case, Dataset, Task
 from segkit.training.components import TrainingComponents
 from segkit.training.doubts import doubt_of_cases
-from segkit.training.loader import Order, TrainingItems
+from segkit.training.loader import TrainingItems
 from segkit.training.optim import Schedule
+from segkit.training.order import Order
 from segkit.words import counted
 
 logger = logging.getLogger(__name__)
@@ -154,6 +155,7 @@ def build_session(
         settings.foreground or 0.0,
         distributed.rank(),
         distributed.world_size(),
+        settings.epoch_steps,
     )
     schedule = Schedule(components.optimizer, settings, len(order), validated=bool(data.cases))
     return TrainingSession(components, schedule, run, description, data.items, order, data.cases)

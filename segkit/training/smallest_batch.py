@@ -12,7 +12,7 @@ from segkit.errors import UsageError
 from segkit.models.build import NORMS, ONE_ELEMENT, ONE_VALUE
 from segkit.models.cost import on_meta, size_seen
 from segkit.task import Task
-from segkit.training.loader import Order
+from segkit.training.order import Order
 
 
 def check_smallest_batch(config: Config, data: Task, cases: int, device: torch.device) -> None:
@@ -40,7 +40,7 @@ def check_smallest_batch(config: Config, data: Task, cases: int, device: torch.d
     count, least = cases, 2  # what --batch-size auto finds is not known yet; GPUs share their batch norm
     if batch is not None and (processes == 1 or device.type != "cuda"):
         count = cases if config.dims == data.dims else max(cases, batch)  # slices, of which there are more than volumes
-        order = Order(count, batch, None, processes=processes)
+        order = Order(count, batch, None, processes=processes, steps=config.train.epoch_steps)
         least = min(2, *(order.cases(step) // processes for step in range(len(order))))
     sides = size_seen(config.model, config.dims, (size,) if isinstance(size, int) else size)
     strides = config.model.spec.strides(config.model.options, config.dims)

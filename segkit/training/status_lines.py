@@ -24,7 +24,7 @@ def figures(session: TrainingSession, progress: TrainingProgress, rate: float) -
     components, sums = session.components, progress.sums
     seen = sums.seen * distributed.world_size()
     speed = seen / max(sums.seconds, 1e-9)
-    left = max(0.0, (session.order.count - seen) / max(speed, 1e-9))
+    left = max(0.0, (session.order.total - seen) / max(speed, 1e-9))
     running, name = sums.counts.figures(components.metrics), components.config.headline
     return {
         "epoch": f"{progress.epoch}/{components.config.train.epochs}",

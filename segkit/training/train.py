@@ -12,18 +12,16 @@ augmentation follow from the seed, the epoch and the case, all other random numb
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import set_seed
-from torch import Tensor
 
 from segkit import distributed, reporter
 from segkit.config.complete import Config, to_toml
@@ -34,28 +32,27 @@ from segkit.errors import SegkitError, UsageError
 from segkit.evaluation.aggregate import usual_aggregation
 from segkit.files import TEMPORARY, cache_folder
 from segkit.models.device import choose_device
-from segkit.reporter import Bar
 from segkit.reports.curves import draw_curves
 from segkit.runs.folder import RunDescription, RunFolder, create_run, discard_run, write_description, write_history
 from segkit.runs.manifest import build_manifest
-from segkit.runs.weights import Header, build_header, save_weights
-from segkit.settings import Train
+from segkit.runs.weights import save_weights
 from segkit.task import Dataset, Task
 from segkit.training import checkpoint
-from segkit.training.augmentation.augment import augment
+from segkit.training.batch_norm import refresh_batch_norm
 from segkit.training.batch_picture import keep_batch_picture
-from segkit.training.components import TrainingComponents, assemble
+from segkit.training.best_weights import about_kept, header_of, keep_best, write_files, write_weights
+from segkit.training.components import assemble
 from segkit.training.early_stopping import stopping_reason
+from segkit.training.epoch import train_epoch
 from segkit.training.global_state import preserved_global_state
-from segkit.training.loader import Batch, dead_worker, loader
-from segkit.training.memory import largest_batch, step_errors
+from segkit.training.loader import dead_worker, loader
+from segkit.training.memory import largest_batch
 from segkit.training.progress import EpochSums, TrainingProgress
 from segkit.training.running_metrics import RunningCounts
 from segkit.training.setup import TrainingData, TrainingSession, build_data, build_session, check_data, notes_of, workers_of
 from segkit.training.signals import Stop
 from segkit.training.smallest_batch import check_smallest_batch
-from segkit.training.status_lines import figures, log_epoch
-from segkit.training.step_checks import CHECK, PendingLoss, read_losses, skip_unreadable, sync_stop_and_save, where_finite
+from segkit.training.status_lines import log_epoch
 from segkit.training.trackers import tracked
 from segkit.training.validation import validate
 from segkit.words import command, counted
@@ -174,7 +171,7 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     session = build_session(components, data, run, description)
     progress = checkpoint.restore(document, components, session.schedule)
     done, wanted = len(progress.history), config.train.epochs
-    progress.ended = stopping_reason(config.train, done, progress.best_epoch, bool(session.cases), seconds=0.0)
+    progress.ended = stopping_reason(config.train, done, progress.lowest_epoch, bool(session.cases), seconds=0.0)
     if wanted < done or (wanted == done and not progress.step) or progress.ended:
         rebuild(config, dataset, run, document)
         distributed.barrier()
@@ -183,7 +180,7 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     if distributed.is_main():
         for leftover in (*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")):
             leftover.unlink()  # of a save in which it was killed
-        _write_files(run, description, progress, config, components.task)
+        write_files(run, description, progress, config, components.task)
     logger.info(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(session.order)}")
     return _run(session, progress)
 
@@ -193,19 +190,10 @@ def rebuild(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[
     if not distributed.is_main():
         return
     task = dataset.task.learned_by(config.model.spec.kind)
-    progress = TrainingProgress(EpochSums(RunningCounts(task)), **document["progress"])
-    _write_files(run, document["description"], progress, config, task)
+    progress = TrainingProgress(EpochSums(RunningCounts(task)), **checkpoint.progress_of(document))
+    write_files(run, document["description"], progress, config, task)
     if progress.history:
         draw_curves(progress.history, progress.best_epoch, run.path / "curves.png", usual_aggregation(task.kind))
-
-
-def _write_files(
-    run: RunFolder, description: RunDescription, progress: TrainingProgress, config: Config, task: Task
-) -> None:
-    write_description(run, description)
-    write_history(run, progress.history)
-    if progress.kept is not None:
-        _write_weights(progress, run, config, task)
 
 
 def _begin(config: Config, data: Task, cases: int) -> torch.device:
@@ -254,28 +242,30 @@ def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
     ):
         while progress.epoch <= epochs and not progress.ended:
             try:
-                row = _train_epoch(session, progress, batches, bar, stop, save)
+                row = train_epoch(session, progress, batches, bar, stop, save)
             except (RuntimeError, SegkitError) as error:  # torch says wherever it stands that a reader has died
                 if (found := dead_worker(error, session.items)) is None:
                     raise
                 raise found from error
+            if row is not None:
+                refresh_batch_norm(session, progress.epoch)
             if row is not None and session.cases:
                 components.share_statistics()
                 row = distributed.broadcast_object(row | validate(components, session.cases, progress.epoch))
             if row is None or max(distributed.all_gather(stop.code)):
                 save()
                 break
-            improved = _keep_best(row, progress, components)
+            improved = keep_best(row, progress, components)
             if session.cases:
                 session.schedule.after(components.config.monitored.cost(row))
             progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, EpochSums(RunningCounts(components.task))
             done, seconds = len(progress.history), time.perf_counter() - began
-            ended = stopping_reason(settings, done, progress.best_epoch, bool(session.cases), seconds)
+            ended = stopping_reason(settings, done, progress.lowest_epoch, bool(session.cases), seconds)
             progress.ended = distributed.broadcast_object(ended)
             save()
             if main:
                 if improved or not session.cases:
-                    _write_weights(progress, session.run, components.config, components.task)
+                    write_weights(progress, session.run, components.config, components.task)
                 write_history(session.run, progress.history)
             track(row)
             log_epoch(progress, components.config, improved)
@@ -289,112 +279,17 @@ def _end(session: TrainingSession, progress: TrainingProgress, signal: int) -> R
     stopped = 0 if done else signal  # it may come when all is done
     if progress.ended:
         logger.info(f"{progress.ended}: training ends.")
+    if done and (words := about_kept(progress, components.config)):
+        logger.info(words)
     if progress.history and main:
         how = usual_aggregation(components.task.kind)
         draw_curves(progress.history, progress.best_epoch, session.run.path / "curves.png", how)
     if stopped and not progress.best_epoch:
         if main:
-            save_weights(session.run.weights, components.tensors(), _header(components.config, components.task, {}))
+            save_weights(session.run.weights, components.tensors(), header_of(components.config, components.task, {}))
         logger.warning("interrupted in the first epoch: model.safetensors holds weights that are barely trained.")
     distributed.barrier()
     best, headline = progress.best or {}, f"val_{components.config.headline}"
     return Run(
         session.run.path, len(progress.history), progress.best_epoch, best, headline, stopped, progress.seconds, signal
     )
-
-
-def _train_epoch(
-    session: TrainingSession, progress: TrainingProgress, batches: Any, bar: Bar, stop: Stop, save: Callable[[], None]
-) -> dict[str, Any] | None:
-    """What is left of an epoch; returns its row of the history, or None where it was stopped."""
-    components, order, sums = session.components, session.order, progress.sums
-    settings, epoch = components.config.train, progress.epoch
-    steps, started = len(order), time.perf_counter() - sums.seconds
-    order.epoch, order.start = epoch, progress.step
-    unread: list[PendingLoss] = []
-    saved = time.perf_counter()
-    rate = components.optimizer.param_groups[0]["lr"]
-    components.model.train()
-    for batch in skip_unreadable(batches, session, stop) if progress.step < steps else ():
-        first = progress.step // settings.accumulate * settings.accumulate
-        together = min(settings.accumulate, steps - first)
-        whole = progress.step + 1 == first + together  # the optimiser's step comes after this batch
-        rate = session.schedule.before(epoch - 1, progress.step)
-        weight = order.weight(progress.step)  # each case counts the same, in all processes and batches of the step
-        part = order.cases(progress.step) / sum(order.cases(step) for step in range(first, first + together))
-        with step_errors(components, batch.images.shape):
-            loss, logits, targets, finite = _forward(components, batch, epoch)
-            with nullcontext() if whole else components.accelerator.no_sync(components.model):
-                components.backward(loss * (weight * part))
-            if whole:
-                _step(components, settings)
-        progress.step += 1
-        unread.append(PendingLoss(loss.detach(), finite, batch.ids if weight else ()))
-        if weight:
-            sums.counts.add(logits.detach(), targets, batch.cases)
-        drawn = bar.advance()
-        due = bool(settings.save_minutes) and time.perf_counter() - saved > 60 * settings.save_minutes
-        stopping, due = sync_stop_and_save(session, progress.step, stop.code, due) if whole else (0, False)
-        look = len(unread) == CHECK or progress.step == steps or stopping or due
-        if look or (drawn and distributed.world_size() == 1):
-            read_losses(unread, session, progress)
-            sums.seconds = time.perf_counter() - started
-        if stopping:
-            return None
-        if due:
-            save()
-            saved = time.perf_counter()
-        if drawn:
-            bar.show(**figures(session, progress, rate))
-    read_losses(unread, session, progress)
-    if progress.step < steps:  # the wait for a batch was interrupted
-        return None
-    total = sums.over_all()
-    found = total.counts.figures(components.metrics, usual_aggregation(components.task.kind))
-    train = {f"train_{name}": value for name, value in found.items()}
-    return {"epoch": epoch, "lr": rate, "train_loss": total.total / total.seen, **train, "train_seconds": total.seconds}
-
-
-def _forward(components: TrainingComponents, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Loss, logits and targets of a batch, augmented on the device, and where it is finite (see `PendingLoss`)."""
-    images = batch.images.to(components.device, non_blocking=True)
-    masks = batch.masks.to(components.device, non_blocking=True)
-    images, masks = augment(images, masks, components.config.augment, components.config.train.seed, epoch, batch.ids)
-    targets = components.targets(masks)
-    levels = components.levels(images)
-    return components.loss(levels, targets), levels[0], targets, where_finite(images, levels)
-
-
-def _step(components: TrainingComponents, settings: Train) -> None:
-    if settings.clip:
-        components.accelerator.clip_grad_norm_(components.model.parameters(), settings.clip)
-    components.optimizer.step()
-    components.optimizer.zero_grad(set_to_none=True)
-    if components.average is not None:
-        components.average.update_parameters(components.accelerator.unwrap_model(components.model))  # type: ignore[operator]
-
-
-def _keep_best(row: dict[str, Any], progress: TrainingProgress, components: TrainingComponents) -> bool:
-    """Add the row to the history; keep the weights where they are the best so far (or the last, without validation)."""
-    progress.history.append(row)
-    validated = "val_loss" in row
-    if not validated and not all(bool(tensor.isfinite().all()) for tensor in components.tensors().values()):
-        error = SegkitError(f"The weights are not finite after epoch {row['epoch']}.", "Lower --lr, or set -o train.clip=1.")
-        raise distributed.collective_error(error)
-    value = components.config.monitored.cost(row) if validated else -math.inf
-    if validated and progress.best is not None and value >= progress.best_value:
-        return False
-    names = [key for key in row if key.startswith("val_") and key != "val_seconds" and not math.isnan(row[key])]
-    if distributed.is_main():
-        progress.kept = {name: tensor.detach().to("cpu", copy=True) for name, tensor in components.tensors().items()}
-    progress.best_value, progress.best_epoch, progress.best = value, row["epoch"], {key: row[key] for key in names}
-    return validated
-
-
-def _write_weights(progress: TrainingProgress, run: RunFolder, config: Config, task: Task) -> None:
-    assert progress.kept is not None and progress.best is not None
-    save_weights(run.weights, progress.kept, _header(config, task, progress.best))
-
-
-def _header(config: Config, task: Task, values: Mapping[str, float]) -> Header:
-    return build_header(config.model, config.dims, task, config.preprocess, values, config.seen)

@@ -10,7 +10,7 @@
 python tests/benchmarks/gpu.py [--json FILE]
 python tests/benchmarks/gpu.py --device cpu --size 32 --batch-size 2 --width 4 --cases 4 --volume 24 --rounds 1 --window 0.1
 
-(d) takes the training step apart in steps.py, which must be kept like that of segkit/training/train.py.
+(d) takes the training step apart in steps.py, which must be kept like that of segkit/training/epoch.py.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ from phantoms import Setup, numbers, parser, setup_of
 from torch.utils.data import DataLoader, TensorDataset
 
 from segkit.data.cache import Cached, fill_cache
-from segkit.training.loader import Order, TrainingItems, loader
+from segkit.training.loader import TrainingItems, loader
+from segkit.training.order import Order
 from segkit.training.setup import cache_recipe
 
 

@@ -23,7 +23,8 @@ from segkit.data.cache import fill_cache
 from segkit.models.device import choose_device
 from segkit.training.augmentation.augment import augment
 from segkit.training.components import TrainingComponents, assemble
-from segkit.training.loader import Batch, Order, TrainingItems, loader
+from segkit.training.loader import Batch, TrainingItems, loader
+from segkit.training.order import Order
 from segkit.training.running_metrics import RunningCounts
 from segkit.training.setup import cache_recipe, workers_of
 
@@ -92,7 +93,7 @@ class Training:
 
 
 def take_step(parts: TrainingComponents, batch: Batch, epoch: int, counts: RunningCounts, timed: Timed) -> Tensor:
-    """One step of `training.train`, part by part; returns the logits."""
+    """One step of `training.epoch`, part by part; returns the logits."""
     settings = parts.config
     with timed("transfer"):
         images = batch.images.to(parts.device, non_blocking=True)

@@ -214,22 +214,22 @@ def failing_at(seeds: tuple[int, ...], whole: Callable[..., Any]) -> Callable[..
 def test_a_seed_that_fails_is_named_and_the_others_are_trained(
     segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segkit.training import train
+    from segkit.training import epoch
 
-    whole, folder = train.augment, tmp_path / "seeds"
-    monkeypatch.setattr(train, "augment", failing_at((1,), whole))
+    whole, folder = epoch.augment, tmp_path / "seeds"
+    monkeypatch.setattr(epoch, "augment", failing_at((1,), whole))
     told = segkit(*SMALL, "--seeds", "3", "--out", folder)
     assert told.code == 3 and "2 of 3 seeds" in told.out
     assert "seed 1: The loss became nan" in told.err and f"segkit train --resume {folder}" in told.err
     assert summary(folder)["figures"]["val_loss"]["n"] == 2
     assert "The loss became nan" in summary(folder)["runs"][1]["error"]
-    monkeypatch.setattr(train, "augment", whole)
+    monkeypatch.setattr(epoch, "augment", whole)
     done = segkit("train", "--resume", folder)
     assert done.code == 0 and "3 of 3 seeds" in done.out and done.err.count("done already") == 2
     (folder / "seed-2" / "resume" / "state.pt").write_bytes(b"half")
     told = segkit("train", "--resume", folder)
     assert told.code == 3 and "seed 2: " in told.err and "2 of 3 seeds" in told.out
-    monkeypatch.setattr(train, "augment", failing_at((0, 1), whole))
+    monkeypatch.setattr(epoch, "augment", failing_at((0, 1), whole))
     assert segkit(*SMALL, "--seeds", "2", "--out", tmp_path / "none").code == 1
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from conftest import Command, history
 from processes import launch, start
-from segkit.training.loader import Order
+from segkit.training.order import Order
 
 TINY = (
     "train --dataset phantom --model unet -o model.width=4 -o model.depth=1 -o model.norm=group -o model.head_norm=false "

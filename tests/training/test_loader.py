@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from segkit.data.cache import Cached
 from segkit.data.preprocess import Geometry
 from segkit.task import Case
-from segkit.training.loader import Batch, Order, TrainingItems, dead_worker, loader
+from segkit.training.loader import Batch, TrainingItems, dead_worker, loader
+from segkit.training.order import Order
 from segkit.training.signals import InterruptedWaitError, Stop
 
 

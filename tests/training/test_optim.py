@@ -160,7 +160,7 @@ def test_adding_up_two_batches_is_one_of_twice_the_size(segkit: Command, tmp_pat
 
 
 def test_a_moving_average_is_what_is_validated_and_kept(segkit: Command, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    words = [*SMALL, "--epochs", "2", "-o", "split.val=0", "-o", "split.test=0"]
+    words = [*SMALL, "--epochs", "2", "-o", "split.val=0", "-o", "split.test=0", "-o", "train.batch_norm=running"]
     for name, more in (("plain", []), ("mean", ["-o", "train.ema=0.9"])):
         assert segkit(*words, *more, "--out", tmp_path / name).code == 0
     from safetensors.torch import load_file

@@ -24,13 +24,15 @@ KINDS = {
     "unet": "train --dataset phantom --model unet -o model.width=2 -o model.depth=1 --workers 2".split(),
     "dropout": "train --dataset phantom --model unet -o model.width=2 -o model.depth=2 -o model.dropout=0.3 "
     "-o train.ema=0.9 -o train.accumulate=2 -o train.clip=1".split(),
+    "steps": "train --dataset phantom --model unet -o model.width=2 -o model.depth=1 -o train.epoch_steps=5 "
+    "-o preprocess.fit=patch -o preprocess.size=16".split(),
     "resnet-classifier": "train --dataset phantom --model resnet-classifier -o model.encoder=test_resnet -o model.hidden=8 "
     "-o dataset.empty=0.5".split(),
 }
 SMALL = (
     "train --dataset phantom --model unet -o model.width=2 -o model.depth=1 -o dataset.cases=12 -o dataset.size=16".split()
 )
-MOMENTS = {"unet": ("save", 3), "dropout": ("step", 3), "resnet-classifier": ("validate", 2)}
+MOMENTS = {"unet": ("save", 3), "dropout": ("step", 3), "steps": ("step", 13), "resnet-classifier": ("validate", 2)}
 
 
 def results(run: Path) -> dict[str, Any]:
