@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from segkit.durations import seconds_of
 from segkit.options import option
 
 
@@ -125,11 +126,10 @@ class Train:
     ema: float = option(
         0.0, "keep a moving average of the weights with this decay and use it; 0: no", minimum=0, maximum=0.99999
     )
-    time: str | None = option(None, "how long the whole may take: 90s, 10m, 2h")
-    max_time: float = option(
-        0.0,
-        "end with the epoch in which this many minutes are over, counted from the start or --resume; 0: no limit",
-        minimum=0,
+    time: str | None = option(
+        None,
+        "wall time that all may take, such as 90s, 10m, 2h or 1h30m: preparation, training and validation; the schedule "
+        "ends with it, epochs are an upper limit; auto: no limit. With --resume: this long from then on",
     )
     save_minutes: float = option(30.0, "minutes between two saves within an epoch; 0: at its end only", minimum=0)
     patience: int = option(30, "epochs without improvement before training stops; 0: never", minimum=0)
@@ -171,6 +171,13 @@ class Train:
     )
     tracker: Literal["none", "tensorboard", "mlflow", "wandb"] = option("none", "also send figures to this tracker")
     validate: bool = option(True, "score the validation subset after each epoch")
+
+    def __post_init__(self) -> None:
+        if self.time is not None:
+            try:
+                seconds_of(self.time)
+            except ValueError as error:
+                raise ValueError(f"time = {error}") from None
 
 
 AUGMENT_STRENGTHS = ("flip", "rotate", "scale", "elastic", "brightness", "contrast", "gamma", "noise", "blur")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,12 +85,13 @@ def train(
         UsageError: a name, a setting or a folder that cannot be used; then nothing is written.
         SegkitError: data that cannot be read, a loss that is not finite (the best weights so far are kept).
     """
+    began = time.perf_counter()
     flags = {"dataset": dataset, "model": model, "data_dir": data_dir, "loss": loss, "metrics": metrics, **settings}
     complete, opened = plan_training(_plain(flags), options, _path(config), recipe, _path(out))
 
     from segkit.training.train import train as start
 
-    return start(complete, opened, _path(out))
+    return start(complete, opened, _path(out), began)
 
 
 def plan(
@@ -142,13 +144,13 @@ def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
 
     Args:
         run: its folder.
-        options, settings: what changes, as in `train`; epochs, patience, max_time, workers, device and a few others may.
+        options, settings: what changes, as in `train`; epochs, patience, time, workers, device and a few others may.
 
     Raises:
         UsageError: a setting that cannot change, or nothing left to do.
         SegkitError: the data is not what it was.
     """
-    flags = _plain(settings)
+    began, flags = time.perf_counter(), _plain(settings)
     refuse_resume_changes(flags, options, {})
     folder = find_run(Path(run))
     if folder is None:
@@ -161,9 +163,11 @@ def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
     document, catalogue = checkpoint.load(folder), plugins.load()
     before = migrate_settings(document["description"].settings, catalogue)
     values = apply_resume_changes(before, flags, options, pretrained=False)
-    complete, opened = configure(values, catalogue, gather({}, flags, options), resumed=True)
+    typed = gather({}, flags, options)
+    complete, opened = configure(values, catalogue, typed, resumed=True)
     note_changed_schedule(before["train"]["epochs"], complete.train)
-    return go_on(complete, opened, folder, document)
+    more = complete.train.time if "time" in typed.get("train", {}) else None
+    return go_on(complete, opened, folder, document, more, began)
 
 
 def evaluate(

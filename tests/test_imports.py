@@ -34,7 +34,7 @@ ROOMS = (
 )
 BESIDE = {frozenset({"prediction", "training"}), frozenset({"exporting", "reports"}), frozenset({"data", "runs"})}
 GROUND = ("plugins", "hookspecs", "specs", "protocols", "settings", "options", "sides", "task")
-GROUND += ("distributed", "rendezvous", "watchdog", "cpus", "reporter", "files", "source", "errors", "words")
+GROUND += ("durations", "distributed", "rendezvous", "watchdog", "cpus", "reporter", "files", "source", "errors", "words")
 DOORS = ("__init__", "__main__", "api")  # they hand out what lies in other rooms
 
 HEAVY = {"torch", "torchvision", "numpy", "timm", "cv2", "nibabel", "monai", "pennylane", "accelerate", "scipy", "tifffile"}

@@ -101,9 +101,15 @@ def continue_seeds(folder: Path, flags: dict[str, Any], assignments: list[str], 
     from segkit.config.migrate import migrate_settings
     from segkit.config.resolve import gather
     from segkit.config.resume import apply_resume_changes, refuse_resume_changes
+    from segkit.errors import UsageError
     from segkit.planning import configure
 
     refuse_resume_changes(flags, assignments, {})
+    if "time" in gather({}, flags, assignments).get("train", {}):
+        raise UsageError(
+            "--time goes on with one run, not with several seeds.",
+            f"One of them: {command('train', '--resume', folder / 'seed-N')} --time ...; all of them: --epochs N.",
+        )
     from segkit.experiments.seeds import all_begun, read_seeds, resume_seeds
     from segkit.training.optim import note_changed_schedule
 

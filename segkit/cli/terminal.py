@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import lru_cache
 from typing import TYPE_CHECKING, TextIO
 
+from segkit.durations import clock_in
 from segkit.reporter import Bar, Reporter, reporting
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ class _LineBar(Bar):
         if now - self._said >= LINE_SECONDS and self._done < self._total:
             self._said = now
             left = (now - self._began) * (self._total - self._done) / self._done
-            say(f"{self._label}  {self._done:.0f} of {self._total}, about {left / 60:.0f} min left")
+            until = f"about {left / 60:.0f} min left, ends about {clock_in(left)}"
+            say(f"{self._label}  {self._done:.0f} of {self._total}, {until}")
         return False
 
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 NO_SETTINGS = ("devices", "seeds", "out", "config", "recipe", "resume", "option", "json", "dry_run")
-METAVARS = {"whole number": "N", "number": "X", "text": "TEXT"}
+METAVARS = {"whole number": "N", "number": "X", "text": "TEXT", "text | auto": "TIME"}
 
 
 @lru_cache
@@ -107,7 +107,7 @@ def train(
     devices: Devices = None,
     precision: Annotated[str | None, setting("train.precision", TRAINING)] = None,
     workers: Annotated[str | None, setting("train.workers", TRAINING)] = None,
-    max_time: Annotated[str | None, setting("train.max_time", TRAINING)] = None,
+    time: Annotated[str | None, setting("train.time", TRAINING)] = None,
     save_minutes: Annotated[str | None, setting("train.save_minutes", TRAINING)] = None,
     compile: Annotated[bool | None, _switch("train.compile", TRAINING)] = None,
     deterministic: Annotated[bool | None, _switch("train.deterministic", TRAINING)] = None,

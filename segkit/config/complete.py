@@ -296,6 +296,7 @@ def summarize(config: Config) -> str:
 
     train = config.train
     schedule: str = train.schedule
+    epochs = f"up to {counted(train.epochs, 'epoch')}" if train.epochs is not None else "epochs auto"
     if schedule == "plateau":
         schedule += f" x {train.plateau_factor:g} after {train.plateau_patience}"
     return "\n".join(
@@ -306,7 +307,7 @@ def summarize(config: Config) -> str:
             f"preprocess  {_fit_words(config.preprocess)}, intensity {config.preprocess.intensity}",
             f"augment     {_augment_words(config.augment)}",
             f"train       {train.optimizer}, lr {train.lr:g}, batch {in_words(train.batch_size)}, "
-            f"up to {counted(train.epochs, 'epoch')}, schedule {schedule}, patience {train.patience}, "
+            f"{epochs}, schedule {schedule}, patience {train.patience}, "
             f"monitor {train.monitor}, seed {train.seed}",
         )
     )

@@ -33,6 +33,10 @@ def migrate_settings(settings: Mapping[str, Any], catalogue: Catalogue) -> dict[
     migrated = dict(settings)
     if recorded and isinstance(settings.get("train"), Mapping):  # a whole run's, which holds every setting that there was
         migrated["train"] = {**BEFORE, **settings["train"]}
+    if "max_time" in migrated.get("train", ()):  # in minutes; 0 stood for none
+        kept = {key: value for key, value in migrated["train"].items() if key != "max_time"}
+        minutes = float(migrated["train"]["max_time"])
+        migrated["train"] = {"time": f"{minutes:g}m" if minutes else "auto", **kept}
     for section, group in GROUPS.items():
         table = settings.get(section)
         if isinstance(table, Mapping) and isinstance(table.get("name"), str):

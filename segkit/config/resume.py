@@ -8,7 +8,7 @@ from typing import Any
 from segkit.config.resolve import Assignments, Values, gather
 from segkit.errors import UsageError
 
-RESUMABLE = "epochs", "workers", "device", "patience", "max_time", "save_minutes", "skip_bad", "tracker"
+RESUMABLE = "epochs", "workers", "device", "patience", "time", "save_minutes", "skip_bad", "tracker"
 CHANGEABLE = tuple(("train", key) for key in RESUMABLE)
 
 

@@ -133,7 +133,7 @@ def resume_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, plan: S
         UsageError: fewer epochs than a seed has done.
     """
     distributed.init_process_group(cpu=choose_device(config.train.device).type == "cpu")
-    _check_epochs(plan, config.train.epochs)
+    _check_epochs(plan, config.train.epochs or 0)
     settings = to_toml(config)
     settings["train"]["pretrained"] = plan.settings["train"]["pretrained"]
     if settings != plan.settings:

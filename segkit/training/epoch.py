@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,8 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from segkit import distributed
+from segkit.durations import duration_words
 from segkit.evaluation.aggregate import usual_aggregation
 from segkit.reporter import Bar
+from segkit.runs.folder import write_description
 from segkit.settings import Train
 from segkit.training.augmentation.augment import augment
 from segkit.training.components import TrainingComponents
@@ -23,41 +26,33 @@ from segkit.training.signals import Stop
 from segkit.training.status_lines import figures
 from segkit.training.step_checks import CHECK, PendingLoss, read_losses, skip_unreadable, sync_stop_and_save, where_finite
 
+logger = logging.getLogger(__name__)
+
 
 def train_epoch(
     session: TrainingSession, progress: TrainingProgress, batches: Any, bar: Bar, stop: Stop, save: Callable[[], None]
 ) -> dict[str, Any] | None:
     """What is left of an epoch; returns its row of the history, or None where it was stopped."""
-    components, order, sums = session.components, session.order, progress.sums
+    components, order, sums, schedule = session.components, session.order, progress.sums, session.schedule
     settings, epoch = components.config.train, progress.epoch
-    steps, started = len(order), time.perf_counter() - sums.seconds
+    started = time.perf_counter() - sums.seconds
     order.epoch, order.start = epoch, progress.step
     unread: list[PendingLoss] = []
     saved = time.perf_counter()
     rate = components.optimizer.param_groups[0]["lr"]
     components.model.train()
-    for batch in skip_unreadable(batches, session, stop) if progress.step < steps else ():
-        first = progress.step // settings.accumulate * settings.accumulate
-        together = min(settings.accumulate, steps - first)
-        whole = progress.step + 1 == first + together  # the optimiser's step comes after this batch
-        rate = session.schedule.before(epoch - 1, progress.step)
-        weight = order.weight(progress.step)  # each case counts the same, in all processes and batches of the step
-        part = order.cases(progress.step) / sum(order.cases(step) for step in range(first, first + together))
-        with step_errors(components, batch.images.shape):
-            loss, logits, targets, finite = _forward(components, batch, epoch)
-            with nullcontext() if whole else components.accelerator.no_sync(components.model):
-                components.backward(loss * (weight * part))
-            if whole:
-                _step(components, settings)
-        progress.step += 1
-        unread.append(PendingLoss(loss.detach(), finite, batch.ids if weight else ()))
-        if weight:
-            sums.counts.add(logits.detach(), targets, batch.cases)
+    session.clock.begin()
+    for batch in skip_unreadable(batches, session, stop) if progress.step < schedule.steps_of(epoch) else ():
+        rate = schedule.before(epoch - 1, progress.step)
+        whole = _train_batch(session, progress, batch, unread)
         drawn = bar.advance()
         due = bool(settings.save_minutes) and time.perf_counter() - saved > 60 * settings.save_minutes
-        stopping, due = sync_stop_and_save(session, progress.step, stop.code, due) if whole else (0, False)
-        look = len(unread) == CHECK or progress.step == steps or stopping or due
-        if look or (drawn and distributed.world_size() == 1):
+        asked = (session, progress.step, stop.code, due, _end_in_time(session, progress))
+        stopping, due, end = sync_stop_and_save(*asked) if whole else (0, False, None)
+        if end is not None:
+            _shorten(session, progress, end, bar)
+        over = progress.step >= schedule.steps_of(epoch)
+        if len(unread) == CHECK or over or stopping or due or (drawn and distributed.world_size() == 1):
             read_losses(unread, session, progress)
             sums.seconds = time.perf_counter() - started
         if stopping:
@@ -65,15 +60,62 @@ def train_epoch(
         if due:
             save()
             saved = time.perf_counter()
+            session.clock.begin()
         if drawn:
             bar.show(**figures(session, progress, rate))
+        if over and progress.step < len(order):  # the last epoch was cut short
+            break
     read_losses(unread, session, progress)
-    if progress.step < steps:  # the wait for a batch was interrupted
+    if progress.step < schedule.steps_of(epoch):  # the wait for a batch was interrupted
         return None
     total = sums.over_all()
     found = total.counts.figures(components.metrics, usual_aggregation(components.task.kind))
     train = {f"train_{name}": value for name, value in found.items()}
-    return {"epoch": epoch, "lr": rate, "train_loss": total.total / total.seen, **train, "train_seconds": total.seconds}
+    loss = total.total / total.seen
+    return {"epoch": epoch, "steps": progress.step, "lr": rate, "train_loss": loss, **train, "train_seconds": total.seconds}
+
+
+def _train_batch(session: TrainingSession, progress: TrainingProgress, batch: Batch, unread: list[PendingLoss]) -> bool:
+    """Forward and backward; whether the optimiser's step came after this batch."""
+    components, order, settings = session.components, session.order, session.components.config.train
+    first = progress.step // settings.accumulate * settings.accumulate
+    together = min(settings.accumulate, session.schedule.steps_of(progress.epoch) - first)
+    whole = progress.step + 1 == first + together
+    weight = order.weight(progress.step)  # each case counts the same, in all processes and batches of the step
+    part = order.cases(progress.step) / sum(order.cases(step) for step in range(first, first + together))
+    with step_errors(components, batch.images.shape):
+        loss, logits, targets, finite = _forward(components, batch, progress.epoch)
+        with nullcontext() if whole else components.accelerator.no_sync(components.model):
+            components.backward(loss * (weight * part))
+        if whole:
+            _step(components, settings)
+    progress.step += 1
+    session.clock.tick()
+    unread.append(PendingLoss(loss.detach(), finite, batch.ids if weight else ()))
+    if weight:
+        progress.sums.counts.add(logits.detach(), targets, batch.cases)
+    return whole
+
+
+def _end_in_time(session: TrainingSession, progress: TrainingProgress) -> int | None:
+    """The number of steps of the whole training that ends in time, if those that were planned do not."""
+    done = (progress.epoch - 1) * session.schedule.steps + progress.step
+    return session.clock.shortened(session.schedule.end, done, progress.epoch - 1)
+
+
+def _shorten(session: TrainingSession, progress: TrainingProgress, end: int, bar: Bar) -> None:
+    """End the training after fewer steps, and say so."""
+    schedule, clock = session.schedule, session.clock
+    done, before = (progress.epoch - 1) * schedule.steps + progress.step, schedule.end
+    limit = session.components.config.train.time
+    step = duration_words(clock.step_seconds or 0.0)
+    schedule.change_end(done, end, f"a step takes {step}: more would not have fitted into {limit}")
+    bar.advance(before - end)
+    if distributed.is_main():
+        write_description(session.run, session.record)
+    logger.info(
+        f"a step takes {step}: {end} steps in place of {before} fit into {limit} (--time). The schedule ends with them."
+    )
 
 
 def _forward(components: TrainingComponents, batch: Batch, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

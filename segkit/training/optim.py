@@ -20,7 +20,7 @@ BY_LENGTH = ("cosine", "poly", "one-cycle")  # what these do depends on the numb
 
 def note_changed_schedule(epochs_before: int, settings: Train) -> None:
     """A schedule that depends on the number of epochs changes with it; the user is told."""
-    if settings.epochs != epochs_before and settings.schedule in BY_LENGTH:
+    if settings.epochs is not None and settings.epochs != epochs_before and settings.schedule in BY_LENGTH:
         logger.warning(
             f"{counted(settings.epochs, 'epoch')} in all: the {settings.schedule} schedule is another one from here on."
         )
@@ -58,18 +58,53 @@ class Schedule:
         """Args: the optimiser, its settings, steps in an epoch, and whether there is a value to monitor."""
         self.optimizer, self.settings, self.steps = optimizer, settings, steps
         self.kind = settings.schedule if validated or settings.schedule != "plateau" else "none"
+        assert settings.epochs is not None, "planned by now"
+        self.length = float(settings.epochs)  # epochs in which the rate takes its course
+        self.end = settings.epochs * steps  # steps of the whole training
+        self.turn: tuple[int, float] | None = None  # a step, and where in that course it was: from here it goes faster
+        self.changes: list[dict[str, Any]] = []  # of the end, for the record
         self.factor = 1.0  # of the plateau
         self.best, self.waited, self.patience = math.inf, 0, settings.plateau_patience
 
     def before(self, epoch: int, step: int) -> float:
         """Set the rate for a step (both counted from 0); returns it."""
-        settings, done = self.settings, epoch + step / self.steps
-        rate = self._rate(epoch, done)
+        settings, done = self.settings, self.position(epoch, step)
+        rate = self._rate(int(done), done)
         if done < settings.warmup:
-            rate *= (epoch * self.steps + step + 1) / (settings.warmup * self.steps)
+            taken = epoch * self.steps + step if self.turn is None else done * self.steps
+            rate *= min(1.0, (taken + 1) / (settings.warmup * self.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
+
+    def position(self, epoch: int, step: int) -> float:
+        """Where in the course of the rate a step (both counted from 0) is, in epochs of it."""
+        if self.turn is None:
+            return epoch + step / self.steps
+        start, before = self.turn
+        return before + (self.length - before) * (epoch * self.steps + step - start) / max(1, self.end - start)
+
+    @property
+    def epochs(self) -> int:
+        """How many there are; the last may be shorter than the others."""
+        return -(-self.end // self.steps)
+
+    def steps_of(self, epoch: int) -> int:
+        """Of an epoch, counted from 1."""
+        return max(0, min(self.steps, self.end - (epoch - 1) * self.steps))
+
+    def change_end(self, done: int, end: int, why: str) -> None:
+        """Let the training end after `end` steps, `done` of which are done: the rate goes on from where it is, to its end.
+
+        A course that is over already is taken as one of the new length, as another number of epochs is.
+        """
+        before = self.position(0, done)
+        if before < self.length:
+            self.turn = (done, before)
+        else:
+            self.length, self.turn = end / self.steps, None
+        self.changes.append({"step": done, "steps_before": self.end, "steps": end, "why": why})
+        self.end = end
 
     def after(self, value: float) -> None:
         """Take in an epoch's monitored value; smaller is better."""
@@ -82,29 +117,35 @@ class Schedule:
         if self.waited >= self.patience:
             self.factor, self.waited = self.factor * self.settings.plateau_factor, 0
 
-    def state(self) -> dict[str, float]:
-        return {"factor": self.factor, "best": self.best, "waited": self.waited, "patience": self.patience}
+    def state(self) -> dict[str, Any]:
+        course = {"epochs": self.settings.epochs, "length": self.length, "end": self.end, "turn": self.turn}
+        plateau = {"factor": self.factor, "best": self.best, "waited": self.waited, "patience": self.patience}
+        return {**plateau, **course, "changes": self.changes}
 
-    def load(self, state: dict[str, float]) -> None:
+    def load(self, state: dict[str, Any]) -> None:
+        self.changes = list(state.get("changes", ()))
+        if state.get("epochs") == self.settings.epochs:  # another number of epochs makes another course
+            turn = state["turn"]
+            self.length, self.end, self.turn = state["length"], state["end"], turn and (int(turn[0]), float(turn[1]))
         self.factor, self.best, self.waited = state["factor"], state["best"], int(state["waited"])
         # a state without it is of 0.1.0, which waited for one epoch more; such a training goes on as it began
         self.patience = int(state.get("patience", self.settings.plateau_patience + 1))
 
     def _rate(self, epoch: int, done: float) -> float:
         settings = self.settings
-        share = min(1.0, max(0.0, (done - settings.warmup) / max(settings.epochs - settings.warmup, 1e-9)))
+        share = min(1.0, max(0.0, (done - settings.warmup) / max(self.length - settings.warmup, 1e-9)))
         if self.kind == "cosine":
             return settings.min_lr + (settings.lr - settings.min_lr) * (1 + math.cos(math.pi * share)) / 2
         if self.kind == "poly":
             return max(settings.min_lr, float(settings.lr * (1 - share) ** settings.poly_power))
         if self.kind == "one-cycle":
-            return _one_cycle(settings.lr, share, settings.epochs * self.steps)
+            return _one_cycle(settings.lr, share, self.length * self.steps)
         if self.kind == "step":
             return max(settings.min_lr, float(settings.lr * settings.step_factor ** (epoch // settings.step_every)))
         return max(min(settings.min_lr, settings.lr), settings.lr * self.factor)
 
 
-def _one_cycle(lr: float, share: float, steps: int) -> float:
+def _one_cycle(lr: float, share: float, steps: float) -> float:
     """torch's OneCycleLR with its defaults, at a share of the steps."""
     step, rise = share * steps, max(0.3 * steps - 1, 1e-9)
     low, final = lr / 25, lr / 25 / 1e4

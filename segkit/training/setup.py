@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from segkit.training.doubts import doubt_of_cases
 from segkit.training.loader import TrainingItems
 from segkit.training.optim import Schedule
 from segkit.training.order import Order
+from segkit.training.time_budget import Clock
 from segkit.words import counted
 
 logger = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class TrainingSession:
         run, description: its folder, and what besides the state describes it.
         items, order: what is trained on, and in which order.
         cases: validation cases.
+        clock: what steps and validations take, and when all must be over.
     """
 
     components: TrainingComponents
@@ -52,6 +55,15 @@ class TrainingSession:
     items: TrainingItems
     order: Order
     cases: Sequence[Cached]
+    clock: Clock
+
+    @property
+    def record(self) -> RunDescription:
+        """The description, with what became of the number of steps if it was changed on the way."""
+        if not self.schedule.changes:
+            return self.description
+        steps = {"total": self.schedule.end, "changes": self.schedule.changes}
+        return replace(self.description, manifest={**self.description.manifest, "steps": steps})
 
     @property
     def keys(self) -> list[str]:
@@ -138,9 +150,9 @@ def _say_cached(cases: Sequence[Cached]) -> None:
 
 
 def build_session(
-    components: TrainingComponents, data: TrainingData, run: RunFolder, description: RunDescription
+    components: TrainingComponents, data: TrainingData, run: RunFolder, description: RunDescription, clock: Clock
 ) -> TrainingSession:
-    """Connect components and data with an order of batches and a schedule."""
+    """Connect components and data with an order of batches and a schedule; the clock is told what a validation is."""
     settings = components.config.train
     assert settings.batch_size is not None, "chosen by now"
     logger.info(f"run folder  {run.path}")
@@ -158,7 +170,20 @@ def build_session(
         settings.epoch_steps,
     )
     schedule = Schedule(components.optimizer, settings, len(order), validated=bool(data.cases))
-    return TrainingSession(components, schedule, run, description, data.items, order, data.cases)
+    clock.epoch_steps, clock.validation_steps = len(order), _validation_steps(data, settings.batch_size)
+    return TrainingSession(components, schedule, run, description, data.items, order, data.cases, clock)
+
+
+def _validation_steps(data: TrainingData, batch: int) -> float:
+    """How many training steps a validation takes, roughly: by voxels, at half the time each, of windows that overlap."""
+    first, patch = data.items.items[0][0], data.items.patch
+    image = first.load()[0]
+    own = image.shape[-len(patch) - 1] * math.prod(patch) if patch else image.size
+    if not patch and first.geometry.slice_axis is not None:
+        own = image[0].size
+    overlap = 2 ** len(patch) if patch else 1
+    seen = sum(cached.load()[0].size for cached in data.cases)
+    return 0.5 * overlap * seen / own / batch
 
 
 def _pools(items: TrainingItems, settings: Train, task: Task, data: Task) -> list[list[int]]:

@@ -9,6 +9,7 @@ from typing import Any
 from segkit import distributed
 from segkit.config.complete import Config
 from segkit.config.monitored import LOSS
+from segkit.durations import clock_in
 from segkit.training.doubts import doubt_of_figures
 from segkit.training.memory import in_use
 from segkit.training.progress import TrainingProgress
@@ -25,11 +26,15 @@ def figures(session: TrainingSession, progress: TrainingProgress, rate: float) -
     seen = sums.seen * distributed.world_size()
     speed = seen / max(sums.seconds, 1e-9)
     left = max(0.0, (session.order.total - seen) / max(speed, 1e-9))
+    schedule, clock = session.schedule, session.clock
+    done = (progress.epoch - 1) * schedule.steps + progress.step
+    until = clock.seconds_left(schedule.end, done, progress.epoch - 1)
     running, name = sums.counts.figures(components.metrics), components.config.headline
     return {
-        "epoch": f"{progress.epoch}/{components.config.train.epochs}",
+        "epoch": f"{progress.epoch}/{schedule.epochs}",
         "loss": f"{sums.total / max(sums.seen, 1):.4f}",
         **({name: f"{running[name]:.3f}"} if name in running else {}),
+        **({"ends about": clock_in(until)} if until is not None else {}),
         "epoch ends in": f"{left:.0f} s",
         "memory": f"{in_use(components.device) / 1e9:.1f} GB",
         "images/s": f"{speed:.1f}",
@@ -37,9 +42,8 @@ def figures(session: TrainingSession, progress: TrainingProgress, rate: float) -
     }
 
 
-def log_epoch(progress: TrainingProgress, config: Config, improved: bool) -> None:
-    """Log the line of the epoch that was finished last, and what is doubtful about its figures."""
-    epochs = config.train.epochs
+def log_epoch(progress: TrainingProgress, config: Config, epochs: int, improved: bool) -> None:
+    """Log the line of the epoch that was finished last, of so many, and what is doubtful about its figures."""
     logger.info(epoch_line(progress.history[-1], epochs, config.headline, improved))
     doubt = doubt_of_figures(progress.history, config, bool(progress.ended) or progress.epoch > epochs)
     if doubt:

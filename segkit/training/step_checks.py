@@ -64,17 +64,20 @@ def skip_unreadable(batches: Any, session: TrainingSession, stop: Stop) -> Itera
         yield batch
 
 
-def sync_stop_and_save(session: TrainingSession, step: int, code: int, due: bool) -> tuple[int, bool]:
-    """Whether to stop (a process received a signal), and whether to save; the same answer in all processes.
+def sync_stop_and_save(
+    session: TrainingSession, step: int, code: int, due: bool, end: int | None
+) -> tuple[int, bool, int | None]:
+    """Whether to stop (a process received a signal), whether to save, and after how many steps to end where that is to be
+    changed (the main process' clock decides); the same answer in all processes.
 
     On GPUs, which should not wait for each other, this is asked every `CHECK` steps only.
     """
     if distributed.world_size() == 1:
-        return code, due
+        return code, due, end
     if session.components.device.type != "cpu" and step % CHECK and step < len(session.order):
-        return 0, False
-    found = distributed.all_gather((code, due))
-    return max(code for code, _ in found), found[0][1]
+        return 0, False, None
+    found = distributed.all_gather((code, due, end))
+    return max(code for code, *_ in found), found[0][1], found[0][2]
 
 
 def read_losses(unread: list[PendingLoss], session: TrainingSession, progress: TrainingProgress) -> None:

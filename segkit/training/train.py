@@ -42,17 +42,19 @@ from segkit.training.batch_norm import refresh_batch_norm
 from segkit.training.batch_picture import keep_batch_picture
 from segkit.training.best_weights import about_kept, header_of, keep_best, write_files, write_weights
 from segkit.training.components import assemble
-from segkit.training.early_stopping import stopping_reason
+from segkit.training.early_stopping import reason_to_end, stopping_reason
 from segkit.training.epoch import train_epoch
 from segkit.training.global_state import preserved_global_state
 from segkit.training.loader import dead_worker, loader
 from segkit.training.memory import largest_batch
+from segkit.training.more_time import go_on_for
 from segkit.training.progress import EpochSums, TrainingProgress
 from segkit.training.running_metrics import RunningCounts
 from segkit.training.setup import TrainingData, TrainingSession, build_data, build_session, check_data, notes_of, workers_of
 from segkit.training.signals import Stop
 from segkit.training.smallest_batch import check_smallest_batch
 from segkit.training.status_lines import log_epoch
+from segkit.training.time_budget import clock_of
 from segkit.training.trackers import tracked
 from segkit.training.validation import validate
 from segkit.words import command, counted
@@ -94,13 +96,20 @@ class Run:
 
 
 @preserved_global_state()
-def train(config: Config, dataset: Dataset, out: Path | None) -> Run:
+def train(config: Config, dataset: Dataset, out: Path | None, began: float | None = None) -> Run:
     """Train as the configuration says and leave everything in a new run folder.
+
+    Args:
+        config: complete.
+        dataset: opened.
+        out: the folder to make; None: the next free one.
+        began: since when `train.time` counts, of time.perf_counter; None: from now on.
 
     Raises:
         UsageError: a device, a split or a folder that cannot be used; then nothing is written.
         SegkitError: data that cannot be read, a loss that is not finite (the last good weights are kept).
     """
+    clock = clock_of(config.train.time, began)
     ids = split_cases(dataset.cases, config.split)
     device = _begin(config, dataset.task, len(ids["train"]))
     main = distributed.is_main()
@@ -120,7 +129,7 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Run:
         description = distributed.broadcast_object(own)
         if main:
             write_description(run, description)
-        session = build_session(components, data, run, description)
+        session = build_session(components, data, run, description, clock)
         progress = TrainingProgress(EpochSums(RunningCounts(components.task)))
         checkpoint.save(run, description, progress, components, session.schedule)
         keep_batch_picture(session)
@@ -136,8 +145,17 @@ def train(config: Config, dataset: Dataset, out: Path | None) -> Run:
 
 
 @preserved_global_state()
-def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[str, Any]) -> Run:
+def resume(
+    config: Config,
+    dataset: Dataset,
+    run: RunFolder,
+    document: Mapping[str, Any],
+    more: str | None = None,
+    began: float | None = None,
+) -> Run:
     """Go on with a training as its state says; other files of the run are written anew from it.
+
+    Without `more` it does the steps that were planned, however long they take, as an uninterrupted training had done.
 
     Args:
         config: that of the state, with what may change (epochs, workers, device, ...) changed, and without pretrained
@@ -145,12 +163,14 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
         dataset: opened as for the training.
         run: its folder.
         document: from `checkpoint.load`.
+        more: a time to go on for, as `train.time` has it, in which as many steps are done as fit by the run's own record.
+        began: since when that counts, of time.perf_counter; None: from now on.
 
     Raises:
         UsageError: fewer epochs than are done, or nothing left to do.
         SegkitError: the data is not what it was.
     """
-    saved: RunDescription = document["description"]
+    clock, saved = clock_of(more, began), document["description"]
     settings = to_toml(config)
     settings["train"]["pretrained"] = saved.settings["train"]["pretrained"]
     device = _begin(config, dataset.task, len(saved.split["train"]))
@@ -168,10 +188,13 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
         "plugins": config.plugins,
     }
     description = RunDescription(settings, saved.split, {**saved.manifest, **now})
-    session = build_session(components, data, run, description)
+    session = build_session(components, data, run, description, clock)
     progress = checkpoint.restore(document, components, session.schedule)
-    done, wanted = len(progress.history), config.train.epochs
-    progress.ended = stopping_reason(config.train, done, progress.lowest_epoch, bool(session.cases), seconds=0.0)
+    if more is not None:
+        epochs_typed = config.train.epochs != saved.settings["train"]["epochs"]
+        session = go_on_for(session, progress, more, epochs_typed)
+    done, wanted = len(progress.history), session.schedule.epochs
+    progress.ended = stopping_reason(config.train, done, progress.lowest_epoch, bool(session.cases))
     if wanted < done or (wanted == done and not progress.step) or progress.ended:
         rebuild(config, dataset, run, document)
         distributed.barrier()
@@ -180,7 +203,7 @@ def resume(config: Config, dataset: Dataset, run: RunFolder, document: Mapping[s
     if distributed.is_main():
         for leftover in (*run.path.glob(f"{TEMPORARY}*"), *run.state.parent.glob(f"{TEMPORARY}*")):
             leftover.unlink()  # of a save in which it was killed
-        write_files(run, description, progress, config, components.task)
+        write_files(run, session.record, progress, config, components.task)
     logger.info(f"resuming    {run.path} at epoch {progress.epoch}, step {progress.step} of {len(session.order)}")
     return _run(session, progress)
 
@@ -224,13 +247,13 @@ def _describe(
 def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
     """Epochs until one of the reasons to end; the state is saved after each."""
     components, settings = session.components, session.components.config.train
-    epochs, began, before = settings.epochs, time.perf_counter(), progress.seconds
+    schedule, began, before = session.schedule, time.perf_counter(), progress.seconds
     main, workers = distributed.is_main(), workers_of(settings, components.device)
     batches = loader(session.items, session.order, workers, pin=components.device.type == "cuda")
 
     def save() -> None:
         progress.seconds = before + time.perf_counter() - began
-        checkpoint.save(session.run, session.description, progress, components, session.schedule)
+        checkpoint.save(session.run, session.record, progress, components, session.schedule)
         progress.saved = True
 
     with (
@@ -238,15 +261,16 @@ def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
         in_use(cache_folder(), session.keys),
         Stop() as stop,
         tracked(components.accelerator, settings.tracker, session.run, session.description.settings) as track,
-        reporter.progress("training", (epochs - progress.epoch + 1) * len(session.order) - progress.step) as bar,
+        reporter.progress("training", schedule.end - (progress.epoch - 1) * schedule.steps - progress.step) as bar,
     ):
-        while progress.epoch <= epochs and not progress.ended:
+        while progress.epoch <= schedule.epochs and not progress.ended:
             try:
                 row = train_epoch(session, progress, batches, bar, stop, save)
             except (RuntimeError, SegkitError) as error:  # torch says wherever it stands that a reader has died
                 if (found := dead_worker(error, session.items)) is None:
                     raise
                 raise found from error
+            trained = time.perf_counter()
             if row is not None:
                 refresh_batch_norm(session, progress.epoch)
             if row is not None and session.cases:
@@ -259,23 +283,22 @@ def _run(session: TrainingSession, progress: TrainingProgress) -> Run:
             if session.cases:
                 session.schedule.after(components.config.monitored.cost(row))
             progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, EpochSums(RunningCounts(components.task))
-            done, seconds = len(progress.history), time.perf_counter() - began
-            ended = stopping_reason(settings, done, progress.lowest_epoch, bool(session.cases), seconds)
-            progress.ended = distributed.broadcast_object(ended)
+            progress.ended = reason_to_end(session, progress)
             save()
             if main:
                 if improved or not session.cases:
                     write_weights(progress, session.run, components.config, components.task)
                 write_history(session.run, progress.history)
             track(row)
-            log_epoch(progress, components.config, improved)
+            log_epoch(progress, components.config, schedule.epochs, improved)
+            session.clock.measured = time.perf_counter() - trained
     return _end(session, progress, max(distributed.all_gather(stop.code)))
 
 
 def _end(session: TrainingSession, progress: TrainingProgress, signal: int) -> Run:
     """Log how a training ended and draw its curves."""
     components, main = session.components, distributed.is_main()
-    done = bool(progress.ended) or progress.epoch > components.config.train.epochs
+    done = bool(progress.ended) or progress.epoch > session.schedule.epochs
     stopped = 0 if done else signal  # it may come when all is done
     if progress.ended:
         logger.info(f"{progress.ended}: training ends.")

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import Command, history
+from conftest import Command
 from segkit.settings import Train
 from segkit.training.optim import Schedule, build_optimizer
 
@@ -171,11 +171,3 @@ def test_a_moving_average_is_what_is_validated_and_kept(segkit: Command, tmp_pat
     key = next(key for key in kept if key.endswith("weight"))
     assert torch.equal(kept[key], states["mean"]["average"][f"module.{key}"])
     assert not torch.equal(kept[key], states["mean"]["model"][key])
-
-
-def test_time_that_is_over_ends_with_the_epoch_and_may_be_resumed(segkit: Command, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    run = tmp_path / "run"
-    done = segkit(*SMALL, "--epochs", "50", "-o", "train.max_time=0.00001", "--out", run)
-    assert done.code == 0 and "minutes are over" in done.err and len(history(run)) == 1
-    assert segkit("train", "--resume", run, "--epochs", "3", "-o", "train.max_time=0").code == 0
-    assert len(history(run)) == 3

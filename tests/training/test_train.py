@@ -210,11 +210,6 @@ def test_deterministic_kernels_are_asked_of_torch_while_it_trains_and_no_longer(
     assert settings["deterministic"] is deterministic
 
 
-def test_a_limit_of_time_ends_after_the_epoch(segkit: Command, tmp_path: Path) -> None:
-    done = segkit(*SMALL, "--max-time", "0.0001", "--epochs", "50", "--out", tmp_path / "run")
-    assert done.code == 0 and "minutes are over" in done.err and len(history(tmp_path / "run")) == 1
-
-
 def test_a_case_that_cannot_be_read_is_named(segkit: Command, tmp_path: Path) -> None:
     assert segkit("data", "synth", "folder", "--cases", "6", "--out", tmp_path / "data").code == 0
     broken = tmp_path / "data" / "images" / "phantom-0003.png"
