@@ -25,6 +25,10 @@ class Preprocess:
     spacing: float | tuple[float, ...] | None = option(
         None, "resample to this spacing first, mm along each axis", minimum=0.001
     )
+    slices: bool | None = option(
+        None,
+        "a model of images and volumes sees volumes slice by slice; auto: where one axis is much coarser than the others",
+    )
     slice_axis: Literal[0, 1, 2] | None = option(
         None, "which axis of a volume 2D models take slices along; auto: the one of largest spacing, else the last"
     )

@@ -82,7 +82,7 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
     Raises:
         UsageError: a model, loss or metric that cannot take this task.
     """
-    dims = _check_model(requested.model, requested.dataset, dataset.task, catalogue)
+    dims = _check_model(requested.model, requested.dataset, dataset.task, catalogue, requested.preprocess.slices)
     check_features(requested.model.spec, requested.train)
     _check_pretrained(requested.model, requested.train)
     _check_tracker(requested.train)
@@ -148,6 +148,8 @@ def _complete_preprocess(requested: RequestedConfig, dims: int, task: Task) -> P
             f"preprocess.spacing has {counted(numbers, 'number')}, the data {counted(task.dims, 'axis')}.",
             "One number fits all.",
         )
+    if task.dims == 3:
+        preprocess = dataclasses.replace(preprocess, slices=dims == 2)
     if preprocess.intensity == "encoder" and preprocess.mean is None:
         mean, std = _encoder_statistics(requested.model, task.channels)
         preprocess = dataclasses.replace(preprocess, mean=mean, std=std)
@@ -199,10 +201,12 @@ def _encoder_statistics(model: Choice, channels: int) -> tuple[tuple[float, ...]
     return mean, std
 
 
-def _check_model(model: Choice, data: Choice, task: Task, catalogue: Catalogue) -> int:
+def _check_model(model: Choice, data: Choice, task: Task, catalogue: Catalogue, slices: bool | None) -> int:
     """The network's spatial dimensions: the data's, or 2 for slices of volumes."""
     spec: ModelSpec = model.spec
-    dims = task.dims if task.dims in spec.dims else 2
+    dims = 2 if slices or task.dims not in spec.dims else task.dims
+    if task.dims == 3 and slices is False and dims == 2:
+        raise UsageError(f"preprocess.slices=false: the model {spec.name!r} takes 2D images alone.", "Leave it out.")
     if dims not in spec.dims:
         takes, dataset = " or ".join(f"{dims}D" for dims in spec.dims), data.spec.name
         others = ", ".join(item.spec.name for item in catalogue.all("models") if task.dims in item.spec.dims)

@@ -83,6 +83,7 @@ def _scheduled(*kinds: str) -> Condition:
 
 CONDITIONS: dict[str, Condition] = {
     "preprocess.size": _SIZED,
+    "preprocess.slices": _VOLUMES,
     "preprocess.slice_axis": _SLICED,
     "preprocess.intensity_per": _VOLUMES,
     "preprocess.mean": _ENCODER,

@@ -83,11 +83,11 @@ def _of_images(
     requested: RequestedConfig, facts: DataFacts, task: Task, stride: tuple[int, ...], shrink: float
 ) -> list[Decision]:
     """Images, or slices of volumes, seen whole."""
-    size = facts.median_size
+    sizes = [facts.median_size, *facts.sizes]
     if task.dims == 3:
         axis = facts.slice_axis(requested.preprocess)
-        size = tuple(side for own, side in enumerate(size) if own != axis)
-    aspects = [one[0] / one[1] for one in facts.sizes] if task.dims == 2 else [1.0]
+        sizes = [tuple(side for own, side in enumerate(size) if own != axis) for size in sizes]
+    size, aspects = sizes[0], [one[0] / one[1] for one in sizes]
     alike = max(aspects) <= ASPECT * min(aspects)
     scale = min(shrink, LARGEST_IMAGE / max(size))
     rounded = tuple(round_side(side * scale) for side in size)

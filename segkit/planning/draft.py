@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from segkit.config.plan import Decision
 from segkit.config.resolve import RequestedConfig
 from segkit.planning.decisions import apply, decide, fit_model, keep_sides
-from segkit.planning.facts import DataFacts, look_at
+from segkit.planning.facts import DataFacts, coarse_axis, look_at
 from segkit.task import Dataset
 
 
@@ -45,7 +45,17 @@ def draft_plan(requested: RequestedConfig, dataset: Dataset, ids: Mapping[str, S
         return _finished(Draft(requested, tuple(taken)), dataset, dims)
     wanted = set(ids["train"])
     facts = look_at(dataset, [case for case in dataset.cases if case.id in wanted])
+    coarse = facts.median_spacing is not None and coarse_axis(facts.median_spacing) is not None
+    if dims == 3 and coarse and 2 in requested.model.spec.dims and not isinstance(preprocess.size, tuple):
+        requested, sliced = apply(requested, [Decision("preprocess.slices", True, _coarse(facts))])
+        taken, dims = [*taken, *sliced], 2 if requested.preprocess.slices else 3
     return shrunk(Draft(requested, tuple(taken), facts), dataset, dims, 1.0)
+
+
+def _coarse(facts: DataFacts) -> str:
+    assert facts.median_spacing is not None
+    first, second = sorted(facts.median_spacing)[:-3:-1]
+    return f"one axis has a spacing of {first:.3g} mm, the next {second:.3g} mm"
 
 
 def shrunk(base: Draft, dataset: Dataset, dims: int, shrink: float) -> Draft:
