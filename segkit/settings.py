@@ -136,7 +136,11 @@ class Train:
         "ends with it, epochs are an upper limit; auto: no limit. With --resume: this long from then on",
     )
     save_minutes: float = option(30.0, "minutes between two saves within an epoch; 0: at its end only", minimum=0)
-    patience: int = option(30, "epochs without improvement before training stops; 0: never", minimum=0)
+    patience: int | None = option(
+        None,
+        "epochs without improvement before training stops; 0: never; auto: 30, never where the schedule has an end",
+        minimum=0,
+    )
     batch_norm: Literal["refreshed", "running"] = option(
         "refreshed",
         "statistics that are validated and kept. refreshed: taken anew over batches of the epoch; running: as they followed",
@@ -184,6 +188,7 @@ class Train:
                 raise ValueError(f"time = {error}") from None
 
 
+BY_LENGTH = ("cosine", "poly", "one-cycle")  # schedules that go by the number of steps, and end with it
 AUGMENT_STRENGTHS = ("flip", "rotate", "scale", "elastic", "brightness", "contrast", "gamma", "noise", "blur")
 AUGMENT_POLICIES: dict[str, dict[str, float]] = {
     "none": dict.fromkeys(AUGMENT_STRENGTHS, 0.0),

@@ -13,9 +13,9 @@ from segkit.config.monitored import LOSS, MonitoredValue, choose_monitored
 from segkit.config.plan import Plan
 from segkit.config.resolve import Choice, RequestedConfig
 from segkit.errors import SegkitError, UsageError
-from segkit.options import in_words, plain
+from segkit.options import plain
 from segkit.plugins import Catalogue, RegisteredSpec
-from segkit.settings import AUGMENT_POLICIES, AUGMENT_STRENGTHS, SECTIONS, Augment, Preprocess, Split, Train
+from segkit.settings import AUGMENT_POLICIES, BY_LENGTH, SECTIONS, Augment, Preprocess, Split, Train
 from segkit.sides import flips_exchange, mirror_axis
 from segkit.source import source_digest
 from segkit.specs import DatasetSpec, ModelSpec
@@ -23,6 +23,7 @@ from segkit.task import Dataset, Task
 from segkit.words import counted
 
 FLIPS_EXCHANGE = "flips (augment.flip) exchange {}, which are told apart by their side alone"
+PATIENCE = 30  # epochs, with schedules that have no end of their own
 PREPROCESS_DEFAULTS: Mapping[str, Any] = {"fit": "stretch", "size": 256, "intensity": "scale255"}
 
 
@@ -102,11 +103,18 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
         preprocess=preprocess,
         augment=_complete_augment(requested.augment, dims),
         split=dataclasses.replace(requested.split, seed=seed),
-        train=dataclasses.replace(requested.train, monitor=monitored.name),
+        train=_complete_train(requested.train, monitored.name),
         dims=dims,
         monitored=monitored,
         recipe=requested.recipe,
     )
+
+
+def _complete_train(train: Train, monitor: str) -> Train:
+    patience = train.patience
+    if patience is None:
+        patience = 0 if train.schedule in BY_LENGTH else PATIENCE
+    return dataclasses.replace(train, monitor=monitor, patience=patience)
 
 
 def with_size(model: Choice, size: int | tuple[int, ...] | None) -> Choice:
@@ -289,54 +297,6 @@ def complete_metrics(named: tuple[Choice, ...], task: Task, catalogue: Catalogue
         if len(twins) > 1:
             raise UsageError(f"The metrics {' and '.join(twins)} share a name, so their figures could not be told apart.")
     return chosen
-
-
-def summarize(config: Config) -> str:
-    """What was chosen, for the user, before the training begins."""
-
-    def words(choice: Choice) -> str:
-        options = ", ".join(f"{key} {in_words(value)}" for key, value in plain(choice.options).items())
-        return f"{choice.spec.name} ({options})" if options else choice.spec.name
-
-    train = config.train
-    schedule: str = train.schedule
-    epochs = f"up to {counted(train.epochs, 'epoch')}" if train.epochs is not None else "epochs auto"
-    if schedule == "plateau":
-        schedule += f" x {train.plateau_factor:g} after {train.plateau_patience}"
-    return "\n".join(
-        (
-            f"dataset     {words(config.dataset)}" + (f" in {config.root}" if config.root else ""),
-            f"model       {words(config.model)}",
-            f"loss        {words(config.loss)}",
-            f"preprocess  {_fit_words(config.preprocess)}, intensity {config.preprocess.intensity}",
-            f"augment     {_augment_words(config.augment)}",
-            f"train       {train.optimizer}, lr {train.lr:g}, batch {in_words(train.batch_size)}, "
-            f"{epochs}, schedule {schedule}, patience {train.patience}, "
-            f"monitor {train.monitor}, seed {train.seed}",
-        )
-    )
-
-
-def _fit_words(preprocess: Preprocess) -> str:
-    """What becomes of an image's size.
-
-    >>> _fit_words(Preprocess("patch", (64, 64))), _fit_words(Preprocess("native"))
-    ('seen in patches of 64 x 64', 'at its own size')
-    """
-    if not isinstance(preprocess.size, tuple):
-        return "at its own size"
-    size = " x ".join(map(str, preprocess.size))
-    words = {"stretch": "stretched to", "pad": "padded to", "crop": "cropped or padded to", "patch": "seen in patches of"}
-    return f"{words[str(preprocess.fit)]} {size}"
-
-
-def _augment_words(augment: Augment) -> str:
-    """The policy, and what is switched on."""
-    strengths = {name: getattr(augment, name) for name in AUGMENT_STRENGTHS if getattr(augment, name)}
-    if strengths.keys() - {"flip"}:
-        strengths["chance"] = augment.chance
-    words = ", ".join(f"{name} {in_words(value)}" for name, value in strengths.items())
-    return f"{augment.policy}: {words}" if words else augment.policy
 
 
 def doubts_about(config: Config, data: Task) -> list[str]:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from segkit import plugins
-from segkit.config.complete import Config, complete_config, doubts_about, summarize
+from segkit.config.complete import Config, complete_config, doubts_about
 from segkit.config.device import check_device
 from segkit.config.plan import Plan
 from segkit.config.resolve import Assignments, RequestedConfig, Values, gather, resolve_config
 from segkit.config.starting_point import read_starting_point
+from segkit.config.summary import summarize
 from segkit.config.unused import refuse_unused
 from segkit.durations import seconds_of
 from segkit.plugins import Catalogue

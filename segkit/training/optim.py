@@ -10,12 +10,10 @@ import torch
 from torch import nn
 
 from segkit.errors import SegkitError
-from segkit.settings import Train
+from segkit.settings import BY_LENGTH, Train
 from segkit.words import counted
 
 logger = logging.getLogger(__name__)
-
-BY_LENGTH = ("cosine", "poly", "one-cycle")  # what these do depends on the number of epochs
 
 
 def note_changed_schedule(epochs_before: int, settings: Train) -> None:

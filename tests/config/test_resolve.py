@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segkit import plugins
-from segkit.config.complete import Config, complete_config, summarize, to_toml
+from segkit.config.complete import Config, complete_config, to_toml
 from segkit.config.resolve import gather, resolve_config
+from segkit.config.summary import summarize
 from segkit.errors import UsageError
 from segkit.task import Dataset, Task
 
