@@ -17,13 +17,14 @@ from segkit.config.resolve import Assignments, RequestedConfig, Values, gather, 
 from segkit.config.starting_point import read_starting_point
 from segkit.config.summary import summarize
 from segkit.config.unused import refuse_unused
-from segkit.durations import seconds_of
+from segkit.durations import duration_words, seconds_of
 from segkit.plugins import Catalogue
 from segkit.runs.folder import check_new_run
 from segkit.task import Dataset
 
 logger = logging.getLogger(__name__)
 
+LONG = 3600  # seconds from which on a training is announced as a long one
 AT_THE_END = 2.0  # seconds for the last files and the end of the process
 
 
@@ -85,6 +86,9 @@ def configure(
         config = fit_to_values(complete_config(ready, dataset, catalogue), requested.preprocess.intensity, dataset)
         config = replace(config, plan=plan)
     logger.info(summarize(config))
+    if config.train.time is None and (config.plan.seconds or 0) > LONG:
+        long = duration_words(config.plan.seconds or 0)
+        logger.warning(f"this will take about {long} on this machine; --time 1h makes a training that fits into an hour.")
     for doubt in doubts_about(config, dataset.task):
         logger.warning(doubt)
     return config, dataset
@@ -119,8 +123,8 @@ def _plan(
 
     from segkit.planning.machine import Work, plan_machine
 
-    now, limit = time.perf_counter(), draft.requested.train.time
-    reading = now - looked  # preprocessing all cases will take about as long as looking at them did
-    left = None if limit is None else seconds_of(limit) - (now - began) - reading - AT_THE_END
+    reading, limit = time.perf_counter() - looked, draft.requested.train.time
+    # preprocessing all cases will take about as long as looking at them did
+    deadline = None if limit is None else began + seconds_of(limit) - reading - AT_THE_END
     counts = len(ids["train"]), len(ids["val"])
-    return plan_machine(draft, Work(dataset, *counts, lambda asked: complete_config(asked, dataset, catalogue), left))
+    return plan_machine(draft, Work(dataset, *counts, lambda asked: complete_config(asked, dataset, catalogue), deadline))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
@@ -10,6 +11,7 @@ from segkit import distributed
 from segkit.config.complete import Config
 from segkit.config.plan import Decision, Plan
 from segkit.config.resolve import RequestedConfig
+from segkit.models.build import OutOfMemoryError
 from segkit.models.device import choose_device
 from segkit.planning import budget
 from segkit.planning.decisions import apply
@@ -22,6 +24,7 @@ from segkit.training.time_budget import fit_steps
 WORTH_A_TRIAL = 100  # steps from which on a few more are worth it
 TRIALS = 0.02  # of the time, for the trials of one size
 NO_LIMIT = 3600.0  # seconds of a training for which no time is given, as far as its trials go
+BATCH_SIZE = "train.batch_size"
 OVERHEAD = 1.5  # of a validation: reading and scoring beside the network
 
 
@@ -33,19 +36,24 @@ class Work:
         dataset: opened.
         train, val: how many cases are trained and validated on.
         complete: makes the configuration of a request.
-        seconds: that are left for training and validation; None: no limit.
+        deadline: when training and validation must have ended, of time.perf_counter; None: no limit.
     """
 
     dataset: Dataset
     train: int
     val: int
     complete: Callable[[RequestedConfig], Config]
-    seconds: float | None
+    deadline: float | None
+
+    @property
+    def seconds(self) -> float | None:
+        """That are left for training and validation."""
+        return None if self.deadline is None else self.deadline - time.perf_counter()
 
     @property
     def for_trials(self) -> float:
         """Seconds that the trials of one size may take, about."""
-        return TRIALS * (self.seconds or NO_LIMIT)
+        return TRIALS * (NO_LIMIT if self.seconds is None else max(0.0, self.seconds))
 
 
 def plan_machine(draft: Draft, work: Work) -> tuple[RequestedConfig, Plan]:
@@ -58,28 +66,44 @@ def plan_machine(draft: Draft, work: Work) -> tuple[RequestedConfig, Plan]:
     device = choose_device(draft.requested.train.device)
     distributed.init_process_group(cpu=device.type == "cpu")
     measured: list[Trial] = []
-    if work.seconds is not None and draft.base is not None:
+    if work.deadline is not None and draft.base is not None:
         draft = _fit_size(draft.base, work, measured)
     config = work.complete(draft.requested)
-    train, batch = config.train, config.train.batch_size or 1
-    items = items_of(draft, config, work.train)
-    one_pass = max(1, items // batch)
-    epochs = train.epochs or budget.plain_epochs(one_pass)
-    steps = epochs * (train.epoch_steps or one_pass)
-    if work.seconds is None and steps < WORTH_A_TRIAL:
-        found = [Decision("train.precision", usual_precision(config, device), "usual on this device")]
-        return _finish(draft, [*found, *_plain_length(epochs, one_pass)], [], None)
-    trials = compare(config, work.dataset.task, work.for_trials)
-    best = fastest(trials)
-    found = _ways(best, trials)
+    one_pass = max(1, items_of(draft, config, work.train) // (config.train.batch_size or 1))
+    epochs = config.train.epochs or budget.plain_epochs(one_pass)
+    steps = epochs * (config.train.epoch_steps or one_pass)
+    plain = Decision("train.epochs", epochs, f"of {steps // epochs} steps, no time was given")
+    if work.deadline is None and steps < WORTH_A_TRIAL and device.type == "cpu":
+        usual = Decision("train.precision", usual_precision(config, device), "usual on this device")
+        return _finish(draft, [usual, plain], [], None)
+    draft, trials = _tried(draft, work)
+    best, config = fastest(trials), work.complete(draft.requested)
+    batch = config.train.batch_size or 1
     validation = best.forward_seconds / batch * OVERHEAD * work.val * _views_of_case(draft, config)
-    if work.seconds is None:
-        found += _plain_length(epochs, one_pass)
-    else:
+    length = [plain]
+    if work.seconds is not None:
+        items = items_of(draft, config, work.train)
         epochs, epoch_steps = fit_steps(work.seconds, best.step_seconds, validation, items, batch)
         steps, why = epochs * epoch_steps, f"a step takes {best.step_seconds:.2g} s, a validation {validation:.2g} s"
-        found += [Decision("train.epochs", epochs, why), Decision("train.epoch_steps", epoch_steps, f"{steps} steps in all")]
-    return _finish(draft, found, [*measured, *trials], steps * best.step_seconds + epochs * validation)
+        length = [Decision("train.epochs", epochs, why), Decision("train.epoch_steps", epoch_steps, f"{steps} steps in all")]
+    seconds = steps * best.step_seconds + epochs * validation
+    return _finish(draft, [*_ways(best, trials), *length], [*measured, *trials], seconds)
+
+
+def _tried(draft: Draft, work: Work) -> tuple[Draft, list[Trial]]:
+    """Trials, with a batch that is halved until it fits in memory, where it was not typed."""
+    while True:
+        config = work.complete(draft.requested)
+        try:
+            return draft, compare(config, work.dataset.task, work.for_trials)
+        except OutOfMemoryError:
+            half = (config.train.batch_size or 1) // 2
+            if not half or all(one.key != BATCH_SIZE for one in draft.decisions):
+                raise
+        open_again = replace(draft.requested, train=replace(draft.requested.train, batch_size=half))
+        kept = tuple(one for one in draft.decisions if one.key != BATCH_SIZE)
+        smaller = Decision(BATCH_SIZE, half, "halved until it fits in memory")
+        draft = replace(draft, requested=open_again, decisions=(*kept, smaller))
 
 
 def _finish(
@@ -90,19 +114,18 @@ def _finish(
 
 
 def _fit_size(base: Draft, work: Work, measured: list[Trial]) -> Draft:
-    """The largest images of which enough are seen in the time; a trial of the smallest ones says what a voxel costs."""
+    """The largest images of which enough are seen in the time; a trial of rather small ones says what a voxel costs."""
     dims = work.complete(base.requested).dims
     drafts = {shrink: shrunk(base, work.dataset, dims, shrink) for shrink in budget.SHRINKS}
-    smallest = work.complete(drafts[budget.SHRINKS[-1]].requested)
-    trials = compare(smallest, work.dataset.task, work.for_trials)
-    best = fastest(trials)
+    tried, trials = _tried(drafts[budget.TRIED], work)
+    best, small = fastest(trials), work.complete(tried.requested)
     measured += trials
-    voxel_seconds = best.step_seconds / (smallest.train.batch_size or 1) / _voxels(smallest)
+    voxel_seconds = best.step_seconds / (small.train.batch_size or 1) / _voxels(small)
 
     def view_seconds(shrink: float) -> float:
         return voxel_seconds * _voxels(work.complete(drafts[shrink].requested))
 
-    wanted = budget.views_wanted(dims, items_of(drafts[1.0], smallest, work.train))
+    wanted = budget.views_wanted(dims, items_of(drafts[1.0], small, work.train))
     assert work.seconds is not None
     chosen = drafts[budget.choose_shrink(work.seconds, view_seconds, wanted)]
     requested, taken = apply(chosen.requested, _ways(best, trials))
@@ -113,10 +136,6 @@ def _ways(best: Trial, trials: list[Trial]) -> list[Decision]:
     """Precision and layout, with what the trials took."""
     took = ", ".join(f"{one.precision} {one.layout} {one.step_seconds:.2g} s" for one in trials)
     return [Decision("train.precision", best.precision, took), Decision("train.layout", best.layout, took)]
-
-
-def _plain_length(epochs: int, steps: int) -> list[Decision]:
-    return [Decision("train.epochs", epochs, f"of {steps} steps, no time was given")]
 
 
 def items_of(draft: Draft, config: Config, cases: int) -> int:

@@ -14,7 +14,7 @@ from segkit.config.complete import Config
 from segkit.models.device import choose_device
 from segkit.task import Task
 from segkit.training.components import TrainingComponents, assemble
-from segkit.training.memory import step_errors, trial_step
+from segkit.training.memory import check_memory, step_errors, trial_step
 
 REPEATED = 3  # timed steps of a trial, after one that warms up
 CLEARLY = 0.95  # share of the time of the usual way from which on another one is taken
@@ -55,6 +55,7 @@ def measure(config: Config, task: Task, most: float = math.inf) -> Trial:
     layers = (len(task.classes) - 1,) if task.mode == "multilabel" else ()
     masks = torch.randint(0, 2, (batch, *layers, *size), dtype=torch.int32)
     with step_errors(components, images.shape):
+        check_memory(components, size, batch)
         times = _timed(components, images, masks, most)
     found = Trial(config.train.precision, config.train.layout, times, _forward_seconds(components, images))
     return distributed.broadcast_object(found)  # all decide alike

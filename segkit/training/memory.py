@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import psutil
 import torch
-from accelerate.utils import find_executable_batch_size
 
 from segkit import distributed
 from segkit.errors import SegkitError, first_line
@@ -17,11 +16,9 @@ from segkit.models.build import OutOfMemoryError
 from segkit.models.cost import count_activations, size_seen
 from segkit.training.augmentation.augment import augment
 from segkit.training.components import TrainingComponents
-from segkit.training.loader import TrainingItems
 
 logger = logging.getLogger(__name__)
 
-LARGEST = {"cpu": 16, "cuda": 128}  # batch that is tried first
 MARGIN = 0.8  # of the memory that is free
 WORDS = "can't allocate memory"  # torch's own, on CPUs
 
@@ -96,54 +93,16 @@ def remedies(components: TrainingComponents, batch: int) -> list[str]:
     return [*found, "-o train.accumulate=N makes up for a smaller batch"] if batch > 1 else found
 
 
-def largest_batch(components: TrainingComponents, items: TrainingItems) -> int:
-    """The batch size, over all processes, with which two training steps fit; the components cannot be used afterwards.
-
-    The size is halved until they do (accelerate's helper). On a CPU, where a system that runs out of memory kills instead
-    of refusing, the estimate must fit first.
+def check_memory(components: TrainingComponents, size: Sequence[int], batch: int) -> None:
+    """Refuse a step that a CPU's memory is too small for: where it runs out, a system kills instead of refusing.
 
     Raises:
-        OutOfMemoryError: a batch of one does not fit.
+        torch.OutOfMemoryError: its estimate is more than is free.
     """
-    read, failures = max(
-        (items[index, 0, 0] for index in range(min(len(items), 8))), key=lambda item: item[0][0].size if item[0] else 0
-    )
-    if read is None:
-        raise SegkitError(failures[-1][1], "'segkit data check' looks at all cases.")
-    image, mask = torch.from_numpy(read[0].copy())[None], torch.from_numpy(read[1].copy())[None]
-    size = min(
-        LARGEST.get(components.device.type, 16), 2 ** (max(1, len(items) // distributed.world_size()).bit_length() - 1)
-    )
     if components.device.type == "cpu":
         share = MARGIN * free(components.device) / distributed.local_world_size()
-        while size > 1 and (estimate(components, image.shape[2:], size) or 0) > share:
-            size //= 2
-
-    def halved() -> int:
-        nonlocal size
-        size //= 2
-        if not size:
-            with step_errors(components, image.shape):
-                raise torch.OutOfMemoryError(WORDS)
-        return int(size)
-
-    @find_executable_batch_size(starting_batch_size=size, reduce_batch_size_fn=halved)  # type: ignore[untyped-decorator]
-    def attempt(batch: int) -> int:
-        _two_steps(components, image.expand(batch, *image.shape[1:]), mask.expand(batch, *mask.shape[1:]))
-        return batch
-
-    fitting: int = min(distributed.all_gather(attempt())) * distributed.world_size()
-    logger.info(f"batch size  {fitting} fits in memory")
-    return fitting
-
-
-def _two_steps(components: TrainingComponents, images: torch.Tensor, masks: torch.Tensor) -> None:
-    """The second step has the optimiser's own memory beside it."""
-    for number in range(2):
-        try:
-            trial_step(components, images, masks, number)
-        except OutOfMemoryError as error:  # what the helper knows is its cause
-            raise error.__cause__ or error from None
+        if (estimate(components, size, batch) or 0) > share:
+            raise torch.OutOfMemoryError(WORDS)
 
 
 def trial_step(components: TrainingComponents, images: torch.Tensor, masks: torch.Tensor, number: int) -> None:

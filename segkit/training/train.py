@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ from segkit.training.early_stopping import reason_to_end, stopping_reason
 from segkit.training.epoch import train_epoch
 from segkit.training.global_state import preserved_global_state
 from segkit.training.loader import dead_worker, loader
-from segkit.training.memory import largest_batch
 from segkit.training.more_time import go_on_for
 from segkit.training.progress import EpochSums, TrainingProgress
 from segkit.training.running_metrics import RunningCounts
@@ -118,13 +117,9 @@ def train(config: Config, dataset: Dataset, out: Path | None, began: float | Non
     )
     progress: TrainingProgress | None = None
     try:
-        components = assemble(config, dataset.task, device, alone=config.train.batch_size is None)
+        components = assemble(config, dataset.task, device)
         notes = notes_of(dataset, ids)
         data = build_data(dataset, ids, config, {})
-        if config.train.batch_size is None:
-            config = replace(config, train=replace(config.train, batch_size=largest_batch(components, data.items)))
-            set_seed(config.train.seed)
-            components = assemble(config, dataset.task, device)
         own = _describe(config, dataset, ids, str(device), notes, data) if main else RunDescription({}, {}, {})
         description = distributed.broadcast_object(own)
         if main:
@@ -241,6 +236,7 @@ def _describe(
     manifest = build_manifest(config.train.seed, fingerprint(dataset), device, notes, config.plugins)
     how = usual_aggregation(dataset.task.learned_by(config.model.spec.kind).kind)
     own = {"processes": distributed.world_size(), "unreadable": dict(data.unreadable), "figures": how}
+    own["plan"] = config.plan.to_dict()
     return RunDescription(to_toml(config), {name: list(members) for name, members in ids.items()}, {**manifest, **own})
 
 
