@@ -17,9 +17,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from conftest import Command, history
 from processes import launch, start
 
-SHARED = (
-    "-o dataset.cases=14 -o dataset.size=32 --batch-size 4 --epochs 4 -o train.plateau_patience=0 -o split.seed=1".split()
-)
+SHARED = "-o dataset.cases=14 -o dataset.size=32 --batch-size 4 --epochs 4 -o split.seed=1".split()
+SHARED += "-o train.schedule=plateau -o train.plateau_patience=0".split()
 KINDS = {
     "unet": "train --dataset phantom --model unet -o model.width=2 -o model.depth=1 --workers 2".split(),
     "dropout": "train --dataset phantom --model unet -o model.width=2 -o model.depth=2 -o model.dropout=0.3 "
