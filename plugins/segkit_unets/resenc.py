@@ -78,20 +78,20 @@ class ResEncUNet(nn.Module):
         self.decoder = nn.ModuleList(
             nn.Sequential(*layers.normed(2 * above, above, kernel), layers.active(above)) for _, above, kernel, _ in pairs
         )
-        self.heads = nn.ModuleList(layers.head(above, outputs) for _, above, _, _ in pairs[-SUPERVISED:])
+        seen = [above for _, above, _, _ in pairs[-SUPERVISED:]] or widths  # one level has no decoder
+        self.heads = nn.ModuleList(layers.head(width, outputs) for width in seen)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         x, skips = self.stem(x), []
         for level in self.encoder:
             x = level(x)
             skips.append(x)
-        skips.pop()
-        decoded = []
+        decoded = [skips.pop()]
         for up, block in zip(self.up, self.decoder, strict=True):
             x = block(torch.cat([up(x), skips.pop()], dim=1))
             decoded.append(x)
         if not (self.training and self.deep_supervision):
-            return self.heads[-1](x)  # type: ignore[no-any-return]
+            return self.heads[-1](decoded[-1])  # type: ignore[no-any-return]
         return [head(maps) for head, maps in zip(self.heads, decoded[-len(self.heads) :], strict=True)][::-1]
 
 

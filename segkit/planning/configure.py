@@ -115,6 +115,7 @@ def _plan(
 ) -> tuple[RequestedConfig, Plan]:
     """The request with nothing left open, or nothing but what the machine decides where no time has begun to count."""
     from segkit.planning.draft import draft_plan
+    from segkit.planning.facts import doubts_of
 
     looked = time.perf_counter()
     draft = draft_plan(requested, dataset, ids, dims)
@@ -123,6 +124,8 @@ def _plan(
 
     from segkit.planning.machine import Work, plan_machine
 
+    for doubt in doubts_of(draft.facts, dataset.task) if draft.facts else ():
+        logger.warning(doubt)
     reading, limit = time.perf_counter() - looked, draft.requested.train.time
     # preprocessing all cases will take about as long as looking at them did
     deadline = None if limit is None else began + seconds_of(limit) - reading - AT_THE_END

@@ -17,6 +17,7 @@ from segkit.task import Task
 LARGEST_IMAGE = 512  # pixels along the longer side of an image
 LARGEST_PATCH = 96**3  # voxels of a patch of a volume
 SMALLEST_MAP = 4  # pixels along each side of the deepest level (nnU-Net)
+SMALLEST_SEEN = {2: 32, 3: 16}  # pixels along a side, below which nothing is shrunk, by the network's dimensions
 BATCH = {2: 8, 3: 2}  # by the network's dimensions
 ASPECT = 1.1  # ratio of aspect ratios up to which images are stretched to one size
 
@@ -89,7 +90,7 @@ def _of_images(
         sizes = [tuple(side for own, side in enumerate(size) if own != axis) for size in sizes]
     size, aspects = sizes[0], [one[0] / one[1] for one in sizes]
     alike = max(aspects) <= ASPECT * min(aspects)
-    scale = min(shrink, LARGEST_IMAGE / max(size))
+    scale = min(max(shrink, SMALLEST_SEEN[2] / min(size)), 1.0, LARGEST_IMAGE / max(size))
     rounded = tuple(round_side(side * scale) for side in size)
     why = f"median {in_words(size)}" + (f", {scale:.0%} of it" if scale < 1 else "")
     return [
@@ -101,6 +102,7 @@ def _of_images(
 def _of_volumes(requested: RequestedConfig, facts: DataFacts, stride: tuple[int, ...], shrink: float) -> list[Decision]:
     """Patches of volumes at one spacing; of small volumes a patch is the whole."""
     common = facts.common_spacing
+    shrink = min(1.0, max(shrink, SMALLEST_SEEN[3] / sorted(facts.median_size)[1]))
     found = []
     spacing = requested.preprocess.spacing
     if spacing is None and common is not None and (facts.spacings_differ or shrink < 1):

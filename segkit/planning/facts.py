@@ -18,6 +18,7 @@ from segkit.task import Case, Dataset, Task
 LOOKED_AT = 200  # cases, evenly spaced
 ANISOTROPIC = 3.0  # times the next spacing, from which on an axis is coarse (nnU-Net)
 COARSE_PERCENTILE = 10  # of the spacings of a coarse axis: its finer cases set the grid (nnU-Net)
+WILD = 4.0  # ratio of spacings from which on they are mentioned
 ALIKE = 1.05  # ratio of spacings below which nothing is resampled
 
 
@@ -93,6 +94,23 @@ class DataFacts:
         return [
             name for name, shares in zip(task.foreground, zip(*self.shares, strict=True), strict=True) if not any(shares)
         ]
+
+
+def doubts_of(facts: DataFacts, task: Task) -> list[str]:
+    """What the user should know about the training cases, in whole sentences."""
+    found = []
+    missing = facts.missing(task) if facts.complete else []
+    if missing:
+        what = f"the class {missing[0]}" if len(missing) == 1 else f"the classes {', '.join(missing)}"
+        found.append(f"no training case holds {what}: nothing can be learned about it.")
+    if facts.constant:
+        found.append(f"{facts.constant} of {len(facts.sizes)} training images hold a single value.")
+    known = [spacing for spacing in facts.spacings if spacing is not None]
+    for axis, values in enumerate(zip(*known, strict=True)):
+        if max(values) > WILD * min(values):
+            span = f"from {min(values):g} to {max(values):g} mm"
+            found.append(f"spacings along axis {axis} go {span}; volumes are resampled to one spacing, slices are not.")
+    return found
 
 
 def coarse_axis(spacing: Sequence[float]) -> int | None:

@@ -81,7 +81,7 @@ def plan_machine(draft: Draft, work: Work) -> tuple[RequestedConfig, Plan]:
     batch = config.train.batch_size or 1
     validation = best.forward_seconds / batch * OVERHEAD * work.val * _views_of_case(draft, config)
     length = [plain]
-    if work.seconds is not None:
+    if work.seconds is not None and config.train.epochs is None:  # typed epochs are a limit, which the clock may shorten
         items = items_of(draft, config, work.train)
         epochs, epoch_steps = fit_steps(work.seconds, best.step_seconds, validation, items, batch)
         steps, why = epochs * epoch_steps, f"a step takes {best.step_seconds:.2g} s, a validation {validation:.2g} s"

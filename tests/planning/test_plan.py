@@ -1,0 +1,106 @@
+"""`segkit plan`, and what a training does with it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from conftest import Command
+
+TINY = ("-o", "model.width=2", "-o", "model.blocks=1")
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    """Eight volumes of 20 x 24 x 6 voxels of 1 x 1 x 5 mm, in nnU-Net's layout; no case holds the third class."""
+    folder, draw = tmp_path / "volumes", np.random.default_rng(0)
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    affine = np.diag([1.0, 1.0, 5.0, 1.0])
+    for number in range(8):
+        mask = np.zeros((20, 24, 6), np.uint8)
+        mask[4:10, 5:15, 1:4], mask[10:16, 5:15, 1:4] = 1, 2
+        image = mask * 100.0 + draw.normal(size=mask.shape)
+        nibabel.save(
+            nibabel.Nifti1Image(image.astype(np.float32), affine), folder / "imagesTr" / f"case_{number}_0000.nii.gz"
+        )
+        nibabel.save(nibabel.Nifti1Image(mask, affine), folder / "labelsTr" / f"case_{number}.nii.gz")
+    labels = {"background": 0, "left": 1, "right": 2, "tumour": 3}
+    description = {"channel_names": {"0": "MRI"}, "labels": labels, "numTraining": 8, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
+
+
+def decided(segkit: Command, *words: Any) -> dict[str, Any]:
+    done = segkit("plan", *words, "--json")
+    assert done.code == 0, done.err
+    return {one["key"]: one["value"] for one in json.loads(done.out)["decisions"]}
+
+
+def test_anisotropic_volumes_are_seen_in_slices_and_sides_are_not_exchanged(segkit: Command, volumes: Path) -> None:
+    found = decided(segkit, "--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1")
+    assert found["preprocess.slices"] is True and found["preprocess.fit"] == "stretch"
+    assert found["preprocess.size"] == [20, 24] and found["augment.flip"] == [0.0, 0.5]
+    assert found["model.depth"] == [2, 2] and found["train.batch_size"] == 8
+
+
+def test_what_is_typed_is_not_planned(segkit: Command, volumes: Path) -> None:
+    words = ("--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1", "-o", "preprocess.slices=false")
+    found = decided(segkit, *words, "-o", "train.batch_size=3", "-o", "augment.flip=0.1")
+    assert not found.keys() & {"preprocess.slices", "train.batch_size", "augment.flip", "train.epochs"}
+    assert found["preprocess.fit"] == "patch" and found["preprocess.size"] == [20, 24, 6]
+    assert found["model.flat"] == [0, 0, 0] or found["model.depth"][2] == 0
+
+
+def test_a_class_that_no_training_case_holds_and_constant_images_are_said(segkit: Command, volumes: Path) -> None:
+    empty = nibabel.load(volumes / "imagesTr" / "case_0_0000.nii.gz")
+    for path in (volumes / "imagesTr").iterdir():
+        nibabel.save(nibabel.Nifti1Image(np.ones(empty.shape, np.float32), empty.affine), path)
+    done = segkit("plan", "--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1")
+    assert "no training case holds the class tumour" in done.err
+    assert "training images hold a single value" in done.err
+
+
+def test_a_run_holds_the_plan_and_its_settings_repeat_it_without_planning(
+    segkit: Command, volumes: Path, tmp_path: Path
+) -> None:
+    run, again = tmp_path / "run", tmp_path / "again"
+    done = segkit("train", "--dataset", "nnunet", "--data-dir", volumes, *TINY, "--epochs", 1, "--out", run)
+    assert done.code == 0, done.err
+    assert "plan        " in done.err and "slices true: one axis has a spacing of 5 mm, the next 1 mm" in done.err
+    settings = tomllib.loads((run / "run.toml").read_text())
+    left_open = {f"{section}.{key}" for section in settings for key, value in settings[section].items() if value == "auto"}
+    chosen = {one["key"] for one in json.loads((run / "manifest.json").read_text())["plan"]["decisions"]}
+    assert {"preprocess.size", "preprocess.slices", "augment.flip", "model.depth", "train.precision"} <= chosen
+    assert not left_open & {*chosen, "train.epochs", "train.batch_size", "train.lr", "preprocess.fit"}
+    assert segkit("train", "--config", run, "--out", again).code == 0
+    assert json.loads((again / "manifest.json").read_text())["plan"]["decisions"] == []
+    assert tomllib.loads((again / "run.toml").read_text()) == settings
+
+
+def test_a_time_fixes_the_number_of_steps_from_what_a_step_takes(segkit: Command, volumes: Path) -> None:
+    done = segkit("plan", "--dataset", "nnunet", "--data-dir", volumes, *TINY, "--time", "1m", "--json")
+    document = json.loads(done.out)
+    found = {one["key"]: one["value"] for one in document["decisions"]}
+    assert document["measured"]["trials"] and all(trial["step_seconds"] > 0 for trial in document["measured"]["trials"])
+    assert found["train.epochs"] >= 1 and found["train.epoch_steps"] >= 1 and 0 < document["seconds"] <= 60
+
+
+def test_a_time_that_is_too_short_for_one_step_is_refused_before_anything_is_written(
+    segkit: Command, volumes: Path, tmp_path: Path
+) -> None:
+    done = segkit("train", "--dataset", "nnunet", "--data-dir", volumes, *TINY, "--time", "1s", "--out", tmp_path / "run")
+    assert done.code == 2 and "too short for one step" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("words", "model"), [((), "unets/resenc-unet"), (("--pretrained", "imagenet"), "resnet50-unet")])
+def test_a_model_may_be_left_out(segkit: Command, words: tuple[str, ...], model: str) -> None:
+    done = segkit("train", "--dataset", "phantom", "--epochs", 1, *words, "--dry-run", "--json")
+    assert json.loads(done.out)["settings"]["model"]["name"].endswith(model)
