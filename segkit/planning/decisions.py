@@ -25,7 +25,7 @@ ASPECT = 1.1  # ratio of aspect ratios up to which images are stretched to one s
 def decide(
     requested: RequestedConfig, facts: DataFacts, task: Task, dims: int, shrink: float = 1.0
 ) -> tuple[RequestedConfig, list[Decision]]:
-    """Fill in fit, size, spacing and batch size where they were left open.
+    """Fill in fit, size and spacing where they were left open.
 
     Args:
         requested: what was asked for, with the dataset's own settings filled in.
@@ -38,7 +38,6 @@ def decide(
     found = (
         _of_volumes(requested, facts, stride, shrink) if dims == 3 else _of_images(requested, facts, task, stride, shrink)
     )
-    found.append(Decision("train.batch_size", BATCH[dims], f"usual for {dims}D"))
     return apply(requested, found)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from segkit.config.plan import Decision
 from segkit.config.resolve import RequestedConfig
-from segkit.planning.decisions import apply, decide, fit_model, keep_sides
+from segkit.planning.decisions import BATCH, apply, decide, fit_model, keep_sides
 from segkit.planning.facts import DataFacts, coarse_axis, look_at
 from segkit.task import Dataset
 
@@ -66,8 +66,9 @@ def shrunk(base: Draft, dataset: Dataset, dims: int, shrink: float) -> Draft:
 
 
 def _finished(draft: Draft, dataset: Dataset, dims: int) -> Draft:
-    """With the decisions that depend on sizes: the network's levels, and which sides must not be exchanged."""
-    requested, sides = keep_sides(draft.requested, dataset.task, dims)
+    """With the batch, the network's levels, and the sides that must not be exchanged."""
+    requested, usual = apply(draft.requested, [Decision("train.batch_size", BATCH[dims], f"usual for {dims}D")])
+    requested, sides = keep_sides(requested, dataset.task, dims)
     spacing = draft.facts.common_spacing if draft.facts is not None and dims == dataset.task.dims else None
     requested, levels = fit_model(requested, dims, spacing)
-    return replace(draft, requested=requested, decisions=(*draft.decisions, *sides, *levels))
+    return replace(draft, requested=requested, decisions=(*draft.decisions, *usual, *sides, *levels))

@@ -39,8 +39,7 @@ def test_the_last_word_on_the_command_line_wins() -> None:
 
 def test_what_is_not_typed_is_filled_in_from_the_data() -> None:
     config = record()
-    assert config.preprocess.size == (128, 128)  # the phantom's own
-    assert config.loss is not None and config.loss.name == "losses/dice-focal"
+    assert config.loss is not None and config.loss.name == "losses/dice-ce"
     assert [metric.spec.name for metric in config.metrics][:2] == ["dice", "iou"]
     assert (config.augment.flip, config.augment.rotate, config.augment.blur) == (0.5, 15.0, 1.0)
     assert record(seed="5").split.seed == 5
@@ -122,14 +121,14 @@ def test_what_is_typed_wins_over_the_configuration_and_another_model_takes_none_
 
 
 def test_the_same_name_typed_again_keeps_its_options() -> None:
-    base = to_toml(record("model.width=8", "dataset.size=64", "loss.gamma=3"))
-    again = record(base=base, model="unet", dataset="phantom", loss="dice-focal")
-    assert (again.model.options.width, again.dataset.options.size, again.loss.options.gamma) == (8, 64, 3)  # type: ignore[union-attr]
+    base = to_toml(record("model.width=8", "dataset.size=64", "loss.ce=3"))
+    again = record(base=base, model="unet", dataset="phantom", loss="dice-ce")
+    assert (again.model.options.width, again.dataset.options.size, again.loss.options.ce) == (8, 64, 3)  # type: ignore[union-attr]
 
 
 def test_an_option_of_the_loss_needs_no_name_of_it() -> None:
-    loss = record("loss.gamma=3").loss
-    assert loss is not None and (loss.name, loss.options.gamma) == ("losses/dice-focal", 3)
+    loss = record("loss.ce=3").loss
+    assert loss is not None and (loss.name, loss.options.ce) == ("losses/dice-ce", 3)
 
 
 @pytest.mark.parametrize("base", [{"dataset": "polyp"}, {"train": [1, 2]}, {"metrics": {"dice": 3}}])

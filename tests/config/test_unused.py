@@ -82,7 +82,7 @@ def test_a_setting_that_nothing_uses_is_refused_by_name(segkit: Command, words: 
     [
         "--folds 3 --fold 2",
         "--optimizer sgd -o train.momentum=0.5 -o train.nesterov=true",
-        "-o train.eps=1e-7 -o train.plateau_patience=3 -o train.min_lr=1e-4",
+        "-o train.schedule=plateau -o train.eps=1e-7 -o train.plateau_patience=3 -o train.min_lr=1e-4",
         "-o preprocess.size=64 --patience 3 --monitor iou -o augment.chance=0.9",
         "-o split.test=0.3 -o split.seed=4",
         "-o dataset.dims=3 -o preprocess.slice_axis=0 -o preprocess.intensity_per=slice",
