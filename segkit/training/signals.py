@@ -10,8 +10,8 @@ from types import FrameType, TracebackType
 from typing import Any
 
 
-class InterruptedWaitError(Exception):
-    """A signal came during a wait that it may end."""
+class InterruptedWaitError(KeyboardInterrupt):
+    """A signal came during a wait that it may end; no `except Exception` on the way takes it for a failure of its own."""
 
 
 class Stop:

@@ -154,6 +154,23 @@ def test_a_case_that_becomes_unreadable_while_training_is_named(
     assert done.code == 0 and done.err.count("phantom-0005") == 1, done.err
 
 
+@pytest.mark.parametrize("skipping", [[], ["--skip-bad"]])
+def test_a_signal_during_a_read_stops_the_training_and_is_no_unreadable_case(
+    skipping: list[str], segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, run = TrainingItems._read, tmp_path / "run"
+
+    def interrupted(self: TrainingItems, *index: int) -> Any:
+        if (run / "history.csv").exists():  # in the second epoch
+            signal.raise_signal(signal.SIGINT)
+        return read(self, *index)
+
+    monkeypatch.setattr(TrainingItems, "_read", interrupted)
+    done = segkit(*SMALL, "--epochs", 3, "--workers", 0, *skipping, "--out", run)
+    assert done.code == 130 and "cannot be read" not in done.err, done.err
+    assert f"segkit train --resume {run}" in done.err and len(history(run)) == 1
+
+
 def test_a_missing_tracker_is_told_before_anything_runs(
     segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
