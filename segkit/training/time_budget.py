@@ -14,8 +14,9 @@ VALIDATIONS = 5, 30  # fewer choose the best weights badly, more are not needed
 SHARE = 0.1  # of the time that validation may take
 MOST = 0.2  # of it, where fewer than the least number of validations would fit into that share
 ENOUGH = 0.97  # of the time that could be used, if there are more validations for it, or epochs are whole passes
-SETTLED = 3  # steps after which one knows what a step takes: the first ones fill caches and choose kernels
-RECENT = 100  # steps that the clock goes by
+RECENT = 100  # steps that the clock goes by; earlier half as many as there were: the first ones fill caches
+EVIDENCE = 0.1  # of the time for training must be over before the clock judges it
+SETTLED = 3  # steps, too: a first one may compile
 SLACK = 0.03  # of the time, by which the end may come later before a training is shortened
 AT_THE_END = 1.0  # seconds for curves and farewell
 
@@ -109,18 +110,20 @@ class Clock:
         self.limit, self.began = limit, began
         self.epoch_steps, self.validation_steps = 1, 0.0
         self.measured: float | None = None  # seconds of the last validation, with all that comes before the next epoch
-        self._steps = deque[float](maxlen=RECENT)
-        self._first: list[float] = []
+        self._steps = deque[float](maxlen=2 * RECENT)
         self._last = began
+        self._known: float | None = None  # when enough was watched to judge by
 
     def begin(self) -> None:
         """What comes now is a step."""
         self._last = time.perf_counter()
+        if self._known is None:
+            self._known = self._last + EVIDENCE * max(0.0, self.left)
 
     def tick(self) -> None:
         """A step is done."""
         now = time.perf_counter()
-        (self._first if len(self._first) < SETTLED else self._steps).append(now - self._last)
+        self._steps.append(now - self._last)
         self._last = now
 
     @property
@@ -131,9 +134,8 @@ class Clock:
     @property
     def step_seconds(self) -> float | None:
         """Of late; None before the first."""
-        if self._steps:
-            return sum(self._steps) / len(self._steps)
-        return min(self._first, default=None)
+        late = list(self._steps)[len(self._steps) // 2 :]
+        return sum(late) / len(late) if late else None
 
     @property
     def validation_seconds(self) -> float:
@@ -146,9 +148,12 @@ class Clock:
         return seconds_needed(total, done, validated, self.epoch_steps, self.step_seconds, self.validation_seconds)
 
     def shortened(self, total: int, done: int, validated: int) -> int | None:
-        """The total of steps that ends in time, where `total` would end too late; None where it will not."""
+        """The total of steps that ends in time, where `total` would end too late; None where it will not, or where too
+        little was watched yet to say."""
         needed = self.seconds_left(total, done, validated)
         if self.limit is None or needed is None or self.step_seconds is None:
+            return None
+        if self.left > 0 and (len(self._steps) < SETTLED or self._known is None or self._last < self._known):
             return None
         if needed <= self.left + SLACK * self.limit:
             return None

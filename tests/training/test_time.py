@@ -69,23 +69,39 @@ def test_the_steps_within_a_time_are_the_most(
 
 
 def test_the_clock_shortens_what_would_end_late_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By hand: of 100 s six are gone and one is for the end: 93. Epochs of ten steps of 1 s, validations of 5 s."""
+    """By hand: of 100 s ten are gone and one is for the end: 89. Epochs of ten steps of 1 s, validations of 5 s."""
     now = [0.0]
     monkeypatch.setattr("segkit.training.time_budget.time.perf_counter", lambda: now[0])
     clock = Clock(100, 0.0)
     clock.epoch_steps, clock.measured = 10, 5.0
     assert clock.shortened(1000, 0, 0) is None  # nothing is known yet
     clock.begin()
-    for _ in range(6):
+    for _ in range(10):
+        assert clock.shortened(1000, 6, 0) is None  # too little is known
         now[0] += 1
         clock.tick()
-    assert clock.seconds_left(50, 6, 0) == 44 + 25
-    assert clock.shortened(50, 6, 0) is None
-    assert clock.shortened(66, 6, 0) is None  # 60 + 35 = 95: late by less than 3 % of the time
-    assert clock.shortened(1000, 6, 0) == 64  # 58 + 35 = 93
+    assert clock.seconds_left(50, 10, 1) == 40 + 20
+    assert clock.shortened(50, 10, 1) is None
+    assert clock.shortened(70, 10, 1) is None  # 60 + 30 = 90: late by less than 3 % of the time
+    assert clock.shortened(1000, 10, 1) == 69  # 59 + 30 = 89
     endless = Clock(None, 0.0)
     endless.tick()
     assert endless.shortened(10**9, 1, 0) is None
+
+
+def test_slow_first_steps_shorten_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand: a tenth of 99 s must be over; 8 steps of 0.6 s and 52 of 0.1 s are 10 s, and of 30 of these none was slow."""
+    now = [0.0]
+    monkeypatch.setattr("segkit.training.time_budget.time.perf_counter", lambda: now[0])
+    clock = Clock(100, 0.0)
+    clock.epoch_steps = 1000
+    clock.begin()
+    for done, seconds in enumerate([0.6] * 8 + [0.1] * 52, start=1):
+        now[0] += seconds
+        clock.tick()
+        assert clock.shortened(900, done, 0) is None
+    assert clock.step_seconds == pytest.approx(0.1)
+    assert clock.shortened(2000, 60, 0) == 60 + 890  # 89 s are left
 
 
 @pytest.mark.parametrize("kind", ["one-cycle", "cosine", "poly"])
