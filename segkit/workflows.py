@@ -13,11 +13,10 @@ progress to the reporter in place (`segkit.reporter`). What is changed for the w
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +28,11 @@ from segkit.config.plan import Plan
 from segkit.config.resolve import Assignments, Choice, gather
 from segkit.config.resume import apply_resume_changes, refuse_resume_changes
 from segkit.errors import UsageError
+from segkit.exporting.weights import Export, export_weights
 from segkit.files import check_folder
 from segkit.options import build
 from segkit.planning import configure, plan_training
 from segkit.runs.folder import find_run, find_weights
-from segkit.runs.reference import is_own, reference_to
-from segkit.runs.weights import Header, read_header
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Export", "build_model", "evaluate", "export", "load", "plan", "predict", "resume", "train"]
 
-logger = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]  # a Run is one, too
 
 
@@ -291,19 +288,6 @@ def predict(
     return predict_jobs(networks, jobs, folder, digests, decisive, how)
 
 
-@dataclass(frozen=True)
-class Export:
-    """What `export` wrote.
-
-    Args:
-        files: the model, and with `runner` the example program and the model card.
-        header: that of the model's file; `header.export` holds the comparison with the model that it was made of.
-    """
-
-    files: tuple[Path, ...]
-    header: Header
-
-
 def export(
     what: PathLike,
     *,
@@ -331,28 +315,8 @@ def export(
         UsageError: a format, size or file that cannot be used.
         SegkitError: the model cannot be exported, or the file differs from it; then nothing is left.
     """
-    from segkit.exporting import artefacts
-
-    weights = find_weights(Path(what))
     changes = gather({}, {}, options, ("model",)).get("model", {})
-    header = artefacts.plan_header(read_header(weights), format, size, half)
-    files = artefacts.plan_files(weights, format, _path(out), runner, overwrite)
-    cases, where_from = artefacts.comparison_cases(weights, header)
-
-    from segkit.exporting.export import check_format, export_model
-    from segkit.models.build import load_model
-
-    _, spec, model = load_model(weights, changes)
-    check_format(spec, format)
-    folder = find_run(weights)
-    if folder is not None and is_own(folder, weights):
-        header = replace(header, export={**header.export, "run": reference_to(folder, files[0])})
-    logger.info(f"exporting   {header.model} as {format}, compared on {where_from}")
-    header = export_model(model, header, format, files[0], cases, half)
-    if runner:
-        artefacts.write_runner(files[1])
-        artefacts.write_card(files[2], weights, files[0], header)
-    return Export(tuple(files), header)
+    return export_weights(find_weights(Path(what)), format, _path(out), half, size, runner, overwrite, changes)
 
 
 def load(
