@@ -111,7 +111,8 @@ def test_runs_without_a_name_are_numbered(segkit: Command, tmp_path: Path, monke
 
 
 def test_the_rate_falls_when_nothing_improves_and_patience_ends_it(segkit: Command, tmp_path: Path) -> None:
-    words = ["--lr", "1e-7", "-o", "train.plateau_patience=0", "-o", "train.plateau_factor=0.5", "-o", "train.min_lr=0"]
+    words = "--lr 1e-7 -o train.schedule=plateau -o train.plateau_patience=0 -o train.plateau_factor=0.5".split()
+    words += ["-o", "train.min_lr=0"]
     done = segkit(*SMALL, *words, "--epochs", "50", "--patience", "3", "--out", tmp_path / "run")
     rows = history(tmp_path / "run")
     assert done.code == 0 and "--patience" in done.err
