@@ -102,7 +102,7 @@ def test_a_batch_travels_without_shared_memory(monkeypatch: pytest.MonkeyPatch) 
 
 def test_readers_that_give_nothing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def sleep(self: Cached) -> None:
-        time.sleep(60)
+        time.sleep(5)
 
     items = TrainingItems([cached_volume(tmp_path, np.ones((4, 4, 4), int), slices=False)], None, seed=0)
     monkeypatch.setattr(Cached, "load", sleep)

@@ -52,8 +52,8 @@ def test_a_metric_of_a_plugin_decides_in_its_own_direction(
     monitor: str, epochs: int, best: int, segkit: Command, install: Callable[..., Path], tmp_path: Path
 ) -> None:
     install("acme", PLUGIN)
-    words = ["--monitor", monitor, "--patience", "2", "-o", "train.plateau_patience=0", "--lr", "0.01"]
-    done = segkit(*SMALL, *words, "--out", tmp_path / "run", "--json")
+    words = ["--monitor", monitor, "--patience", "2", "-o", "train.schedule=plateau", "-o", "train.plateau_patience=0"]
+    done = segkit(*SMALL, *words, "--lr", "0.01", "--out", tmp_path / "run", "--json")
     assert done.code == 0, done.err
     told, rows = json.loads(done.out), history(tmp_path / "run")
     assert (told["epochs"], told["best_epoch"], len(rows)) == (epochs, best, epochs)

@@ -60,15 +60,15 @@ def test_instance_norm_on_a_map_of_one_pixel_is_refused_whatever_the_batch(
         assert "run folder" not in done.err and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
-        ["--batch-size", "auto", "-o", "dataset.cases=2", "-o", "split.val=0.5", "-o", "preprocess.size=32"],
-        ["--batch-size", 1, "-o", "dataset.cases=3", "-o", "preprocess.fit=native"],
-    ],
-    ids=["a batch that was found", "images of their own size"],
-)
-def test_what_could_not_be_known_before_is_told_in_words(more: list[object], segkit: Command, tmp_path: Path) -> None:
-    done = segkit(*NO_SIZE, *DEEP, *more, "--out", tmp_path / "1")
+def test_a_batch_that_is_planned_is_known_before(segkit: Command, tmp_path: Path) -> None:
+    one_case = "--batch-size auto -o dataset.cases=2 -o split.val=0.5 -o preprocess.size=32".split()
+    done = segkit(*NO_SIZE, *DEEP, *one_case, "--out", tmp_path / "run")
+    assert done.code == 2 and "batch norm needs two. Here are 1 to train on" in done.err, done.err
+    assert "At least 2 training cases" in done.err and not (tmp_path / "run").exists()
+
+
+def test_what_could_not_be_known_before_is_told_in_words(segkit: Command, tmp_path: Path) -> None:
+    own_size = ["--batch-size", 1, "-o", "dataset.cases=3", "-o", "preprocess.fit=native"]
+    done = segkit(*NO_SIZE, *DEEP, *own_size, "--out", tmp_path / "1")
     assert done.code == 1 and "pools 32 x 32 to a single value, and batch norm needs two in training" in done.err, done.err
     assert "Expected more than 1 value" not in done.err
