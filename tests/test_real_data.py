@@ -233,7 +233,7 @@ def test_hippocampus_volumes(segkit: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("dataset", "folder"), [("acdc", "acdc"), ("brats2020", "brats2020"), ("nnunet", "nnunet")])
 def test_a_3d_network_trains_on_real_volumes(segkit: Command, tmp_path: Path, dataset: str, folder: str) -> None:
     root = real(folder) / ("Task04_Hippocampus-layout" if dataset == "nnunet" else "")
-    small = "-o preprocess.size=32 -o model.width=4 -o model.depth=2 --epochs 2 --batch-size 2"
+    small = "-o preprocess.fit=stretch -o preprocess.size=32 -o model.width=4 -o model.depth=2 --epochs 2 --batch-size 2"
     words = ["train", "--dataset", dataset, "--data-dir", root, "--model", "unet3d", *small.split()]
     done = segkit(*words, "--out", tmp_path / "run")
     assert done.code == 0, done.err
@@ -243,7 +243,7 @@ def test_a_3d_network_trains_on_real_volumes(segkit: Command, tmp_path: Path, da
 @pytest.mark.parametrize("model", ["unet", "unet3d"])
 def test_masks_of_volumes_lie_on_the_grid_of_their_files(segkit: Command, tmp_path: Path, model: str) -> None:
     root = real("nnunet") / "Task04_Hippocampus-layout"
-    small = "-o preprocess.size=32 -o model.width=4 -o model.depth=2 --epochs 4 --batch-size 2"
+    small = "-o preprocess.fit=stretch -o preprocess.size=32 -o model.width=4 -o model.depth=2 --epochs 4 --batch-size 2"
     words = ["train", "--dataset", "nnunet", "--data-dir", root, "--model", model, *small.split()]
     assert segkit(*words, "--out", tmp_path / "run").code == 0
     done = segkit("predict", tmp_path / "run", root / "imagesTr", "--out", tmp_path / "masks")

@@ -20,6 +20,7 @@ TINY: dict[str, dict[str, Any]] = {
     "attention-unet": {"width": 4, "depth": 2},
     "attention-resunet": {"width": 4, "depth": 2},
     "unet3d": {"width": 4, "depth": 1},
+    "resenc-unet": {"width": 4, "depth": (2,), "blocks": (1,)},
     "resnet50-unet": {"encoder": "test_resnet", "widths": (16, 16, 16, 8, 8)},
     "semantic-fpn": {"encoder": "test_resnet", "width": 16},
     "deeplabv3plus": {"encoder": "resnet18", "width": 16},

@@ -88,7 +88,7 @@ def test_the_kept_weights_score_in_evaluate_what_the_best_epoch_did_in_its_valid
     as_it_is = ["-o", "train.smoothing=0", "-o", "train.batch_norm=running"]  # which makes it worse at times
     assert segkit(*words.split(), *more, *as_it_is, "--out", run).code == 0
     rows = history(run)
-    best = min(rows, key=lambda row: float(row["val_loss"]))
+    best = max(rows, key=lambda row: float(row["val_dice"]))  # what is monitored
     assert best is not rows[-1] and best["val_dice/target"] != rows[-1]["val_dice/target"]
     document = json.loads(segkit("evaluate", run, "--subset", "val", "--json").out)
     for name in ("dice/target", "precision/target", "recall/target"):
