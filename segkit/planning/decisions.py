@@ -79,9 +79,7 @@ def keep_sides(requested: RequestedConfig, task: Task, dims: int) -> tuple[Reque
     return apply(requested, [Decision("augment.flip", chances, f"{' and '.join(exchanged.values())} differ by their side")])
 
 
-def _of_images(
-    requested: RequestedConfig, facts: DataFacts, task: Task, stride: tuple[int, ...], shrink: float
-) -> list[Decision]:
+def _of_images(requested: RequestedConfig, facts: DataFacts, task: Task, shrink: float) -> list[Decision]:
     """Images, or slices of volumes, seen whole."""
     sizes = [facts.median_size, *facts.sizes]
     if task.dims == 3:
@@ -98,7 +96,7 @@ def _of_images(
     ]
 
 
-def _of_volumes(requested: RequestedConfig, facts: DataFacts, stride: tuple[int, ...], shrink: float) -> list[Decision]:
+def _of_volumes(requested: RequestedConfig, facts: DataFacts, shrink: float) -> list[Decision]:
     """Patches of volumes at one spacing; of small volumes a patch is the whole."""
     common = facts.common_spacing
     shrink = min(1.0, max(shrink, SMALLEST_SEEN[3] / sorted(facts.median_size)[1]))
@@ -123,7 +121,10 @@ def _of_volumes(requested: RequestedConfig, facts: DataFacts, stride: tuple[int,
         box[mm.index(max(mm))] *= 0.9
     size = tuple(round_side(side, up=whole) for side in box)
     why = "holds every volume" if whole and box == largest else "holds the median volume" if whole else "largest patch"
-    return [*found, Decision("preprocess.fit", "patch", "volumes differ in size"), Decision("preprocess.size", size, why)]
+    fit = Decision("preprocess.fit", "patch", "volumes differ in size")
+    if requested.model.spec.kind == "classification":
+        fit = Decision("preprocess.fit", "stretch", "a classifier sees whole volumes")
+    return [*found, fit, Decision("preprocess.size", size, why)]
 
 
 def round_side(side: float, up: bool = False) -> int:
