@@ -34,10 +34,7 @@ def decide(
         dims: of the network.
         shrink: how much smaller than stored the sides of what the network sees are to be, at most 1.
     """
-    stride = requested.model.spec.strides(requested.model.options, dims)
-    found = (
-        _of_volumes(requested, facts, stride, shrink) if dims == 3 else _of_images(requested, facts, task, stride, shrink)
-    )
+    found = _of_volumes(requested, facts, shrink) if dims == 3 else _of_images(requested, facts, task, shrink)
     return apply(requested, found)
 
 
