@@ -163,6 +163,7 @@ class Train:
         "auto", "how images lie in memory; auto: what is faster on this machine"
     )
     pretrained: str = option("none", "weights to start from: imagenet (for the encoder), a file, or none")
+    deep_supervision: bool = option(True, "the loss sees several resolutions, of models that offer them")
     checkpointing: bool = option(False, "less memory, more time: blocks compute their activations again for the gradient")
     compile: bool = option(False, "torch.compile: slow first steps, then faster ones")
     deterministic: bool = option(False, "ask torch for deterministic kernels: slower, but reproducible on GPUs too")

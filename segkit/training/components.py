@@ -149,7 +149,7 @@ def assemble(config: Config, data: Task, device: torch.device, alone: bool = Fal
         accelerator = Accelerator(mixed_precision=precision, cpu=device.type == "cpu")
     model = build_model(config.model, task, config.dims)
     start_from(model, config.model.name, settings.pretrained)
-    if offers_deep_supervision(model):
+    if settings.deep_supervision and offers_deep_supervision(model):
         model.deep_supervision = True  # type: ignore[assignment]
     if distributed.world_size() > 1 and device.type == "cuda" and not alone:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]

@@ -55,11 +55,13 @@ class Arm:
         module: the program, in arms/.
         needs: what must be installed, and the extra that brings it.
         dims: of the data that it takes.
+        words: what else is typed, where it is a command.
     """
 
     module: str
     needs: tuple[str, str] | None = None
     dims: tuple[int, ...] = (2, 3)
+    words: tuple[str, ...] = ()
 
 
 ARMS: Mapping[str, Mapping[str, Arm]] = {
@@ -156,7 +158,7 @@ def run(job: Job, arm: Arm, dataset: Dataset) -> Result:
     return replace(failed, dice=dice, seconds=outcome["seconds"], note=note)
 
 
-def compare(words: argparse.Namespace, folder: Path, table: Table) -> None:
+def compare(words: argparse.Namespace, all_arms: Mapping[str, Arm], folder: Path, table: Table) -> None:
     """All sets; in each, one seed after the other, and for each seed one arm after the other."""
     for name in words.sets:
         dataset = open_set(words.root / name)
@@ -164,14 +166,15 @@ def compare(words: argparse.Namespace, folder: Path, table: Table) -> None:
         groups = {case.id: case.group for case in dataset.cases}
         sizes = [f"{key} {len(ids)} ({counted(len({groups[id] for id in ids}), 'group')})" for key, ids in split.items()]
         print(f"{name}: {', '.join(sizes)}", flush=True)
-        arms = {key: arm for choice in words.arms for key, arm in ARMS[choice].items() if dataset.task.dims in arm.dims}
+        arms = {key: arm for key, arm in all_arms.items() if dataset.task.dims in arm.dims}
         for seed in range(words.seeds):
             for key, arm in arms.items():
                 own = folder / f"{name}-{key}-{seed}"
                 own.mkdir(parents=True)
                 where = {"set": name, "arm": key, "seed": seed, "root": str(words.root), "folder": str(own)}
                 cases = {"split": split, "split_seed": words.split_seed}
-                table.add(run(Job(**where, **cases, seconds=60 * words.minutes, started=time.time()), arm, dataset))
+                length = {"seconds": 60 * words.minutes, "started": time.time()}
+                table.add(run(Job(**where, **cases, **length, words=arm.words), arm, dataset))
 
 
 def machine() -> dict[str, str]:
@@ -193,12 +196,12 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def options() -> argparse.ArgumentParser:
+def options(arms: Mapping[str, Any] = ARMS) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--minutes", type=float, default=5, help="of each training; default: 5")
     made.add_argument("--seeds", type=int, default=3, help="how many; default: 3")
     made.add_argument("--sets", type=chosen(SETS), default=list(SETS), help=f"of {','.join(SETS)}")
-    made.add_argument("--arms", type=chosen(ARMS), default=list(ARMS), help=f"of {','.join(ARMS)}")
+    made.add_argument("--arms", type=chosen(arms), default=list(arms), help=f"of {','.join(arms)}")
     root = HERE.parents[2] / "shared" / "data" / "quality"
     made.add_argument("--root", type=Path, default=root, help="holds a folder of each set")
     made.add_argument("--split-seed", type=int, default=0, help="of the one split; default: 0")
@@ -226,7 +229,8 @@ def main() -> None:
     table = Table(about, words.out)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            compare(words, words.keep or Path(folder), table)
+            arms = {key: arm for choice in words.arms for key, arm in ARMS[choice].items()}
+            compare(words, arms, words.keep or Path(folder), table)
         finally:
             print("\n".join(["", *table.lines(), "", str(about)]), flush=True)
 

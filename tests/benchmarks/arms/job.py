@@ -35,6 +35,7 @@ class Job:
         split_seed: that made the split.
         folder: for all that is written.
         started: time.time() when the arm's process was started.
+        words: what else is typed, of an arm that is a command.
     """
 
     set: str
@@ -46,6 +47,7 @@ class Job:
     split_seed: int
     folder: str
     started: float
+    words: Sequence[str] = ()
 
     @property
     def data(self) -> Path:

@@ -17,7 +17,7 @@ def command(job: Job, run: Path) -> list[str]:
     """The seeds of run and split are the benchmark's: all arms and seeds get the same cases."""
     data = ["--dataset", SETS[job.set], "--data-dir", str(job.data)]
     seeds = ["--seed", str(job.seed), "-o", f"split.seed={job.split_seed}"]
-    return ["train", *data, "--time", f"{job.seconds:g}s", *seeds, "--out", str(run)]
+    return ["train", *data, "--time", f"{job.seconds:g}s", *seeds, *job.words, "--out", str(run)]
 
 
 class Predictor:
