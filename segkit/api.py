@@ -24,7 +24,16 @@ from typing import TYPE_CHECKING, Any
 from segkit.errors import SegkitError, UsageError
 from segkit.hookspecs import hookimpl
 from segkit.options import NoOptions, option
-from segkit.protocols import DeeplySupervised, Exportable, HasDoubts, HasEncoder, HasFreeze, HasSize, PretrainedEncoder
+from segkit.protocols import (
+    DeeplySupervised,
+    Exportable,
+    FitsImages,
+    HasDoubts,
+    HasEncoder,
+    HasFreeze,
+    HasSize,
+    PretrainedEncoder,
+)
 from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec, RecipeSpec
 from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
 
@@ -65,6 +74,7 @@ __all__ = [
     "DatasetSpec",
     "DeeplySupervised",
     "Exportable",
+    "FitsImages",
     "Frame",
     "HasDoubts",
     "HasEncoder",

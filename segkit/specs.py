@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar
 
-from segkit.errors import SegkitError
-from segkit.options import NoOptions, fields_of
+from segkit.errors import SegkitError, UsageError
+from segkit.options import NoOptions, fields_of, in_words, plain
 from segkit.settings import Preprocess
 from segkit.task import Task
+from segkit.words import counted
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}  # that a model may claim, and how their files end
@@ -155,14 +156,30 @@ class ModelSpec(Spec):
     default: bool = False
 
     def strides(self, options: Any, dims: int) -> tuple[int, ...]:
-        """The stride along each of `dims` axes for these options."""
+        """The stride along each of `dims` axes for these options.
+
+        Raises:
+            UsageError: options with a number for each axis have too few or too many.
+            SegkitError: the plugin's function fails, or gives no stride.
+        """
         stride = self._called("stride", options)
         steps = (stride,) * dims if isinstance(stride, int) else tuple(stride)
+        if len(steps) != dims and (typed := self._by_axis(options, len(steps))):
+            raise UsageError(
+                f"{typed} has {counted(len(steps), 'number')}; the model {self.name!r} sees {counted(dims, 'axis')} here.",
+                f"One number fits all, or {dims} numbers separated by commas.",
+            )
         if len(steps) != dims or not all(isinstance(step, int) and step >= 1 for step in steps):
             raise SegkitError(
                 f"The stride {stride!r} of the model {self.name!r} is not a whole number above 0 for {dims} axes."
             )
         return steps
+
+    def _by_axis(self, options: Any, axes: int) -> str:
+        """The first option that was given so many numbers, as it is typed; empty where there is none."""
+        usual = plain(self.options())
+        given = {key: value for key, value in plain(options).items() if isinstance(value, list) and value != usual[key]}
+        return next((f"model.{key}={in_words(value)}" for key, value in given.items() if len(value) == axes), "")
 
     def minimum_size(self, options: Any) -> int:
         """The smallest input size for these options."""

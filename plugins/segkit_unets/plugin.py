@@ -105,6 +105,14 @@ class ResEncUNetOptions:
         0.0, "probability that a whole feature map is left out, after each level", minimum=0, maximum=0.95
     )
 
+    def __post_init__(self) -> None:
+        empty = next((key for key in ("depth", "flat", "blocks") if getattr(self, key) == ()), None)
+        if empty:
+            raise ValueError(f"{empty} has no number")
+        depth, flat = len(self.depth or (USUAL_DEPTH,)), len(self.flat)
+        if depth != flat and 1 not in (depth, flat):
+            raise ValueError(f"depth has {depth} numbers and flat {flat}; each takes one number, or one for each axis")
+
     def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...] | None) -> ResEncUNetOptions:
         """Depth and flat by the size that the network sees, and the spacing along each axis (nnU-Net, Isensee 2021)."""
         if self.depth is not None:
@@ -157,7 +165,8 @@ def levels_of(size: tuple[int, ...], spacing: tuple[float, ...]) -> tuple[tuple[
 
 def halvings_by_axis(options: ResEncUNetOptions) -> int | tuple[int, ...]:
     factors = tuple(int(2**depth) for depth in options.depth or (USUAL_DEPTH,))
-    return factors[0] if len(factors) == 1 else factors
+    axes = max(len(factors), len(options.flat))
+    return factors[0] if axes == 1 else factors if len(factors) > 1 else factors * axes
 
 
 def least_by_axis(options: ResEncUNetOptions) -> int:

@@ -89,6 +89,8 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
     _check_tracker(requested.train)
     task = dataset.task.learned_by(requested.model.spec.kind)
     preprocess = _complete_preprocess(requested, dims, dataset.task)
+    model = with_size(requested.model, preprocess.size)
+    model.spec.strides(model.options, dims)  # refuses options that are made for another number of axes
     if task.kind == "classification" and preprocess.fit == "patch":
         raise UsageError("preprocess.fit=patch: a classification model sees whole images or slices.", "Use stretch or pad.")
     metrics = complete_metrics(requested.metrics, task, catalogue)
@@ -97,7 +99,7 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
     return Config(
         dataset=Choice(requested.dataset.found, dataset.options or requested.dataset.options),
         root=requested.root,
-        model=with_size(requested.model, preprocess.size),
+        model=model,
         loss=_complete_loss(requested.loss, task, catalogue),
         metrics=(*metrics, added) if added else metrics,
         preprocess=preprocess,

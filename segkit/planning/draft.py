@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from segkit.config.plan import Decision
 from segkit.config.resolve import RequestedConfig
+from segkit.errors import UsageError
 from segkit.planning.decisions import BATCH, apply, decide, fit_model, keep_sides
 from segkit.planning.facts import DataFacts, coarse_axis, look_at
 from segkit.task import Dataset
@@ -46,10 +47,22 @@ def draft_plan(requested: RequestedConfig, dataset: Dataset, ids: Mapping[str, S
     wanted = set(ids["train"])
     facts = look_at(dataset, [case for case in dataset.cases if case.id in wanted])
     coarse = facts.median_spacing is not None and coarse_axis(facts.median_spacing) is not None
-    if dims == 3 and coarse and 2 in requested.model.spec.dims and not isinstance(preprocess.size, tuple):
+    if dims == 3 and coarse and _takes_slices(requested):
         requested, sliced = apply(requested, [Decision("preprocess.slices", True, _coarse(facts))])
         taken, dims = [*taken, *sliced], 2 if requested.preprocess.slices else 3
     return shrunk(Draft(requested, tuple(taken), facts), dataset, dims, 1.0)
+
+
+def _takes_slices(requested: RequestedConfig) -> bool:
+    """Whether the model takes images of two axes, and nothing that was typed is for the three of a volume."""
+    model = requested.model
+    typed = (requested.preprocess.size, requested.augment.flip)
+    if 2 not in model.spec.dims or any(isinstance(by_axis, tuple) for by_axis in typed):
+        return False
+    try:
+        return len(model.spec.strides(model.options, 2)) == 2
+    except UsageError:
+        return False
 
 
 def _coarse(facts: DataFacts) -> str:

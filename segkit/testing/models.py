@@ -49,12 +49,14 @@ class ModelContract(Contract):
         options: options it is made with.
         free_size: formats in which its exported file takes images of any size; the others are made for one.
         size: side of the images it is tried on; a multiple of its stride.
+        dims: numbers of spatial axes it is tried with, where the options do not suit all that it takes; None: all.
         lr, steps: by which it learns four phantoms by heart.
     """
 
     group = "models"
     free_size: ClassVar[tuple[str, ...]] = tuple(FORMATS)
     size: ClassVar[int] = 32
+    dims: ClassVar[tuple[int, ...] | None] = None
     lr: ClassVar[float] = 5e-3
     steps: ClassVar[int] = 200
 
@@ -64,7 +66,9 @@ class ModelContract(Contract):
 
     def task(self, choice: Choice, channels: int = 3, classes: int = 2) -> Task:
         names = ("background", *(f"class-{index}" for index in range(1, classes)))
-        task = Task(channels, names, dims=max(choice.spec.dims), mode="binary" if classes == 2 else "multiclass")
+        task = Task(
+            channels, names, dims=max(self.dims or choice.spec.dims), mode="binary" if classes == 2 else "multiclass"
+        )
         return task.learned_by(choice.spec.kind)
 
     def images(self, task: Task, *sides: int, batch: int = 2) -> Tensor:
@@ -95,6 +99,13 @@ class ModelContract(Contract):
         least = next((side for side in TRIED if side > minimum and _goes(model, images, strides, side)), 0)
         return f"minimum={least}" if least else ""
 
+    def seen_in_training(self, choice: Choice, model: nn.Module, images: Tensor) -> list[Tensor]:
+        """The logits that the loss sees: of several resolutions where the model offers deep supervision."""
+        if not offers_deep_supervision(model):
+            return [self.run(choice, model, images)]
+        model.deep_supervision = True  # type: ignore[assignment]
+        return list(model.train()(images))
+
     def expected_shape(self, task: Task, images: Tensor) -> tuple[int, ...]:
         return (len(images), task.outputs, *(images.shape[2:] if task.kind == "segmentation" else ()))
 
@@ -112,8 +123,8 @@ class ModelContract(Contract):
         moved = set()
         for _ in range(2):  # a layer behind one that starts at zero learns from the second step on
             optimizer.zero_grad()
-            logits = self.run(choice, model, images)
-            (logits * torch.randn_like(logits)).sum().backward()  # type: ignore[no-untyped-call]
+            seen = self.seen_in_training(choice, model, images)
+            torch.stack([(logits * torch.randn_like(logits)).sum() for logits in seen]).sum().backward()  # type: ignore[no-untyped-call]
             without = [name for name, own in trainable.items() if own.grad is None or not own.grad.isfinite().all()]
             assert without == []
             moved |= {name for name, own in trainable.items() if own.grad.abs().sum() > 0}  # type: ignore[union-attr]
@@ -123,7 +134,7 @@ class ModelContract(Contract):
 
     def test_every_dimension_and_mode_it_takes_works(self, choice: Choice) -> None:
         modes = ("binary", "multilabel") if choice.spec.kind == "segmentation" else ("multiclass",)
-        for dims, mode in itertools.product(choice.spec.dims, modes):
+        for dims, mode in itertools.product(self.dims or choice.spec.dims, modes):
             task = Task(2, ("background", "first", "second")[: 2 if mode == "binary" else 3], dims, mode)  # type: ignore[arg-type]
             task = task.learned_by(choice.spec.kind)
             model, images = build_model(choice, task, dims), self.images(task)
@@ -199,7 +210,7 @@ class ModelContract(Contract):
 
     @pytest.mark.parametrize("feature", FEATURES)
     def test_what_it_claims_works_and_the_rest_is_refused(self, choice: Choice, feature: str) -> None:
-        if feature == "channels-last" and 2 not in choice.spec.dims:
+        if feature == "channels-last" and 2 not in (self.dims or choice.spec.dims):
             pytest.skip("only 2D networks are given their images channels last")
         if feature in choice.spec.supports:
             self.try_feature(choice, feature)
@@ -289,7 +300,7 @@ class ModelContract(Contract):
         """Four synthetic cases as tensors; for a classification two of each class."""
         found = plugins.load().find("datasets", "phantom")
         kinds = {"cases": 4} if choice.spec.kind == "segmentation" else {"cases": 16, "empty": 0.5}
-        options = {"dims": max(choice.spec.dims), "size": self.size, **kinds}
+        options = {"dims": max(self.dims or choice.spec.dims), "size": self.size, **kinds}
         dataset = open_dataset(Choice(found, build(found.spec.options, options, "dataset")), None)
         samples = [dataset.read(case) for case in dataset.cases]
         images = torch.stack([torch.from_numpy(np.asarray(sample.image, np.float32)) / 255 for sample in samples])

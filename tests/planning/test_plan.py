@@ -58,6 +58,12 @@ def test_what_is_typed_is_not_planned(segkit: Command, volumes: Path) -> None:
     assert found["model.flat"] == [0, 0, 0] or found["model.depth"][2] == 0
 
 
+@pytest.mark.parametrize("typed", ["model.depth=2,2,0", "model.flat=0,0,1", "augment.flip=0,0.5,0.5"])
+def test_what_is_typed_for_three_axes_keeps_volumes_whole(segkit: Command, volumes: Path, typed: str) -> None:
+    found = decided(segkit, "--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1", "-o", typed)
+    assert "preprocess.slices" not in found and found["preprocess.fit"] == "patch"
+
+
 def test_a_class_that_no_training_case_holds_and_constant_images_are_said(segkit: Command, volumes: Path) -> None:
     empty = nibabel.load(volumes / "imagesTr" / "case_0_0000.nii.gz")
     for path in (volumes / "imagesTr").iterdir():

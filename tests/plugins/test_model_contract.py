@@ -15,12 +15,8 @@ TINY = {"width": 4, "depth": 2}
 SLOW = {"compile": pytest.mark.slow}  # features whose test takes long
 
 
-class Variant(ModelContract):
-    """Other options of a model that is here already, or another assembly of parts that are: what takes long is slow."""
-
-    @pytest.mark.slow
-    def test_four_phantoms_are_learned_by_heart(self, choice: Choice) -> None:
-        super().test_four_phantoms_are_learned_by_heart(choice)
+class Relative(ModelContract):
+    """A model with parts of its own, made into files and compiled as those of its kind are: these seconds are slow tests."""
 
     @pytest.mark.slow
     @pytest.mark.parametrize("format", FORMATS)
@@ -32,6 +28,14 @@ class Variant(ModelContract):
     @pytest.mark.parametrize("feature", [pytest.param(own, marks=SLOW.get(own, ())) for own in FEATURES])
     def test_what_it_claims_works_and_the_rest_is_refused(self, choice: Choice, feature: str) -> None:
         super().test_what_it_claims_works_and_the_rest_is_refused(choice, feature)
+
+
+class Variant(Relative):
+    """Other options of a model that is here already, or another assembly of parts that are: learning is slow as well."""
+
+    @pytest.mark.slow
+    def test_four_phantoms_are_learned_by_heart(self, choice: Choice) -> None:
+        super().test_four_phantoms_are_learned_by_heart(choice)
 
 
 class TestUNet(ModelContract):
@@ -56,11 +60,11 @@ class TestUNetOfVaona(Variant):
     options = {**TINY, "upsample": "transposed", "norm": "group", "head_norm": False, "bias": False}
 
 
-class TestResUNet(ModelContract):
+class TestResUNet(Relative):
     name, options = "resunet", TINY
 
 
-class TestAttentionUNet(ModelContract):
+class TestAttentionUNet(Relative):
     name, options = "attention-unet", TINY
 
 
@@ -72,7 +76,16 @@ class TestUNet3D(ModelContract):
     name, options, size = "unet3d", {"width": 4, "depth": 1, "norm": "instance", "dropout": (0.0,)}, 16
 
 
-class TestResNet50UNet(ModelContract):
+class TestResEncUNet(Relative):
+    name, options, dims = "resenc-unet", {**TINY, "blocks": (1,)}, (2,)
+
+
+class TestResEncUNetOfVolumes(Variant):
+    name, size, dims = "resenc-unet", 16, (3,)
+    options = {"width": 4, "depth": (2, 2, 1), "flat": (0, 0, 1), "blocks": (1,)}
+
+
+class TestResNet50UNet(Relative):
     name, options, lr = "resnet50-unet", {"encoder": "test_resnet", "widths": (16, 16, 16, 8, 8)}, 2e-3
 
 
@@ -95,7 +108,7 @@ class TestSemanticFPNWithTheOtherHead(Variant):
     name, options, lr = "semantic-fpn", {"encoder": "test_convnext", "width": 16, "fuse": "3x3x2", "dropout": 0.0}, 2e-3
 
 
-class TestDeepLabV3Plus(ModelContract):
+class TestDeepLabV3Plus(Relative):
     name, options, lr = "deeplabv3plus", {"encoder": "test_resnet", "width": 16, "dropout": 0.0}, 2e-3
     free_size = ("onnx",)  # torch cannot write the padding of timm's AvgPool2dSame, which this small encoder has
 
@@ -137,6 +150,6 @@ def test_every_model_is_here() -> None:
     tested = {
         value.name
         for value in globals().values()
-        if isinstance(value, type) and issubclass(value, ModelContract) and value not in (ModelContract, Variant)
+        if isinstance(value, type) and issubclass(value, ModelContract) and value not in (ModelContract, Relative, Variant)
     }
     assert tested == built_in

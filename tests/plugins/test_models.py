@@ -288,7 +288,7 @@ def test_deeplabv3plus_of_the_past_keeps_its_dilations(tmp_path: Path) -> None:
     assert [branch[0].dilation for branch in model.pooling.dilated] == [(12, 12), (24, 24), (36, 36)]  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("size", "sides"), [("128", [128, 128]), ("128,96", [128, 96])])
+@pytest.mark.parametrize(("size", "sides"), [pytest.param("128", [128, 128], marks=pytest.mark.slow), ("128,96", [128, 96])])
 def test_a_size_fills_the_option_size_as_training_does(segkit: Command, size: str, sides: list[int]) -> None:
     counted = json.loads(segkit("models", "transunet", "--channels", 3, "--classes", 4, "--size", size, "--json").out)
     tokens = sides[0] * sides[1] // 256
