@@ -16,6 +16,10 @@ class TestDiceFocal(LossContract):
     name = "dice-focal"
 
 
+class TestDiceCE(LossContract):
+    name = "dice-ce"
+
+
 class TestDice(LossContract):
     name, options = "dice", {"batch": True, "background": True}
 

@@ -29,7 +29,7 @@ LAYERS = Task(1, ("background", "WT", "TC"), mode="multilabel")
 ALL = [
     *(("bce", task) for task in (BINARY, LAYERS)),
     ("cross-entropy", HEART),
-    *((name, task) for name in ("focal", "dice", "dice-focal") for task in (BINARY, HEART, LAYERS)),
+    *((name, task) for name in ("focal", "dice", "dice-focal", "dice-ce") for task in (BINARY, HEART, LAYERS)),
 ]
 
 
@@ -191,6 +191,65 @@ def test_dice_focal_is_the_weighted_sum_of_monais_dice_and_torchvisions_focal() 
     focal = sigmoid_focal_loss(logits[:, 0], masks.double(), alpha=0.75, gamma=1, reduction="mean")
     ours = loss("dice-focal", BINARY, dice=0.3, focal=2, gamma=1, alpha=0.75, smooth=0.5)
     assert ours(logits, masks) == pytest.approx(float(0.3 * dice + 2 * focal))
+
+
+def half_half(*layers: list[list[float]]) -> torch.Tensor:
+    """Logits of one case of 2 x 2 pixels, from the probabilities of each output."""
+    return torch.tensor([layers], dtype=torch.float64).logit()
+
+
+def test_dice_ce_of_a_binary_mask_by_hand() -> None:
+    """Overlap .8 + .6, sizes .8 + .6 + .4 + .2 = 2 and 2: Dice (2 x 1.4 + 1) / (2 + 2 + 1) = .76."""
+    logits, masks = half_half([[0.8, 0.6], [0.4, 0.2]]), torch.tensor([[[1, 1], [0, 0]]], dtype=torch.int32)
+    entropy = functional.binary_cross_entropy_with_logits(logits[:, 0], masks.double())
+    assert loss("dice-ce", BINARY)(logits, masks) == pytest.approx(0.24 + float(entropy))
+    assert loss("dice-ce", BINARY, dice=2, ce=0.5, smooth=0)(logits, masks) == pytest.approx(2 * 0.3 + 0.5 * float(entropy))
+
+
+def test_dice_ce_of_classes_by_hand() -> None:
+    """Probabilities .5, .25 and .25 of background, a and b; pixels background, a, a, b; the background has no Dice.
+
+    a: (2 x .5 + 1) / (1 + 2 + 1) = 1/2; b: (2 x .25 + 1) / (1 + 1 + 1) = 1/2. With it: (2 x .5 + 1) / (2 + 1 + 1) = 1/2.
+    """
+    task = Task(1, ("background", "a", "b"), mode="multiclass")
+    logits = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64).log().reshape(1, 3, 1, 1).expand(1, 3, 2, 2)
+    masks = torch.tensor([[[0, 1], [1, 2]]], dtype=torch.int32)
+    entropy = functional.cross_entropy(logits, masks.long())
+    assert float(entropy) == pytest.approx((math.log(2) + 3 * math.log(4)) / 4)
+    for background in (False, True):
+        assert loss("dice-ce", task, background=background)(logits, masks) == pytest.approx(0.5 + float(entropy))
+
+
+def test_dice_ce_of_layers_by_hand() -> None:
+    """The first layer is the binary example, .76; all of 1/2 on a full one gives (2 x 2 + 1) / (2 + 4 + 1) = 5/7."""
+    logits = half_half([[0.8, 0.6], [0.4, 0.2]], [[0.5, 0.5], [0.5, 0.5]])
+    masks = torch.tensor([[[[1, 1], [0, 0]], [[1, 1], [1, 1]]]], dtype=torch.int32)
+    entropy = functional.binary_cross_entropy_with_logits(logits, masks.double())
+    expected = 1 - (0.76 + 5 / 7) / 2 + float(entropy)
+    assert loss("dice-ce", LAYERS)(logits, masks) == pytest.approx(expected)
+
+
+def test_dice_ce_takes_one_fraction_over_the_batch_unless_told_otherwise() -> None:
+    """All of 1/2, a full case and an empty one: one by one 4/6 and 0/2, together 4 / (4 + 4)."""
+    logits = torch.zeros(2, 1, 2, 2, dtype=torch.float64)
+    masks = torch.tensor([[[1, 1], [1, 1]], [[0, 0], [0, 0]]], dtype=torch.int32)
+    assert loss("dice-ce", BINARY, smooth=0)(logits, masks) == pytest.approx(0.5 + math.log(2))
+    by_case = loss("dice-ce", BINARY, smooth=0, batch=False)
+    assert by_case(logits, masks) == pytest.approx(1 - (4 / 6 + 0) / 2 + math.log(2))
+
+
+@pytest.mark.parametrize("task", [BINARY, HEART])
+def test_dice_ce_with_ignored_pixels_is_that_of_torch_and_segmentation_models(task: Task) -> None:
+    ignoring = Task(task.channels, task.classes, mode=task.mode, ignore_index=255)
+    logits, masks = example(task)
+    masks[:, :2] = 255
+    dice = smp.losses.DiceLoss(task.mode, smooth=0.5, ignore_index=255)(logits, masks.long())  # it halves the fraction
+    if task.mode == "multiclass":
+        entropy = functional.cross_entropy(logits, masks.long(), ignore_index=255)
+    else:
+        entropy = functional.binary_cross_entropy_with_logits(logits[:, 0, 2:], masks[:, 2:].double())
+    expected = pytest.approx(float(dice) + float(entropy))
+    assert loss("dice-ce", ignoring, background=True)(logits, masks) == expected
 
 
 @pytest.mark.parametrize(("name", "task"), ALL)
