@@ -154,7 +154,7 @@ SPACINGS = st.none() | st.tuples(*[st.floats(0.3, 5)] * 3)
 )
 def test_volumes_go_there_and_back(fit, source, target, dims, axis, spacing, resample) -> None:  # type: ignore[no-untyped-def]
     wanted = (1.0, 2.0, 1.5) if resample and spacing else None
-    settings = Preprocess(fit, target[:dims], wanted, axis, "none")
+    settings = Preprocess(fit, target[:dims], wanted, slice_axis=axis, intensity="none")
     geometry = geometry_of(source, settings, dims, spacing)
     image = preprocess.forward_image(np.ones((2, *source), np.float32), settings, geometry)
     assert image.shape[1:] == geometry.target == preprocess.forward_mask(np.ones(source, np.int32), geometry).shape
@@ -170,7 +170,7 @@ def test_volumes_go_there_and_back(fit, source, target, dims, axis, spacing, res
 
 @given(VOLUMES)
 def test_a_native_volume_comes_back_voxel_by_voxel(source: tuple[int, int, int]) -> None:
-    settings = Preprocess("native", None, None, None, "none")
+    settings = Preprocess("native", intensity="none")
     volume = np.random.default_rng(0).random((1, *source), np.float32)
     geometry = geometry_of(source, settings, 3)
     assert np.array_equal(
@@ -179,7 +179,7 @@ def test_a_native_volume_comes_back_voxel_by_voxel(source: tuple[int, int, int])
 
 
 def test_resampling_to_a_spacing_gives_the_physical_size() -> None:
-    settings = Preprocess("native", None, (1.0, 1.0, 5.0), None, "none")
+    settings = Preprocess("native", spacing=(1.0, 1.0, 5.0), intensity="none")
     assert geometry_of((100, 80, 10), settings, 3, (0.7, 1.5, 10.0)).target == (70, 120, 20)
     with pytest.raises(SegkitError, match="the spacing of this image is not known"):
         geometry_of((100, 80, 10), settings, 3, None)
@@ -203,7 +203,7 @@ def test_slices_are_taken_along_the_axis_of_largest_spacing_else_the_last(spacin
 
 def test_a_volume_is_resized_as_torch_does_it() -> None:
     volume = np.random.default_rng(0).random((2, 5, 6, 7), np.float32)
-    settings = Preprocess("stretch", (10, 9, 14), None, None, "none")
+    settings = Preprocess("stretch", (10, 9, 14), intensity="none")
     ours = preprocess.forward_image(volume, settings, geometry_of((5, 6, 7), settings, 3))
     theirs = torch.nn.functional.interpolate(torch.from_numpy(volume)[None], (10, 9, 14), mode="trilinear")[0].numpy()
     assert np.allclose(ours, theirs, atol=1e-5)
@@ -212,10 +212,10 @@ def test_a_volume_is_resized_as_torch_does_it() -> None:
 def test_intensities_are_taken_over_the_case_or_each_slice() -> None:
     volume = np.random.default_rng(0).random((2, 6, 7, 4), np.float32) * np.array([1, 2, 3, 4], np.float32)
     for per, over in (("case", (1, 2, 3)), ("slice", (1, 2))):
-        settings = Preprocess("native", None, None, 2, "max", per)  # type: ignore[arg-type]
+        settings = Preprocess("native", slice_axis=2, intensity="max", intensity_per=per)  # type: ignore[arg-type]
         scaled = preprocess.forward_image(volume, settings, geometry_of((6, 7, 4), settings, 2))
         assert scaled.max(axis=over) == pytest.approx(1)
-    settings = Preprocess("native", None, None, None, "percentile")
+    settings = Preprocess("native", intensity="percentile")
     clipped = preprocess.forward_image(volume, settings, geometry_of((6, 7, 4), settings, 3))
     low, high = np.percentile(volume[0], (0.5, 99.5))
     assert clipped[0] == pytest.approx((np.clip(volume[0], low, high) - low) / (high - low), abs=1e-4)
@@ -229,7 +229,7 @@ def test_a_flat_volume_is_cut_along_its_flat_axis() -> None:
 @pytest.mark.parametrize(("spacing", "axis"), [((1.0, 1.0, 5.0), 2), ((6.0, 1.0, 1.0), 0), (None, 2)])
 def test_slices_are_normalised_alike_for_networks_that_see_volumes_and_slices(spacing, axis: int) -> None:  # type: ignore[no-untyped-def]
     volume = np.random.default_rng(0).random((2, 6, 7, 4)).astype(np.float32) * np.arange(1, 7)[None, :, None, None]
-    settings = Preprocess("native", None, None, None, "zscore", "slice")
+    settings = Preprocess("native", intensity="zscore", intensity_per="slice")
     over = tuple(ax + 1 for ax in range(3) if ax != axis)
     expected = (volume - volume.mean(over, keepdims=True)) / volume.std(over, keepdims=True)
     for dims in (2, 3):
