@@ -20,7 +20,7 @@ from segkit.specs import FORMATS
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
-QUICK = ("unet", "unet3d", "resnet-classifier")  # one of each kind; the contract has the formats of all others
+QUICK = ("resenc-unet", "unet3d", "resnet-classifier")  # one of each kind; the contract has the formats of all others
 SPECS = {item.spec.name: item.spec for item in plugins.load().all("models") if item.plugin.builtin}
 
 
