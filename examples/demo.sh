@@ -5,7 +5,7 @@ SEGKIT="${BIN:+$BIN/}segkit"
 OUT=demo
 rm -rf "$OUT"
 
-"$SEGKIT" train --dataset phantom --model resunet -o model.width=16 -o dataset.cases=80 --epochs 30 --out "$OUT/run"
+"$SEGKIT" train --dataset phantom -o dataset.cases=80 --time 1m --out "$OUT/run"
 "$SEGKIT" evaluate "$OUT/run"
 "$SEGKIT" data synth phantom --cases 6 --seed 1 --out "$OUT/new"
 "$SEGKIT" predict "$OUT/run" "$OUT/new/images" --out "$OUT/predictions" --overlay
