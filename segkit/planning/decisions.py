@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from segkit.config.plan import Decision
 from segkit.config.resolve import Choice, RequestedConfig
+from segkit.errors import SegkitError
 from segkit.options import in_words
 from segkit.planning.facts import DataFacts
 from segkit.settings import AUGMENT_POLICIES
@@ -53,15 +54,24 @@ def apply(requested: RequestedConfig, decisions: Sequence[Decision]) -> tuple[Re
 def fit_model(
     requested: RequestedConfig, dims: int, spacing: tuple[float, ...] | None
 ) -> tuple[RequestedConfig, list[Decision]]:
-    """Options that a model fits to what it sees (see segkit.protocols.FitsImages)."""
+    """Options that a model fits to what it sees (see segkit.protocols.FitsImages).
+
+    Raises:
+        SegkitError: the plugin's code fails, named.
+    """
     model, size = requested.model, requested.preprocess.size
     own = getattr(model.options, "fitted", None)
     if not callable(own) or size is None:
         return requested, []
     sides = (size,) * dims if isinstance(size, int) else size
     wanted = requested.preprocess.spacing
-    options = own(sides, (wanted,) * dims if isinstance(wanted, float) else wanted or spacing)
-    before, after = vars(model.options), vars(options)
+    if isinstance(wanted, tuple) and len(wanted) != dims:  # of a volume that is seen in slices
+        wanted = None
+    try:
+        options = own(sides, (wanted,) * dims if isinstance(wanted, float) else wanted or spacing)
+        before, after = vars(model.options), vars(options)
+    except Exception as error:
+        raise SegkitError(f"The options of {model.name} failed in fitted{sides}: {type(error).__name__}: {error}") from error
     found = [Decision(f"model.{key}", after[key], "fits this size") for key in after if after[key] != before[key]]
     return replace(requested, model=Choice(model.found, options)), found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,37 @@ def test_what_is_typed_is_not_planned(segkit: Command, volumes: Path) -> None:
 def test_what_is_typed_for_three_axes_keeps_volumes_whole(segkit: Command, volumes: Path, typed: str) -> None:
     found = decided(segkit, "--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1", "-o", typed)
     assert "preprocess.slices" not in found and found["preprocess.fit"] == "patch"
+
+
+def test_a_spacing_typed_for_volumes_that_are_seen_in_slices_is_planned_with(segkit: Command, volumes: Path) -> None:
+    words = ("--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1", "-o", "preprocess.spacing=2,1,5")
+    found = decided(segkit, *words, "-o", "preprocess.slices=true")
+    assert len(found["preprocess.size"]) == len(found["model.depth"]) == 2
+
+
+FITTING = """
+from dataclasses import dataclass
+from segkit.api import ModelSpec, hookimpl, option
+
+@dataclass(frozen=True)
+class Options:
+    depth: int = option(1, "levels")
+    def fitted(self, size, spacing):
+        BODY
+
+@hookimpl
+def segkit_models():
+    return [ModelSpec("fitting", "a model", target="acme_module:build", options=Options)]
+"""
+
+
+@pytest.mark.parametrize(("body", "said"), [("return size[5]", "IndexError"), ("return None", "TypeError")])
+def test_a_model_whose_options_fail_to_fit_is_named(
+    segkit: Command, install: Callable[..., Path], body: str, said: str
+) -> None:
+    install("acme", FITTING.replace("BODY", body))
+    done = segkit("train", "--dataset", "phantom", "--model", "fitting", "--dry-run")
+    assert done.code == 1 and "The options of acme/fitting failed in fitted(128, 128)" in done.err and said in done.err
 
 
 def test_a_class_that_no_training_case_holds_and_constant_images_are_said(segkit: Command, volumes: Path) -> None:
