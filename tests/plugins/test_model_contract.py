@@ -73,7 +73,7 @@ class TestAttentionResUNet(Variant):
 
 
 class TestUNet3D(ModelContract):
-    name, options, size = "unet3d", {"width": 4, "depth": 1, "norm": "instance", "dropout": (0.0,)}, 16
+    name, options, size = "unet3d", {"width": 8, "depth": 1, "norm": "instance", "dropout": (0.0,)}, 16
 
 
 class TestResEncUNet(Relative):
