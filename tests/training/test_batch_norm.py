@@ -113,6 +113,7 @@ def test_what_is_not_run_keeps_its_statistics_and_nothing_random_is_drawn() -> N
 @pytest.mark.slow
 def test_two_processes_keep_the_mean_of_both_ones_statistics(tmp_path: Path) -> None:
     words = "-o dataset.cases=12 -o model.width=2 -o model.depth=1 --epochs 1 --lr 0 --device cpu --batch-size 8".split()
+    words += ["--augment", "none"]  # the noise of a case is another one in another batch
     for name, more in (("one", []), ("two", ["--devices", 2])):
         assert launch(*TINY, *words, *more, "--out", tmp_path / name).code == 0
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
