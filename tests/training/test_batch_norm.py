@@ -117,5 +117,5 @@ def test_two_processes_keep_the_mean_of_both_ones_statistics(tmp_path: Path) -> 
     for name, more in (("one", []), ("two", ["--devices", 2])):
         assert launch(*TINY, *words, *more, "--out", tmp_path / name).code == 0
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    first = next(name for name in one if name.endswith("running_mean"))
+    first = "encoder.0.1.running_mean"  # what comes before the others hangs on no statistics itself
     assert torch.allclose(one[first], two[first], rtol=1e-4)  # of equal shares the mean is that of all
