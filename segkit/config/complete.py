@@ -231,11 +231,12 @@ def _check_model(model: Choice, data: Choice, task: Task, catalogue: Catalogue, 
 
 
 def check_features(spec: ModelSpec, train: Train) -> None:
-    """Refuse what the model does not claim. (channels-last is the engine's own choice, made only where it is claimed.)"""
+    """Refuse what the model does not claim."""
     asked = {
         "mixed-precision": train.precision in ("bf16", "fp16"),
         "compile": train.compile,
         "checkpointing": train.checkpointing,
+        "channels-last": train.layout == "channels-last",
     }
     if train.precision == "fp16" and train.device == "cpu":
         raise UsageError("--precision fp16 needs a GPU.", "On the CPU: --precision bf16 or fp32.")
@@ -243,7 +244,7 @@ def check_features(spec: ModelSpec, train: Train) -> None:
         raise UsageError("train.compile and train.checkpointing exclude each other.", "Leave one of them out.")
     for feature, wanted in asked.items():
         if wanted and feature not in spec.supports:
-            key = "precision" if feature == "mixed-precision" else feature
+            key = {"mixed-precision": "precision", "channels-last": "layout"}.get(feature, feature)
             claimed = f"It supports: {', '.join(spec.supports)}." if spec.supports else "It supports nothing of this kind."
             raise UsageError(
                 f"The model {spec.name!r} does not support {feature} (train.{key}).", f"Leave out train.{key}. {claimed}"

@@ -14,7 +14,7 @@ from segkit.settings import AUGMENT_STRENGTHS, SECTIONS
 from segkit.task import Dataset
 
 
-class Plan(NamedTuple):
+class Setup(NamedTuple):
     """What will be done, and the data that it is done with."""
 
     config: Config
@@ -35,49 +35,49 @@ class Plan(NamedTuple):
 class Condition(NamedTuple):
     """When a setting has a part in what is done, and what to say where it has not."""
 
-    holds: Callable[[Plan], bool]
+    holds: Callable[[Setup], bool]
     reason: str
     hint: str = ""
 
 
 _SIZED = Condition(
-    lambda plan: plan.config.preprocess.fit != "native", "preprocess.fit=native leaves images at their own size"
+    lambda setup: setup.config.preprocess.fit != "native", "preprocess.fit=native leaves images at their own size"
 )
 _SLICED = Condition(
-    lambda plan: plan.config.dims < plan.dataset.task.dims, "only a 2D model on volumes takes slices along an axis"
+    lambda setup: setup.config.dims < setup.dataset.task.dims, "only a 2D model on volumes takes slices along an axis"
 )
-_VOLUMES = Condition(lambda plan: plan.dataset.task.dims == 3, "these are images, which have no slices")
+_VOLUMES = Condition(lambda setup: setup.dataset.task.dims == 3, "these are images, which have no slices")
 _ENCODER = Condition(
-    lambda plan: plan.config.preprocess.intensity == "encoder",
+    lambda setup: setup.config.preprocess.intensity == "encoder",
     "only preprocess.intensity=encoder uses it",
     "-o preprocess.intensity=encoder",
 )
 _CHANCE = Condition(
-    lambda plan: any(getattr(plan.config.augment, name) for name in AUGMENT_STRENGTHS if name != "flip"),
+    lambda setup: any(getattr(setup.config.augment, name) for name in AUGMENT_STRENGTHS if name != "flip"),
     "no augmentation that it is about is on",
     "-o augment.policy=standard, or a strength such as -o augment.rotate=15",
 )
-_ELASTIC = Condition(lambda plan: bool(plan.config.augment.elastic), "augment.elastic is 0", "-o augment.elastic=0.05")
-_FOLDED = Condition(lambda plan: bool(plan.config.split.folds), "there are no folds to choose from", "--folds 5")
+_ELASTIC = Condition(lambda setup: bool(setup.config.augment.elastic), "augment.elastic is 0", "-o augment.elastic=0.05")
+_FOLDED = Condition(lambda setup: bool(setup.config.split.folds), "there are no folds to choose from", "--folds 5")
 _TEST_SHARE = Condition(
-    lambda plan: not plan.official and not plan.config.split.folds,
+    lambda setup: not setup.official and not setup.config.split.folds,
     "the test subset is the dataset's own, or a fold",
     "--split group makes a split of its own",
 )
 _DRAWN = Condition(
-    lambda plan: plan.shuffled, "the dataset states all its subsets", "--split group makes a split of its own"
+    lambda setup: setup.shuffled, "the dataset states all its subsets", "--split group makes a split of its own"
 )
-_SGD = Condition(lambda plan: plan.config.train.optimizer == "sgd", "only sgd uses it", "--optimizer sgd")
-_ADAM = Condition(lambda plan: plan.config.train.optimizer != "sgd", "sgd has no such term", "--optimizer adamw")
+_SGD = Condition(lambda setup: setup.config.train.optimizer == "sgd", "only sgd uses it", "--optimizer sgd")
+_ADAM = Condition(lambda setup: setup.config.train.optimizer != "sgd", "sgd has no such term", "--optimizer adamw")
 _VALIDATED = Condition(
-    lambda plan: plan.config.train.validate, "train.validate=false validates nothing", "Leave out train.validate."
+    lambda setup: setup.config.train.validate, "train.validate=false validates nothing", "Leave out train.validate."
 )
 
 
 def _scheduled(*kinds: str) -> Condition:
     words = " or ".join(f"train.schedule={kind}" for kind in kinds)
     return Condition(
-        lambda plan: plan.config.train.schedule in kinds, f"only {words} uses it", f"-o train.schedule={kinds[0]}"
+        lambda setup: setup.config.train.schedule in kinds, f"only {words} uses it", f"-o train.schedule={kinds[0]}"
     )
 
 
@@ -120,7 +120,7 @@ def refuse_unused(typed: Values, config: Config, dataset: Dataset) -> None:
     Raises:
         UsageError: the first such setting, why it is not used, and what would use it.
     """
-    plan = Plan(config, dataset)
+    setup = Setup(config, dataset)
     for section, options in SECTIONS.items():
         for field in fields(options):
             key = f"{section}.{field.name}"
@@ -128,7 +128,7 @@ def refuse_unused(typed: Values, config: Config, dataset: Dataset) -> None:
             if condition is None or field.name not in typed.get(section, {}):
                 continue
             raw = typed[section][field.name]
-            if coerce(raw, get_type_hints(options)[field.name]) != field.default and not condition.holds(plan):
+            if coerce(raw, get_type_hints(options)[field.name]) != field.default and not condition.holds(setup):
                 raise UsageError(
                     f"{key} = {in_words(raw)} would not be used: {condition.reason}.",
                     f"Leave it out, or: {condition.hint}" if condition.hint else "Leave it out.",

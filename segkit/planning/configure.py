@@ -119,13 +119,13 @@ def _plan(
 
     looked = time.perf_counter()
     draft = draft_plan(requested, dataset, ids, dims)
+    for doubt in doubts_of(draft.facts, dataset.task) if draft.facts else ():
+        logger.warning(doubt)
     if began is None:
         return draft.requested, Plan(draft.decisions)
 
     from segkit.planning.machine import Work, plan_machine
 
-    for doubt in doubts_of(draft.facts, dataset.task) if draft.facts else ():
-        logger.warning(doubt)
     reading, limit = time.perf_counter() - looked, draft.requested.train.time
     # preprocessing all cases will take about as long as looking at them did
     deadline = None if limit is None else began + seconds_of(limit) - reading - AT_THE_END

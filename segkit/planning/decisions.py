@@ -24,18 +24,19 @@ ASPECT = 1.1  # ratio of aspect ratios up to which images are stretched to one s
 
 
 def decide(
-    requested: RequestedConfig, facts: DataFacts, task: Task, dims: int, shrink: float = 1.0
+    requested: RequestedConfig, facts: DataFacts, dims: int, shrink: float = 1.0
 ) -> tuple[RequestedConfig, list[Decision]]:
     """Fill in fit, size and spacing where they were left open.
 
     Args:
         requested: what was asked for, with the dataset's own settings filled in.
         facts: of the training cases.
-        task: of the data.
         dims: of the network.
         shrink: how much smaller than stored the sides of what the network sees are to be, at most 1.
     """
-    found = _of_volumes(requested, facts, shrink) if dims == 3 else _of_images(requested, facts, task, shrink)
+    if requested.preprocess.fit == "native":
+        return requested, []
+    found = _of_volumes(requested, facts, shrink) if dims == 3 else _of_images(requested, facts, shrink)
     return apply(requested, found)
 
 
@@ -86,13 +87,10 @@ def keep_sides(requested: RequestedConfig, task: Task, dims: int) -> tuple[Reque
     return apply(requested, [Decision("augment.flip", chances, f"{' and '.join(exchanged.values())} differ by their side")])
 
 
-def _of_images(requested: RequestedConfig, facts: DataFacts, task: Task, shrink: float) -> list[Decision]:
+def _of_images(requested: RequestedConfig, facts: DataFacts, shrink: float) -> list[Decision]:
     """Images, or slices of volumes, seen whole."""
-    sizes = [facts.median_size, *facts.sizes]
-    if task.dims == 3:
-        axis = facts.slice_axis(requested.preprocess)
-        sizes = [tuple(side for own, side in enumerate(size) if own != axis) for size in sizes]
-    size, aspects = sizes[0], [one[0] / one[1] for one in sizes]
+    size, *sizes = [facts.seen_of(own, requested.preprocess, dims=2) for own in (facts.median_size, *facts.sizes)]
+    aspects = [one[0] / one[1] for one in (size, *sizes)]
     alike = max(aspects) <= ASPECT * min(aspects)
     scale = min(max(shrink, SMALLEST_SEEN[2] / min(size)), 1.0, LARGEST_IMAGE / max(size))
     rounded = tuple(round_side(side * scale) for side in size)

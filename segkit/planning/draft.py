@@ -21,7 +21,7 @@ class Draft:
         requested: with nothing open that the data decides.
         decisions: that were taken.
         facts: of the training cases; None where nothing had to be looked at.
-        base: the request before the size of what the network sees was decided; None where that was not open.
+        base: the request before the size of what the network sees was decided; None where nothing was looked at.
     """
 
     requested: RequestedConfig
@@ -42,7 +42,7 @@ def draft_plan(requested: RequestedConfig, dataset: Dataset, ids: Mapping[str, S
     of_dataset = [Decision(f"preprocess.{key}", value, "the dataset's own") for key, value in own.items()]
     requested, taken = apply(requested, of_dataset)
     preprocess = requested.preprocess
-    if preprocess.fit is not None and (preprocess.size is not None or preprocess.fit == "native"):
+    if preprocess.fit not in (None, "native") and preprocess.size is not None:
         return _finished(Draft(requested, tuple(taken)), dataset, dims)
     wanted = set(ids["train"])
     facts = look_at(dataset, [case for case in dataset.cases if case.id in wanted])
@@ -74,7 +74,7 @@ def _coarse(facts: DataFacts) -> str:
 def shrunk(base: Draft, dataset: Dataset, dims: int, shrink: float) -> Draft:
     """The request completed for images whose sides are so much smaller than stored, or patches of coarser volumes."""
     assert base.facts is not None
-    requested, taken = decide(base.requested, base.facts, dataset.task, dims, shrink)
+    requested, taken = decide(base.requested, base.facts, dims, shrink)
     return _finished(Draft(requested, (*base.decisions, *taken), base.facts, base), dataset, dims)
 
 

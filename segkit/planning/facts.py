@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segkit import reporter
 from segkit.data.preprocess import slice_axis_of
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError
 from segkit.settings import Preprocess
 from segkit.task import Case, Dataset, Task
 
-LOOKED_AT = 200  # cases, evenly spaced
+LOOKED_AT = {2: 200, 3: 40}  # cases, evenly spaced, by their dimensions: reading a volume takes as long as many images
 ANISOTROPIC = 3.0  # times the next spacing, from which on an axis is coarse (nnU-Net)
 COARSE_PERCENTILE = 10  # of the spacings of a coarse axis: its finer cases set the grid (nnU-Net)
 WILD = 4.0  # ratio of spacings from which on they are mentioned
@@ -85,6 +86,11 @@ class DataFacts:
             for size, mm in zip(self.sizes, self.spacings, strict=True)
         ]
 
+    def seen_of(self, size: tuple[int, ...], settings: Preprocess, dims: int) -> tuple[int, ...]:
+        """The sides of a case that a network of so many dimensions sees: all, or those of a slice."""
+        axis = self.slice_axis(settings) if dims < len(size) else None
+        return tuple(side for own, side in enumerate(size) if own != axis)
+
     def slice_axis(self, settings: Preprocess) -> int:
         """The axis that a 2D network takes slices of a median volume along."""
         return slice_axis_of(settings, self.median_size, self.median_spacing)
@@ -127,7 +133,8 @@ def look_at(dataset: Dataset, cases: Sequence[Case]) -> DataFacts:
     """
     sizes, spacings, shares, constant = [], [], [], 0
     failure: SegkitError | None = None
-    for case in cases[:: max(1, -(-len(cases) // LOOKED_AT))]:
+    chosen = cases[:: max(1, -(-len(cases) // LOOKED_AT[dataset.task.dims]))]
+    for case in _shown(chosen):
         try:
             sample = read_case(dataset, case)
         except SegkitError as error:
@@ -142,6 +149,14 @@ def look_at(dataset: Dataset, cases: Sequence[Case]) -> DataFacts:
     if not sizes:
         raise failure or SegkitError("There is no training case to look at.")
     return DataFacts(len(cases), tuple(sizes), tuple(spacings), tuple(shares), constant)
+
+
+def _shown(cases: Sequence[Case]) -> Iterator[Case]:
+    """One after the other, with progress."""
+    with reporter.progress("looking at the data", len(cases)) as bar:
+        for case in cases:
+            bar.advance()
+            yield case
 
 
 def _shares(mask: NDArray[np.integer], task: Task) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ from segkit.planning.draft import Draft, shrunk
 from segkit.planning.trials import Trial, compare, fastest
 from segkit.task import Dataset
 from segkit.training.components import usual_precision
+from segkit.training.global_state import preserved_global_state
 from segkit.training.time_budget import fit_steps
 
 WORTH_A_TRIAL = 100  # steps from which on a few more are worth it
@@ -56,6 +57,7 @@ class Work:
         return TRIALS * (NO_LIMIT if self.seconds is None else max(0.0, self.seconds))
 
 
+@preserved_global_state()
 def plan_machine(draft: Draft, work: Work) -> tuple[RequestedConfig, Plan]:
     """Fill in what is left open, by trials on this machine where they are worth their time.
 
@@ -66,24 +68,26 @@ def plan_machine(draft: Draft, work: Work) -> tuple[RequestedConfig, Plan]:
     device = choose_device(draft.requested.train.device)
     distributed.init_process_group(cpu=device.type == "cpu")
     measured: list[Trial] = []
-    if work.deadline is not None and draft.base is not None:
+    if work.deadline is not None and draft.base is not None and draft.base.requested.preprocess.size is None:
         draft = _fit_size(draft.base, work, measured)
     config = work.complete(draft.requested)
-    one_pass = max(1, items_of(draft, config, work.train) // (config.train.batch_size or 1))
-    epochs = config.train.epochs or budget.plain_epochs(one_pass)
-    steps = epochs * (config.train.epoch_steps or one_pass)
-    plain = Decision("train.epochs", epochs, f"of {steps // epochs} steps, no time was given")
+    epoch_steps = config.train.epoch_steps or max(1, items_of(draft, config, work.train) // (config.train.batch_size or 1))
+    epochs = config.train.epochs or budget.plain_epochs(epoch_steps)
+    steps = epochs * epoch_steps
+    plain = Decision("train.epochs", epochs, f"of {epoch_steps} steps, no time was given")
     if work.deadline is None and steps < WORTH_A_TRIAL and device.type == "cpu":
         usual = Decision("train.precision", usual_precision(config, device), "usual on this device")
         return _finish(draft, [usual, plain], [], None)
     draft, trials = _tried(draft, work)
     best, config = fastest(trials), work.complete(draft.requested)
     batch = config.train.batch_size or 1
-    validation = best.forward_seconds / batch * OVERHEAD * work.val * _views_of_case(draft, config)
+    views = work.val * _views_of_case(draft, config) if config.train.validate else 0
+    validation, left = best.forward_seconds / batch * OVERHEAD * views, distributed.broadcast_object(work.seconds)
     length = [plain]
-    if work.seconds is not None and config.train.epochs is None:  # typed epochs are a limit, which the clock may shorten
-        items = items_of(draft, config, work.train)
-        epochs, epoch_steps = fit_steps(work.seconds, best.step_seconds, validation, items, batch)
+    if left is not None and config.train.epochs is None:  # typed epochs are a limit, which the clock may shorten
+        epochs, epoch_steps = fit_steps(left, best.step_seconds, validation, items_of(draft, config, work.train), batch)
+        if config.train.epoch_steps is not None:
+            epochs, epoch_steps = max(1, epochs * epoch_steps // config.train.epoch_steps), config.train.epoch_steps
         steps, why = epochs * epoch_steps, f"a step takes {best.step_seconds:.2g} s, a validation {validation:.2g} s"
         length = [Decision("train.epochs", epochs, why), Decision("train.epoch_steps", epoch_steps, f"{steps} steps in all")]
     seconds = steps * best.step_seconds + epochs * validation
@@ -95,7 +99,7 @@ def _tried(draft: Draft, work: Work) -> tuple[Draft, list[Trial]]:
     while True:
         config = work.complete(draft.requested)
         try:
-            return draft, compare(config, work.dataset.task, work.for_trials)
+            return draft, compare(config, work.dataset.task, _seen(draft, config), work.for_trials)
         except OutOfMemoryError:
             half = (config.train.batch_size or 1) // 2
             if not half or all(one.key != BATCH_SIZE for one in draft.decisions):
@@ -125,9 +129,12 @@ def _fit_size(base: Draft, work: Work, measured: list[Trial]) -> Draft:
     def view_seconds(shrink: float) -> float:
         return voxel_seconds * _voxels(work.complete(drafts[shrink].requested))
 
-    wanted = budget.views_wanted(dims, items_of(drafts[1.0], small, work.train))
-    assert work.seconds is not None
-    chosen = drafts[budget.choose_shrink(work.seconds, view_seconds, wanted)]
+    wanted, left = (
+        budget.views_wanted(dims, items_of(drafts[1.0], small, work.train)),
+        distributed.broadcast_object(work.seconds),
+    )
+    assert left is not None
+    chosen = drafts[budget.choose_shrink(left, view_seconds, wanted)]
     requested, taken = apply(chosen.requested, _ways(best, trials))
     return replace(chosen, requested=requested, decisions=(*chosen.decisions, *taken))
 
@@ -164,6 +171,14 @@ def _views_of_case(draft: Draft, config: Config) -> int:
     middle = sizes[len(sizes) // 2]
     sides = zip(middle, config.preprocess.size, strict=True)
     return math.prod(1 + max(0, math.ceil(2 * (own - window) / window)) for own, window in sides)
+
+
+def _seen(draft: Draft, config: Config) -> tuple[int, ...]:
+    """The size that the network is given; of images at their own size the median."""
+    if isinstance(config.preprocess.size, tuple):
+        return config.preprocess.size
+    assert draft.facts is not None, "images at their own size were looked at"
+    return draft.facts.seen_of(draft.facts.median_size, config.preprocess, config.dims)
 
 
 def _voxels(config: Config) -> int:

@@ -11,6 +11,7 @@ import torch
 
 from segkit import distributed
 from segkit.config.complete import Config
+from segkit.models.build import OutOfMemoryError
 from segkit.models.device import choose_device
 from segkit.task import Task
 from segkit.training.components import TrainingComponents, assemble
@@ -36,12 +37,13 @@ class Trial:
     forward_seconds: float
 
 
-def measure(config: Config, task: Task, most: float = math.inf) -> Trial:
+def measure(config: Config, task: Task, size: tuple[int, ...], most: float = math.inf) -> Trial:
     """Time steps of a training as configured; precision and layout must be chosen.
 
     Args:
         config: complete.
         task: of the data.
+        size: of the images.
         most: seconds after which no further step is begun; one is timed at least.
 
     Raises:
@@ -49,24 +51,30 @@ def measure(config: Config, task: Task, most: float = math.inf) -> Trial:
     """
     device, batch = choose_device(config.train.device), max(1, (config.train.batch_size or 1) // distributed.world_size())
     components = assemble(config, task, device, alone=True)
-    size = config.preprocess.size
-    assert isinstance(size, tuple)
     images = torch.randn(batch, task.channels, *size)
     layers = (len(task.classes) - 1,) if task.mode == "multilabel" else ()
     masks = torch.randint(0, 2, (batch, *layers, *size), dtype=torch.int32)
-    with step_errors(components, images.shape):
-        check_memory(components, size, batch)
-        times = _timed(components, images, masks, most)
-    found = Trial(config.train.precision, config.train.layout, times, _forward_seconds(components, images))
-    return distributed.broadcast_object(found)  # all decide alike
+    failure: OutOfMemoryError | None = None
+    times = forward = 0.0
+    try:
+        with step_errors(components, images.shape):
+            check_memory(components, size, batch)
+            times, forward = _timed(components, images, masks, most), _forward_seconds(components, images)
+    except OutOfMemoryError as error:
+        failure = error
+    found = distributed.all_gather((times, forward, failure))  # all decide alike
+    if too_large := next((theirs for _, _, theirs in found if theirs is not None), None):
+        raise failure or OutOfMemoryError(too_large.message, too_large.hint)
+    return Trial(config.train.precision, config.train.layout, *found[0][:2])
 
 
-def compare(config: Config, task: Task, most: float = math.inf) -> list[Trial]:
+def compare(config: Config, task: Task, size: tuple[int, ...], most: float = math.inf) -> list[Trial]:
     """Trials of the precisions that were left open and that the model supports, then of the other layout with the faster.
 
     Args:
         config: complete.
         task: of the data.
+        size: of the images.
         most: seconds for all of it, about.
     """
     spec, train = config.model.spec, config.train
@@ -79,7 +87,7 @@ def compare(config: Config, task: Task, most: float = math.inf) -> list[Trial]:
 
     def tried(precision: str, layout: str) -> Trial:
         settings = replace(train, precision=precision, layout=layout)  # type: ignore[arg-type]
-        return measure(replace(config, train=settings), task, most / 3)
+        return measure(replace(config, train=settings), task, size, most / 3)
 
     trials = [tried(precision, first) for precision in precisions]
     if train.layout == "auto" and other:
@@ -94,7 +102,7 @@ def fastest(trials: list[Trial]) -> Trial:
 
 
 def _timed(components: TrainingComponents, images: torch.Tensor, masks: torch.Tensor, most: float) -> float:
-    """Seconds of a step, the median of some after one that warms up; the fastest so far where the time is over."""
+    """Seconds of a step, the median of some after one that warms up, of fewer where the time is over."""
     times: list[float] = []
     while len(times) < 1 + REPEATED and (len(times) < 2 or sum(times) < most):
         began = time.perf_counter()

@@ -142,3 +142,41 @@ def test_a_time_that_is_too_short_for_one_step_is_refused_before_anything_is_wri
 def test_a_model_may_be_left_out(segkit: Command, words: tuple[str, ...], model: str) -> None:
     done = segkit("train", "--dataset", "phantom", "--epochs", 1, *words, "--dry-run", "--json")
     assert json.loads(done.out)["settings"]["model"]["name"].endswith(model)
+
+
+LONG_ENOUGH = ("-o", "train.epoch_steps=110", "-o", "train.epochs=1")  # for trials to be worth their time
+
+
+@pytest.mark.parametrize("model", ["unet", "unet3d"])
+def test_images_at_their_own_size_are_tried_at_the_median_one(segkit: Command, volumes: Path, model: str) -> None:
+    words = ("--dataset", "nnunet", "--data-dir", volumes, "--model", model, "-o", "model.width=2", "-o", "model.depth=1")
+    found = decided(segkit, *words, "-o", "preprocess.fit=native", *LONG_ENOUGH)
+    assert "preprocess.size" not in found and found["train.precision"] in ("fp32", "bf16")
+
+
+def test_steps_of_an_epoch_that_were_typed_stay_and_epochs_fill_the_time(segkit: Command, volumes: Path) -> None:
+    words = ("plan", "--dataset", "nnunet", "--data-dir", volumes, *TINY, "--time", "1m", "-o", "train.epoch_steps=2")
+    document = json.loads(segkit(*words, "--json").out)
+    epochs = next(one["value"] for one in document["decisions"] if one["key"] == "train.epochs")
+    step = document["measured"]["trials"][-1]["step_seconds"]
+    assert 2 * epochs * step < 60
+
+
+def test_a_layout_that_the_model_does_not_claim_is_refused(segkit: Command) -> None:
+    done = segkit(
+        "train", "--dataset", "phantom", "-o", "dataset.dims=3", "--model", "unet3d", "-o", "train.layout=channels-last"
+    )
+    assert done.code == 2 and "does not support channels-last (train.layout)" in done.err
+
+
+def test_a_plan_leaves_the_random_numbers_of_the_process_alone(volumes: Path) -> None:
+    import torch
+
+    import segkit
+
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    options = {"model.width": 2, "model.blocks": 1, "train.epoch_steps": 110, "train.epochs": 1}
+    assert segkit.plan("nnunet", data_dir=volumes, options=options).measured["trials"]
+    assert torch.equal(torch.rand(1), expected)
