@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from segkit.cli import completion
-from segkit.cli.train import setting
-from segkit.settings import SECTIONS
+from segkit.cli.train import (
+    MODEL,
+    RUN,
+    TRAINING,
+    DataDir,
+    DatasetName,
+    ModelName,
+    OtherSettings,
+    RecipeName,
+    StartingPoint,
+    setting,
+)
 
 logger = logging.getLogger(__name__)
 
 
 def plan(
-    dataset: Annotated[
-        str | None, typer.Option(help="'segkit datasets' lists them.", autocompletion=completion.names("datasets"))
-    ] = None,
-    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="'segkit models' lists them.", autocompletion=completion.names("models"))
-    ] = None,
-    pretrained: Annotated[str | None, setting("train.pretrained")] = None,
-    time: Annotated[str | None, setting("train.time")] = None,
-    device: Annotated[str | None, setting("train.device")] = None,
-    seed: Annotated[str | None, setting("train.seed")] = None,
-    config: Annotated[Path | None, typer.Option(help="Start from this run.toml; what is typed wins.")] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="Start from a recipe.", autocompletion=completion.names("recipes"))
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            metavar="SECTION.KEY=VALUE",
-            help="Any other setting; what is typed is not planned.",
-            autocompletion=completion.keys("model", "dataset", "loss", *SECTIONS),
-        ),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    dataset: DatasetName = None,
+    data_dir: DataDir = None,
+    model: ModelName = None,
+    pretrained: Annotated[str | None, setting("train.pretrained", MODEL)] = None,
+    time: Annotated[str | None, setting("train.time", TRAINING)] = None,
+    device: Annotated[str | None, setting("train.device", TRAINING)] = None,
+    seed: Annotated[str | None, setting("train.seed", TRAINING)] = None,
+    config: StartingPoint = None,
+    recipe: RecipeName = None,
+    option: OtherSettings = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.", rich_help_panel=RUN)] = False,
 ) -> None:
     """Say what a training would decide for every setting that is left open, and why, from the data and this machine.
 

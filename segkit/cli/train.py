@@ -33,7 +33,7 @@ def _fields(section: str) -> dict[str, OptionField]:
     return {field.name: field for field in fields_of(SECTIONS[section])}
 
 
-def setting(key: str, panel: str | None = None) -> Any:
+def setting(key: str, panel: str) -> Any:
     """A flag for a setting, with the help, the allowed values and the default that the setting itself states."""
     section, _, name = key.partition(".")
     field = _fields(section)[name]
@@ -51,15 +51,47 @@ def _switch(key: str, panel: str) -> Any:
     return typer.Option(f"--{name.replace('_', '-')}", help=field.help, rich_help_panel=panel)
 
 
+# what `segkit plan` takes as well
+DatasetName = Annotated[
+    str | None,
+    typer.Option(help="'segkit datasets' lists them.", autocompletion=completion.names("datasets"), rich_help_panel=DATA),
+]
+DataDir = Annotated[str | None, typer.Option(help="Folder that holds the data.", rich_help_panel=DATA)]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        help="'segkit models' lists them; left out, the plan takes one.",
+        autocompletion=completion.names("models"),
+        rich_help_panel=MODEL,
+    ),
+]
+StartingPoint = Annotated[
+    Path | None, typer.Option(help="Start from this run.toml; what is typed wins.", rich_help_panel=RUN)
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        help="Start from a recipe; 'segkit recipes' lists them.",
+        autocompletion=completion.names("recipes"),
+        rich_help_panel=RUN,
+    ),
+]
+OtherSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        metavar="SECTION.KEY=VALUE",
+        help="Any other setting.",
+        autocompletion=completion.keys("model", "dataset", "loss", *SECTIONS),
+        rich_help_panel=RUN,
+    ),
+]
+
+
 def train(
     context: typer.Context,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="'segkit datasets' lists them.", autocompletion=completion.names("datasets"), rich_help_panel=DATA
-        ),
-    ] = None,
-    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data.", rich_help_panel=DATA)] = None,
+    dataset: DatasetName = None,
+    data_dir: DataDir = None,
     split: Annotated[str | None, setting("split.by", DATA)] = None,
     folds: Annotated[str | None, setting("split.folds", DATA)] = None,
     fold: Annotated[str | None, setting("split.fold", DATA)] = None,
@@ -67,10 +99,7 @@ def train(
         bool | None, typer.Option("--allow-leak", help="Accept a patient in two subsets.", rich_help_panel=DATA)
     ] = None,
     augment: Annotated[str | None, setting("augment.policy", DATA)] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="'segkit models' lists them.", autocompletion=completion.names("models"), rich_help_panel=MODEL),
-    ] = None,
+    model: ModelName = None,
     pretrained: Annotated[str | None, setting("train.pretrained", MODEL)] = None,
     freeze_encoder: Annotated[
         bool | None, typer.Option("--freeze-encoder", help="Train only the decoder.", rich_help_panel=MODEL)
@@ -116,31 +145,13 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Run folder to create (default: runs/DATASET-MODEL-N).", rich_help_panel=RUN)
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Start from this run.toml; what is typed wins.", rich_help_panel=RUN)
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="Start from a recipe; 'segkit recipes' lists them.",
-            autocompletion=completion.names("recipes"),
-            rich_help_panel=RUN,
-        ),
-    ] = None,
+    config: StartingPoint = None,
+    recipe: RecipeName = None,
     resume: Annotated[
         Path | None,
         typer.Option(help="Continue this run (or these seeds) where it was interrupted.", rich_help_panel=RUN),
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o",
-            metavar="SECTION.KEY=VALUE",
-            help="Any other setting.",
-            autocompletion=completion.keys("model", "dataset", "loss", *SECTIONS),
-            rich_help_panel=RUN,
-        ),
-    ] = None,
+    option: OtherSettings = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=RUN)
     ] = False,
