@@ -31,14 +31,14 @@ def check_smallest_batch(config: Config, data: Task, cases: int, device: torch.d
     Raises:
         UsageError: with what helps.
     """
-    size, batch, processes = config.preprocess.size, config.train.batch_size, distributed.world_size()
-    if batch is not None and batch < processes:
+    size, batch, processes = config.preprocess.size, config.train.batch_size or 1, distributed.world_size()
+    if batch < processes:
         words = f"--batch-size {batch} is less than one case for each of {processes} processes."
         raise distributed.collective_error(UsageError(words, f"Fewer --devices, or --batch-size {processes}."))
     if size is None:
         return
-    count, least = cases, 2  # what --batch-size auto finds is not known yet; GPUs share their batch norm
-    if batch is not None and (processes == 1 or device.type != "cuda"):
+    count, least = cases, 2  # GPUs share their batch norm
+    if processes == 1 or device.type != "cuda":
         count = cases if config.dims == data.dims else max(cases, batch)  # slices, of which there are more than volumes
         order = Order(count, batch, None, processes=processes, steps=config.train.epoch_steps)
         least = min(2, *(order.cases(step) // processes for step in range(len(order))))
