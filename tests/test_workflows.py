@@ -79,7 +79,8 @@ def test_progress_goes_to_the_reporter_in_place(tmp_path: Path) -> None:
 
     with reporting(Counting()):
         library.train("phantom", "unet", epochs=1, batch_size=4, out=tmp_path / "run", options=TINY)
-    assert seen == pytest.approx({"preprocessing": 2.0, "training": 1.0})  # training cases, then validation cases
+    # training cases are preprocessed, then validation cases
+    assert seen == pytest.approx({"looking at the data": 1.0, "preprocessing": 2.0, "training": 1.0})
 
 
 def test_it_trains_what_the_command_line_trains(segkit: Command, run: Path, tmp_path: Path) -> None:
