@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | options | `size` | filled from the preprocessing (`HasSize`) |
 | options | `fitted(size, spacing)` | options that fit what the network sees (`FitsImages`) |
+| options | `smaller()` | options of a smaller form, for a short training (`HasSmallerForm`) |
 | options | `doubts(size)` | notes before training on what suits no image of this size (`HasDoubts`) |
 | options | `freeze` | `--freeze-encoder` (`HasFreeze`) |
 | module | `encoder.load_pretrained` | `--pretrained imagenet` and `--pretrained FILE` of an encoder (`HasEncoder`) |
@@ -54,6 +55,24 @@ class FitsImages(Protocol):
 
     def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...] | None) -> Self:
         """The options for images of this size, one number per axis; spacing in mm along each, None where not known."""
+
+
+class HasSmallerForm(Protocol):
+    """Options of a model that has a smaller form, whose steps cost less.
+
+    The plan takes it where a training is too short for many steps of the usual one. A value that was typed must stay.
+
+    >>> from dataclasses import dataclass, replace
+    >>> from segkit.api import option
+    >>> @dataclass(frozen=True)
+    ... class MyOptions:
+    ...     width: int | None = option(None, "feature maps of the top level (auto: 32, or 16 for a short training)")
+    ...     def smaller(self):
+    ...         return self if self.width else replace(self, width=16)
+    """
+
+    def smaller(self) -> Self:
+        """The options of the smaller form."""
 
 
 class HasDoubts(Protocol):

@@ -108,7 +108,7 @@ class Train:
         None, "steps of an epoch, which may be less or more than one pass; auto: one pass over the training cases", minimum=1
     )
     batch_size: int | None = option(None, "cases per step, over all processes", minimum=1)
-    lr: float = option(1e-3, "learning rate", minimum=0)
+    lr: float | None = option(None, "learning rate; auto: the one that suits the model, 0.01 for sgd", minimum=0)
     optimizer: Literal["adam", "adamw", "sgd"] = option("adamw", "optimiser")
     weight_decay: float = option(1e-4, "decoupled for adamw, L2 for adam and sgd", minimum=0)
     eps: float = option(1e-8, "epsilon of adam and adamw (Keras: 1e-7)", minimum=0)

@@ -143,6 +143,7 @@ class ModelSpec(Spec):
         exports: which of `FORMATS` it can be exported in.
         default: taken where no model is named, one with an encoder where pretrained weights are asked for; heeded in
             built-in plugins only.
+        learning_rate: that suits it with adamw and the default schedule, where none is typed.
     """
 
     group: ClassVar[str] = "models"
@@ -154,6 +155,7 @@ class ModelSpec(Spec):
     supports: tuple[str, ...] = ()
     exports: tuple[str, ...] = ()
     default: bool = False
+    learning_rate: float = 1e-3
 
     def strides(self, options: Any, dims: int) -> tuple[int, ...]:
         """The stride along each of `dims` axes for these options.
@@ -200,6 +202,8 @@ class ModelSpec(Spec):
             found.append(f"its dims {self.dims!r} are not 2 and/or 3")
         if self.kind not in ("segmentation", "classification"):
             found.append(f"its kind {self.kind!r} is neither segmentation nor classification")
+        if not self.learning_rate > 0:
+            found.append(f"its learning_rate {self.learning_rate!r} is not above 0")
         if set(self.supports) - set(FEATURES):
             found.append(f"it supports {self.supports!r}; known are {', '.join(FEATURES)}")
         if set(self.exports) - set(FORMATS):

@@ -26,6 +26,7 @@ INIT = (
 
 SMALLEST, DEEPEST = 4, 6  # pixels along each side of the deepest level, and levels below the first (nnU-Net)
 USUAL_DEPTH = 4  # where no image size is known
+USUAL_WIDTH, USUAL_BLOCKS = 32, (1, 2)
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ class UNet3DOptions:
 
 @dataclass(frozen=True)
 class ResEncUNetOptions:
-    """Isensee's residual-encoder U-Net, small enough for a few minutes; nnU-Net's M form is blocks=1,3,4,6,6,6."""
+    """Isensee's residual-encoder U-Net; nnU-Net's M form is width=32, blocks=1,3,4,6,6,6."""
 
-    width: int = option(32, WIDTH, minimum=1)
+    width: int | None = option(None, f"{WIDTH}; auto: 32, 16 for a short training", minimum=1)
     max_width: int = option(320, "no level has more feature maps", minimum=1)
     depth: tuple[int, ...] | None = option(
         None,
@@ -96,8 +97,10 @@ class ResEncUNetOptions:
         minimum=0,
         maximum=8,
     )
-    blocks: tuple[int, ...] = option(
-        (1, 2), "residual blocks by level from the top; the last number holds for the levels below", minimum=1
+    blocks: tuple[int, ...] | None = option(
+        None,
+        "residual blocks by level from the top; the last number holds for the levels below; auto: 1,2, 1 for a short training",
+        minimum=1,
     )
     norm: Norm = option("instance", NORM)
     activation: Activation = option("leaky-relu", ACTIVATION)
@@ -115,10 +118,18 @@ class ResEncUNetOptions:
 
     def fitted(self, size: tuple[int, ...], spacing: tuple[float, ...] | None) -> ResEncUNetOptions:
         """Depth and flat by the size that the network sees, and the spacing along each axis (nnU-Net, Isensee 2021)."""
+        chosen = self._filled(USUAL_WIDTH, USUAL_BLOCKS)
         if self.depth is not None:
-            return self
+            return chosen
         depth, flat = levels_of(size, spacing or (1.0,) * len(size))
-        return replace(self, depth=depth, flat=flat if self.flat == (0,) else self.flat)
+        return replace(chosen, depth=depth, flat=flat if self.flat == (0,) else self.flat)
+
+    def smaller(self) -> ResEncUNetOptions:
+        """The form for a short training: more and cheaper steps."""
+        return self._filled(16, (1,))
+
+    def _filled(self, width: int, blocks: tuple[int, ...]) -> ResEncUNetOptions:
+        return replace(self, width=self.width or width, blocks=self.blocks or blocks)
 
 
 class HasDepth(Protocol):
@@ -236,5 +247,6 @@ def segkit_models() -> list[ModelSpec]:
             supports=SUPPORTS,
             exports=EXPORTS,
             default=True,
+            learning_rate=1e-2,
         ),
     ]

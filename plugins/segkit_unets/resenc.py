@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from segkit.api import Task
 from segkit_unets.blocks import Layers
-from segkit_unets.plugin import USUAL_DEPTH, ResEncUNetOptions
+from segkit_unets.plugin import USUAL_BLOCKS, USUAL_DEPTH, USUAL_WIDTH, ResEncUNetOptions
 
 Sides = tuple[int, ...]
 SUPERVISED = 3  # resolutions that see the loss: coarser ones say little more and cost as much
@@ -128,8 +128,9 @@ def build(task: Task, options: ResEncUNetOptions) -> nn.Module:
         by_axis if len(by_axis) > 1 else by_axis * task.dims for by_axis in (options.depth or (USUAL_DEPTH,), options.flat)
     )
     kernels, strides = level_shapes(depth, flat)
-    widths = [min(options.max_width, options.width * 2**level) for level in range(len(strides))]
-    blocks = [options.blocks[min(level, len(options.blocks) - 1)] for level in range(len(strides))]
+    width, by_level = options.width or USUAL_WIDTH, options.blocks or USUAL_BLOCKS
+    widths = [min(options.max_width, width * 2**level) for level in range(len(strides))]
+    blocks = [by_level[min(level, len(by_level) - 1)] for level in range(len(strides))]
     layers = Layers(task.dims, options.norm, options.activation)
     model = ResEncUNet(task.channels, task.outputs, widths, blocks, kernels, strides, layers, options.dropout)
     for module in model.modules():

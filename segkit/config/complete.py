@@ -24,6 +24,7 @@ from segkit.words import counted
 
 FLIPS_EXCHANGE = "flips (augment.flip) exchange {}, which are told apart by their side alone"
 PATIENCE = 30  # epochs, with schedules that have no end of their own
+SGD_RATE = 1e-2  # learning rate of sgd, where none is typed (nnU-Net)
 PREPROCESS_DEFAULTS: Mapping[str, Any] = {"fit": "stretch", "size": 256, "intensity": "scale255"}
 
 
@@ -105,18 +106,20 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
         preprocess=preprocess,
         augment=_complete_augment(requested.augment, dims),
         split=dataclasses.replace(requested.split, seed=seed),
-        train=_complete_train(requested.train, monitored.name),
+        train=_complete_train(requested.train, monitored.name, model.spec),
         dims=dims,
         monitored=monitored,
         recipe=requested.recipe,
     )
 
 
-def _complete_train(train: Train, monitor: str) -> Train:
+def _complete_train(train: Train, monitor: str, spec: ModelSpec) -> Train:
     patience = train.patience
     if patience is None:
         patience = 0 if train.schedule in BY_LENGTH else PATIENCE
-    return dataclasses.replace(train, monitor=monitor, patience=patience)
+    usual = SGD_RATE if train.optimizer == "sgd" else spec.learning_rate
+    lr = usual if train.lr is None else train.lr
+    return dataclasses.replace(train, monitor=monitor, patience=patience, lr=lr)
 
 
 def with_size(model: Choice, size: int | tuple[int, ...] | None) -> Choice:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 SHRINKS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35, 0.3, 0.25)  # of the sides of what the network sees
 TRIED = 0.5  # the shrink whose cost is measured: small enough to be quick, large enough that voxels are what costs
 VIEWS = {2: 3000, 3: 800}  # images or patches that a training sees at least, by the network's dimensions
 PASSES = {2: 20, 3: 12}  # over the training cases, at least
+AMPLE = 3.0  # times the images wanted at full size, from which on a model need not take its smaller form
 SHARE_OF_STEPS = 0.85  # of the time; the rest is for validation, and for what the trials did not see
 PLAIN_EPOCHS = 100  # where no time is given
 FEWEST_STEPS, MOST_STEPS = 1_000, 25_000  # where no time is given
@@ -18,16 +19,22 @@ def views_wanted(dims: int, items: int) -> int:
     return max(VIEWS[dims], PASSES[dims] * items)
 
 
-def choose_shrink(seconds: float, view_seconds: Callable[[float], float], wanted: int) -> float:
-    """The largest images of which enough are seen in the time; the smallest where none fits.
+def views_within(seconds: float, view_seconds: float) -> float:
+    """How many images a training can see in the time, where one costs so much."""
+    return SHARE_OF_STEPS * seconds / view_seconds
+
+
+def choose_shrink(views: Mapping[float, float], wanted: int) -> float:
+    """The largest images of which enough are seen; the smallest where none are.
 
     Args:
-        seconds: for training and validation.
-        view_seconds: what one image costs in training, by how much it is shrunk.
+        views: how many can be seen, by how much they are shrunk, the largest first.
         wanted: images to be seen.
+
+    >>> choose_shrink({1.0: 400, 0.7: 900, 0.5: 1500}, 800), choose_shrink({1.0: 400, 0.7: 700}, 800)
+    (0.7, 0.7)
     """
-    fits = (shrink for shrink in SHRINKS if SHARE_OF_STEPS * seconds / view_seconds(shrink) >= wanted)
-    return next(fits, SHRINKS[-1])
+    return next((shrink for shrink, seen in views.items() if seen >= wanted), list(views)[-1])
 
 
 def plain_epochs(steps: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from segkit.config.plan import Decision
 from segkit.config.resolve import Choice, RequestedConfig
@@ -12,7 +13,7 @@ from segkit.errors import SegkitError
 from segkit.options import in_words
 from segkit.planning.facts import DataFacts
 from segkit.settings import AUGMENT_POLICIES
-from segkit.sides import axes_exchanged
+from segkit.sides import axes_exchanged, mirror_axis
 from segkit.task import Task
 
 LARGEST_IMAGE = 512  # pixels along the longer side of an image
@@ -60,31 +61,56 @@ def fit_model(
     Raises:
         SegkitError: the plugin's code fails, named.
     """
-    model, size = requested.model, requested.preprocess.size
-    own = getattr(model.options, "fitted", None)
-    if not callable(own) or size is None:
+    size = requested.preprocess.size
+    if size is None:
         return requested, []
     sides = (size,) * dims if isinstance(size, int) else size
     wanted = requested.preprocess.spacing
     if isinstance(wanted, tuple) and len(wanted) != dims:  # of a volume that is seen in slices
         wanted = None
+    seen = (wanted,) * dims if isinstance(wanted, float) else wanted or spacing
+    return _with_options(requested, "fitted", (sides, seen), "fits this size")
+
+
+def make_smaller(requested: RequestedConfig) -> tuple[RequestedConfig, list[Decision]]:
+    """The smaller form of a model that has one (see segkit.protocols.HasSmallerForm).
+
+    Raises:
+        SegkitError: the plugin's code fails, named.
+    """
+    return _with_options(requested, "smaller", (), "the time is short")
+
+
+def _with_options(
+    requested: RequestedConfig, method: str, given: tuple[Any, ...], why: str
+) -> tuple[RequestedConfig, list[Decision]]:
+    """The request with what a method of the model's options returns, where there is such a method."""
+    model = requested.model
+    own = getattr(model.options, method, None)
+    if not callable(own):
+        return requested, []
     try:
-        options = own(sides, (wanted,) * dims if isinstance(wanted, float) else wanted or spacing)
+        options = own(*given)
         before, after = vars(model.options), vars(options)
     except Exception as error:
-        raise SegkitError(f"The options of {model.name} failed in fitted{sides}: {type(error).__name__}: {error}") from error
-    found = [Decision(f"model.{key}", after[key], "fits this size") for key in after if after[key] != before[key]]
+        what = f"The options of {model.name} failed in {method}{given[0] if given else '()'}"
+        raise SegkitError(f"{what}: {type(error).__name__}: {error}") from error
+    found = [Decision(f"model.{key}", after[key], why) for key in after if after[key] != before[key]]
     return replace(requested, model=Choice(model.found, options)), found
 
 
-def keep_sides(requested: RequestedConfig, task: Task, dims: int) -> tuple[RequestedConfig, list[Decision]]:
-    """No flips along an axis that alone tells classes apart, where flips were left to the policy."""
+def choose_flips(requested: RequestedConfig, task: Task, dims: int) -> tuple[RequestedConfig, list[Decision]]:
+    """Flips where they were left to the policy: none along an axis that alone tells classes apart, and of volumes, in which
+    bodies lie alike, from left to right alone."""
     usual = AUGMENT_POLICIES[requested.augment.policy]["flip"]
     exchanged = axes_exchanged(task, dims)
-    if not usual or not exchanged:
+    if not usual or not (exchanged or task.dims == 3):
         return requested, []
-    chances = tuple(0.0 if axis in exchanged else usual for axis in range(dims))
-    return apply(requested, [Decision("augment.flip", chances, f"{' and '.join(exchanged.values())} differ by their side")])
+    free = {mirror_axis(task, dims)} if task.dims == 3 else set(range(dims))
+    reasons = [f"{names} differ by their side" for names in dict.fromkeys(exchanged.values())]
+    reasons += ["bodies lie alike, but for left and right"] if task.dims == 3 else []
+    chances = tuple(usual if axis in free - set(exchanged) else 0.0 for axis in range(dims))
+    return apply(requested, [Decision("augment.flip", chances, "; ".join(reasons))])
 
 
 def _of_images(requested: RequestedConfig, facts: DataFacts, shrink: float) -> list[Decision]:

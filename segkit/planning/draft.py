@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from segkit.config.plan import Decision
 from segkit.config.resolve import RequestedConfig
 from segkit.errors import UsageError
-from segkit.planning.decisions import BATCH, apply, decide, fit_model, keep_sides
+from segkit.planning.decisions import BATCH, apply, decide, fit_model, choose_flips, make_smaller
 from segkit.planning.facts import DataFacts, coarse_axis, look_at
+from segkit.planning.remembered import cases_as_key, remembered
 from segkit.task import Dataset
 
 
@@ -21,7 +22,7 @@ class Draft:
         requested: with nothing open that the data decides.
         decisions: that were taken.
         facts: of the training cases; None where nothing had to be looked at.
-        base: the request before the size of what the network sees was decided; None where nothing was looked at.
+        base: what this was made of, before the size of what the network sees and with it the rest was decided.
     """
 
     requested: RequestedConfig
@@ -43,9 +44,10 @@ def draft_plan(requested: RequestedConfig, dataset: Dataset, ids: Mapping[str, S
     requested, taken = apply(requested, of_dataset)
     preprocess = requested.preprocess
     if preprocess.fit not in (None, "native") and preprocess.size is not None:
-        return _finished(Draft(requested, tuple(taken)), dataset, dims)
+        return shrunk(Draft(requested, tuple(taken)), dataset, dims, 1.0)
     wanted = set(ids["train"])
-    facts = look_at(dataset, [case for case in dataset.cases if case.id in wanted])
+    cases = [case for case in dataset.cases if case.id in wanted]
+    facts = DataFacts.from_dict(remembered(cases_as_key(dataset, cases), lambda: look_at(dataset, cases).to_dict()))
     coarse = facts.median_spacing is not None and coarse_axis(facts.median_spacing) is not None
     if dims == 3 and coarse and _takes_slices(requested):
         requested, sliced = apply(requested, [Decision("preprocess.slices", True, _coarse(facts))])
@@ -73,15 +75,17 @@ def _coarse(facts: DataFacts) -> str:
 
 def shrunk(base: Draft, dataset: Dataset, dims: int, shrink: float) -> Draft:
     """The request completed for images whose sides are so much smaller than stored, or patches of coarser volumes."""
-    assert base.facts is not None
-    requested, taken = decide(base.requested, base.facts, dims, shrink)
-    return _finished(Draft(requested, (*base.decisions, *taken), base.facts, base), dataset, dims)
-
-
-def _finished(draft: Draft, dataset: Dataset, dims: int) -> Draft:
-    """With the batch, the network's levels, and the sides that must not be exchanged."""
-    requested, usual = apply(draft.requested, [Decision("train.batch_size", BATCH[dims], f"usual for {dims}D")])
-    requested, sides = keep_sides(requested, dataset.task, dims)
-    spacing = draft.facts.common_spacing if draft.facts is not None and dims == dataset.task.dims else None
+    requested, taken = base.requested, []
+    if base.facts is not None:
+        requested, taken = decide(requested, base.facts, dims, shrink)
+    requested, usual = apply(requested, [Decision("train.batch_size", BATCH[dims], f"usual for {dims}D")])
+    requested, sides = choose_flips(requested, dataset.task, dims)
+    spacing = base.facts.common_spacing if base.facts is not None and dims == dataset.task.dims else None
     requested, levels = fit_model(requested, dims, spacing)
-    return replace(draft, requested=requested, decisions=(*draft.decisions, *usual, *sides, *levels))
+    return Draft(requested, (*base.decisions, *taken, *usual, *sides, *levels), base.facts, base)
+
+
+def of_smaller_form(base: Draft) -> Draft | None:
+    """The same with the model's smaller form; None where it has none, or the user typed all that would change."""
+    requested, taken = make_smaller(base.requested)
+    return replace(base, requested=requested, decisions=(*base.decisions, *taken)) if taken else None

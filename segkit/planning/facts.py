@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,15 @@ class DataFacts:
         """The axis that a 2D network takes slices of a median volume along."""
         return slice_axis_of(settings, self.median_size, self.median_spacing)
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON knows values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> DataFacts:
+        """The other way round."""
+        return cls(**{key: _as_tuple(value) for key, value in found.items()})
+
     def missing(self, task: Task) -> list[str]:
         """Foreground classes that no case holds."""
         return [
@@ -157,6 +167,10 @@ def _shown(cases: Sequence[Case]) -> Iterator[Case]:
         for case in cases:
             bar.advance()
             yield case
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _shares(mask: NDArray[np.integer], task: Task) -> tuple[float, ...]:

@@ -15,7 +15,8 @@ from segkit.models.build import OutOfMemoryError
 from segkit.models.device import choose_device
 from segkit.planning import budget
 from segkit.planning.decisions import apply
-from segkit.planning.draft import Draft, shrunk
+from segkit.planning.draft import Draft, of_smaller_form, shrunk
+from segkit.planning.remembered import remembered, step_as_key
 from segkit.planning.trials import Trial, compare, fastest
 from segkit.task import Dataset
 from segkit.training.components import usual_precision
@@ -68,8 +69,8 @@ def plan_machine(draft: Draft, work: Work) -> tuple[RequestedConfig, Plan]:
     device = choose_device(draft.requested.train.device)
     distributed.init_process_group(cpu=device.type == "cpu")
     measured: list[Trial] = []
-    if work.deadline is not None and draft.base is not None and draft.base.requested.preprocess.size is None:
-        draft = _fit_size(draft.base, work, measured)
+    if work.deadline is not None and draft.base is not None:
+        draft = _fit_time(draft, draft.base, work, measured)
     config = work.complete(draft.requested)
     epoch_steps = config.train.epoch_steps or max(1, items_of(draft, config, work.train) // (config.train.batch_size or 1))
     epochs = config.train.epochs or budget.plain_epochs(epoch_steps)
@@ -94,12 +95,12 @@ def plan_machine(draft: Draft, work: Work) -> tuple[RequestedConfig, Plan]:
     return _finish(draft, [*_ways(best, trials), *length], [*measured, *trials], seconds)
 
 
-def _tried(draft: Draft, work: Work) -> tuple[Draft, list[Trial]]:
-    """Trials, with a batch that is halved until it fits in memory, where it was not typed."""
+def _tried(draft: Draft, work: Work, anew: bool = True) -> tuple[Draft, list[Trial]]:
+    """Trials, with a batch that is halved until it fits in memory, where it was not typed; or what they took before."""
     while True:
         config = work.complete(draft.requested)
         try:
-            return draft, compare(config, work.dataset.task, _seen(draft, config), work.for_trials)
+            return draft, _compared(config, work, _seen(draft, config), anew)
         except OutOfMemoryError:
             half = (config.train.batch_size or 1) // 2
             if not half or all(one.key != BATCH_SIZE for one in draft.decisions):
@@ -110,6 +111,15 @@ def _tried(draft: Draft, work: Work) -> tuple[Draft, list[Trial]]:
         draft = replace(draft, requested=open_again, decisions=(*kept, smaller))
 
 
+def _compared(config: Config, work: Work, size: tuple[int, ...], anew: bool) -> list[Trial]:
+    task = work.dataset.task
+    if anew:
+        return compare(config, task, size, work.for_trials)
+    key = step_as_key(config, task, size, config.train.device)
+    found = remembered(key, lambda: [asdict(one) for one in compare(config, task, size, work.for_trials)])
+    return [Trial(**one) for one in found]
+
+
 def _finish(
     draft: Draft, decisions: list[Decision], trials: list[Trial], seconds: float | None
 ) -> tuple[RequestedConfig, Plan]:
@@ -117,24 +127,33 @@ def _finish(
     return requested, Plan((*draft.decisions, *taken), {"trials": [asdict(one) for one in trials]}, seconds)
 
 
-def _fit_size(base: Draft, work: Work, measured: list[Trial]) -> Draft:
-    """The largest images of which enough are seen in the time; a trial of rather small ones says what a voxel costs."""
-    dims = work.complete(base.requested).dims
-    drafts = {shrink: shrunk(base, work.dataset, dims, shrink) for shrink in budget.SHRINKS}
-    tried, trials = _tried(drafts[budget.TRIED], work)
-    best, small = fastest(trials), work.complete(tried.requested)
-    measured += trials
-    voxel_seconds = best.step_seconds / (small.train.batch_size or 1) / _voxels(small)
+def _fit_time(draft: Draft, base: Draft, work: Work, measured: list[Trial]) -> Draft:
+    """The form of the model, and the largest images, of which enough are seen in the time.
 
-    def view_seconds(shrink: float) -> float:
-        return voxel_seconds * _voxels(work.complete(drafts[shrink].requested))
-
-    wanted, left = (
-        budget.views_wanted(dims, items_of(drafts[1.0], small, work.train)),
-        distributed.broadcast_object(work.seconds),
+    A trial of the smaller form on rather small images says what a voxel costs.
+    """
+    dims, small = work.complete(draft.requested).dims, of_smaller_form(base)
+    sizes_open = (
+        base.facts is not None and base.requested.preprocess.size is None and draft.requested.preprocess.fit != "native"
     )
+    if small is None and not sizes_open:
+        return draft
+    shrinks = budget.SHRINKS if sizes_open else (1.0,)
+    drafts = {shrink: shrunk(small or base, work.dataset, dims, shrink) for shrink in shrinks}
+    tried, trials = _tried(drafts[budget.TRIED if sizes_open else 1.0], work, anew=False)
+    best, config = fastest(trials), work.complete(tried.requested)
+    measured += trials
+    voxel_seconds = best.step_seconds / (config.train.batch_size or 1) / _voxels(config)
+    left = distributed.broadcast_object(work.seconds)
     assert left is not None
-    chosen = drafts[budget.choose_shrink(left, view_seconds, wanted)]
+    views = {
+        shrink: budget.views_within(left, voxel_seconds * _voxels(work.complete(one.requested)))
+        for shrink, one in drafts.items()
+    }
+    wanted = budget.views_wanted(dims, items_of(draft, config, work.train))
+    shrink = budget.choose_shrink(views, wanted)
+    ample = small is not None and shrink == 1.0 and views[1.0] >= budget.AMPLE * wanted
+    chosen = shrunk(base, work.dataset, dims, 1.0) if ample else drafts[shrink]
     requested, taken = apply(chosen.requested, _ways(best, trials))
     return replace(chosen, requested=requested, decisions=(*chosen.decisions, *taken))
 

@@ -17,7 +17,8 @@ from segkit.task import Task
 from segkit.training.components import TrainingComponents, assemble
 from segkit.training.memory import check_memory, step_errors, trial_step
 
-REPEATED = 3  # timed steps of a trial, after one that warms up
+WARMING = 2  # steps of a trial that are not counted: they fill caches
+REPEATED = 20  # timed steps of a trial at most
 CLEARLY = 0.95  # share of the time of the usual way from which on another one is taken
 
 
@@ -87,8 +88,9 @@ def compare(config: Config, task: Task, size: tuple[int, ...], most: float = mat
 
     def tried(precision: str, layout: str) -> Trial:
         settings = replace(train, precision=precision, layout=layout)  # type: ignore[arg-type]
-        return measure(replace(config, train=settings), task, size, most / 3)
+        return measure(replace(config, train=settings), task, size, most / wanted)
 
+    wanted = len(precisions) + (train.layout == "auto" and bool(other))
     trials = [tried(precision, first) for precision in precisions]
     if train.layout == "auto" and other:
         trials.append(tried(fastest(trials).precision, other))
@@ -102,14 +104,14 @@ def fastest(trials: list[Trial]) -> Trial:
 
 
 def _timed(components: TrainingComponents, images: torch.Tensor, masks: torch.Tensor, most: float) -> float:
-    """Seconds of a step, the median of some after one that warms up, of fewer where the time is over."""
+    """Seconds of a step, the median of some after those that warm up; the last alone where the time is over."""
     times: list[float] = []
-    while len(times) < 1 + REPEATED and (len(times) < 2 or sum(times) < most):
+    while len(times) < WARMING + REPEATED and (len(times) < 2 or sum(times) < most):
         began = time.perf_counter()
         trial_step(components, images, masks, len(times))
         _wait(components.device)
         times.append(time.perf_counter() - began)
-    return median(times[1:])
+    return median(times[WARMING:] or times[-1:])
 
 
 def _forward_seconds(components: TrainingComponents, images: torch.Tensor) -> float:

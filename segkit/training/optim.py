@@ -33,12 +33,18 @@ def build_optimizer(model: nn.Module, settings: Train, fused: bool) -> torch.opt
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise SegkitError("The model has no parameters to train.", "Choose another --model.")
-    shared: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": fused or None}
+    shared: dict[str, Any] = {"lr": base_rate(settings), "weight_decay": settings.weight_decay, "fused": fused or None}
     if settings.optimizer == "sgd":
         return torch.optim.SGD(trainable, momentum=settings.momentum, nesterov=settings.nesterov, **shared)
     kinds: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     optimizer: torch.optim.Optimizer = kinds[settings.optimizer](trainable, eps=settings.eps, **shared)
     return optimizer
+
+
+def base_rate(settings: Train) -> float:
+    """The learning rate that schedules start from or rise to."""
+    assert settings.lr is not None, "a complete configuration has one"
+    return settings.lr
 
 
 class Schedule:
@@ -130,17 +136,17 @@ class Schedule:
         self.patience = int(state.get("patience", self.settings.plateau_patience + 1))
 
     def _rate(self, epoch: int, done: float) -> float:
-        settings = self.settings
+        settings, lr = self.settings, base_rate(self.settings)
         share = min(1.0, max(0.0, (done - settings.warmup) / max(self.length - settings.warmup, 1e-9)))
         if self.kind == "cosine":
-            return settings.min_lr + (settings.lr - settings.min_lr) * (1 + math.cos(math.pi * share)) / 2
+            return settings.min_lr + (lr - settings.min_lr) * (1 + math.cos(math.pi * share)) / 2
         if self.kind == "poly":
-            return max(settings.min_lr, float(settings.lr * (1 - share) ** settings.poly_power))
+            return max(settings.min_lr, float(lr * (1 - share) ** settings.poly_power))
         if self.kind == "one-cycle":
-            return _one_cycle(settings.lr, share, self.length * self.steps)
+            return _one_cycle(lr, share, self.length * self.steps)
         if self.kind == "step":
-            return max(settings.min_lr, float(settings.lr * settings.step_factor ** (epoch // settings.step_every)))
-        return max(min(settings.min_lr, settings.lr), settings.lr * self.factor)
+            return max(settings.min_lr, float(lr * settings.step_factor ** (epoch // settings.step_every)))
+        return max(min(settings.min_lr, lr), lr * self.factor)
 
 
 def _one_cycle(lr: float, share: float, steps: float) -> float:

@@ -82,7 +82,7 @@ def _tables(logits: Tensor, targets: Tensor, task: Task) -> Tensor:
         labels, sides, tables = (logits > 0).long(), 2, task.outputs
         offsets = torch.arange(tables, device=logits.device).reshape(-1, *[1] * (logits.ndim - 2)) * 4
     else:
-        labels = logits.argmax(dim=1) if task.mode == "multiclass" else (logits[:, 0] > 0).long()
+        labels = _largest(logits) if task.mode == "multiclass" else (logits[:, 0] > 0).long()
         sides, tables, offsets = len(task.classes), 1, torch.zeros((), dtype=torch.long, device=logits.device)
     cells, ignored = tables * sides * sides, task.ignore_index if task.mode != "multilabel" else None
     index = offsets + targets.long() * sides + labels
@@ -93,3 +93,14 @@ def _tables(logits: Tensor, targets: Tensor, task: Task) -> Tensor:
     counted = torch.zeros((len(logits), cells + 1), dtype=torch.long, device=logits.device)
     counted.scatter_add_(1, index, torch.ones((), dtype=torch.long, device=logits.device).expand(index.shape))
     return counted[:, :cells].reshape((-1, tables, sides, sides) if task.mode == "multilabel" else (-1, sides, sides))
+
+
+def _largest(logits: Tensor) -> Tensor:
+    """`logits.argmax(dim=1)` (the first of equal ones), many times faster on a CPU for a few classes."""
+    if logits.device.type != "cpu":
+        return logits.argmax(dim=1)
+    best, labels = logits[:, 0], torch.zeros(logits[:, 0].shape, dtype=torch.int16)
+    for value in range(1, logits.shape[1]):
+        labels.masked_fill_(logits[:, value] > best, value)
+        best = torch.maximum(best, logits[:, value])
+    return labels.long()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segkit.planning.budget import SHRINKS, choose_shrink, plain_epochs
+from segkit.planning.budget import SHRINKS, choose_shrink, plain_epochs, views_within
 from segkit.planning.decisions import round_side
 from segkit.planning.facts import DataFacts, coarse_axis
 from segkit.sides import axes_exchanged
@@ -100,10 +100,11 @@ def test_flips_are_left_out_along_the_axes_that_tell_classes_apart(
 
 def test_images_grow_with_the_time_until_enough_of_them_are_seen() -> None:
     """A whole image costs 1 s, one of half its sides 0.25 s; 1,000 are to be seen in 85 % of the time."""
-    assert choose_shrink(1_200, lambda shrink: shrink**2, 1_000) == 1.0
-    assert choose_shrink(1_100, lambda shrink: shrink**2, 1_000) == 0.85
-    assert choose_shrink(300, lambda shrink: shrink**2, 1_000) == 0.5
-    assert choose_shrink(1, lambda shrink: shrink**2, 1_000) == SHRINKS[-1]
+
+    def chosen(seconds: float) -> float:
+        return choose_shrink({shrink: views_within(seconds, shrink**2) for shrink in SHRINKS}, 1_000)
+
+    assert [chosen(seconds) for seconds in (1_200, 1_100, 300, 1)] == [1.0, 0.85, 0.5, SHRINKS[-1]]
 
 
 def test_without_a_time_small_and_large_data_are_trained_on_for_a_sensible_number_of_steps() -> None:

@@ -47,7 +47,7 @@ def decided(segkit: Command, *words: Any) -> dict[str, Any]:
 def test_anisotropic_volumes_are_seen_in_slices_and_sides_are_not_exchanged(segkit: Command, volumes: Path) -> None:
     found = decided(segkit, "--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1")
     assert found["preprocess.slices"] is True and found["preprocess.fit"] == "stretch"
-    assert found["preprocess.size"] == [20, 24] and found["augment.flip"] == [0.0, 0.5]
+    assert found["preprocess.size"] == [20, 24] and found["augment.flip"] == [0.0, 0.0]
     assert found["model.depth"] == [2, 2] and found["train.batch_size"] == 8
 
 
@@ -69,6 +69,28 @@ def test_a_spacing_typed_for_volumes_that_are_seen_in_slices_is_planned_with(seg
     words = ("--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1", "-o", "preprocess.spacing=2,1,5")
     found = decided(segkit, *words, "-o", "preprocess.slices=true")
     assert len(found["preprocess.size"]) == len(found["model.depth"]) == 2
+
+
+def test_volumes_are_flipped_from_left_to_right_alone_and_images_along_both_axes(segkit: Command) -> None:
+    words = ("--dataset", "phantom", *TINY, "-o", "train.epochs=1")
+    assert decided(segkit, *words, "-o", "dataset.dims=3")["augment.flip"] == [0.5, 0.0, 0.0]
+    assert "augment.flip" not in decided(segkit, *words)
+
+
+def test_a_short_training_takes_the_models_smaller_form_and_a_long_one_its_usual_form(segkit: Command) -> None:
+    words = ("--dataset", "phantom", "-o", "preprocess.size=16", "-o", "train.batch_size=1")
+    short, long = decided(segkit, *words, "--time", "15s"), decided(segkit, *words, "--time", "1h")
+    assert (short["model.width"], short["model.blocks"]) == (16, [1])
+    assert (long["model.width"], long["model.blocks"]) == (32, [1, 2])
+    typed = decided(segkit, *words, "--time", "15s", "-o", "model.width=4")
+    assert "model.width" not in typed and typed["model.blocks"] == [1]
+
+
+def test_what_was_found_out_before_is_not_measured_again(segkit: Command, volumes: Path) -> None:
+    words = ("--dataset", "nnunet", "--data-dir", volumes, *TINY, "--time", "1m", "--json")
+    first, second = (json.loads(segkit("plan", *words).out) for _ in range(2))
+    assert first["measured"]["trials"][0] == second["measured"]["trials"][0]  # to the last digit
+    assert first["measured"]["trials"][-1] != second["measured"]["trials"][-1]  # the step that is planned with, it is
 
 
 FITTING = """
