@@ -82,7 +82,7 @@ class UNet3DOptions:
 class ResEncUNetOptions:
     """Isensee's residual-encoder U-Net; nnU-Net's M form is width=32, blocks=1,3,4,6,6,6."""
 
-    width: int | None = option(None, f"{WIDTH}; auto: 32, 16 for a short training", minimum=1)
+    width: int | None = option(None, f"{WIDTH}; auto: 32; 16 in short trainings", minimum=1)
     max_width: int = option(320, "no level has more feature maps", minimum=1)
     depth: tuple[int, ...] | None = option(
         None,
@@ -99,7 +99,7 @@ class ResEncUNetOptions:
     )
     blocks: tuple[int, ...] | None = option(
         None,
-        "residual blocks by level from the top; the last number holds for the levels below; auto: 1,2, 1 for a short training",
+        "residual blocks by level from the top; the last number holds for the levels below; auto: 1,2; 1 in short trainings",
         minimum=1,
     )
     norm: Norm = option("instance", NORM)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from segkit.config.plan import Decision
 from segkit.config.resolve import RequestedConfig
 from segkit.errors import UsageError
-from segkit.planning.decisions import BATCH, apply, decide, fit_model, choose_flips, make_smaller
+from segkit.planning.decisions import BATCH, apply, choose_flips, decide, fit_model, make_smaller
 from segkit.planning.facts import DataFacts, coarse_axis, look_at
 from segkit.planning.remembered import cases_as_key, remembered
 from segkit.task import Dataset

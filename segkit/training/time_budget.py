@@ -17,7 +17,7 @@ ENOUGH = 0.97  # of the time that could be used, if there are more validations f
 RECENT = 100  # steps that the clock goes by; earlier half as many as there were: the first ones fill caches
 EVIDENCE = 0.1  # of the time for training must be over before the clock judges it
 SETTLED = 3  # steps, too: a first one may compile
-SLACK = 0.03  # of the time, by which the end may come later before a training is shortened
+SLACK = 0.05  # of the time, by which the end may come later before a training is shortened
 AT_THE_END = 1.0  # seconds for curves and farewell
 
 
