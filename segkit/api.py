@@ -32,12 +32,14 @@ from segkit.protocols import (
     HasEncoder,
     HasFreeze,
     HasSize,
+    HasSmallerForm,
     PretrainedEncoder,
 )
 from segkit.specs import DatasetSpec, LossSpec, MetricSpec, ModelSpec, RecipeSpec
 from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
 
 if TYPE_CHECKING:
+    from segkit.config.resolve import build_loss
     from segkit.data.images import read_image, read_mask, write_image
     from segkit.data.listing import list_files, list_folders, natural_order
     from segkit.data.orientation import Frame, frame_of, match_frames
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from segkit.evaluation.confusion import count_confusion
 
 _LAZY = {
+    "build_loss": "segkit.config.resolve",
     "Frame": "segkit.data.orientation",
     "frame_of": "segkit.data.orientation",
     "match_frames": "segkit.data.orientation",
@@ -80,6 +83,7 @@ __all__ = [
     "HasEncoder",
     "HasFreeze",
     "HasSize",
+    "HasSmallerForm",
     "LossSpec",
     "Metric",
     "MetricSpec",
@@ -92,6 +96,7 @@ __all__ = [
     "SegkitError",
     "Task",
     "UsageError",
+    "build_loss",
     "count_confusion",
     "find_folder",
     "frame_of",

@@ -8,9 +8,10 @@ from segkit import api, testing
 
 API = """
 Case CaseResult Dataset DatasetSpec DeeplySupervised Exportable FitsImages Frame HasDoubts HasEncoder HasFreeze HasSize
-LossSpec Metric MetricSpec ModelSpec NoOptions Pairs PretrainedEncoder RecipeSpec Sample SegkitError Task UsageError
-count_confusion find_folder frame_of hookimpl is_volume list_files list_folders list_images match_frames missing_data
-natural_order option pair_files read_image read_label_volume read_mask read_volume volume_stem write_image
+HasSmallerForm LossSpec Metric MetricSpec ModelSpec NoOptions Pairs PretrainedEncoder RecipeSpec Sample SegkitError Task
+UsageError build_loss count_confusion find_folder frame_of hookimpl is_volume list_files list_folders list_images
+match_frames missing_data natural_order option pair_files read_image read_label_volume read_mask read_volume volume_stem
+write_image
 """.split()
 TESTING = "DatasetContract LossContract MetricContract ModelContract sandbox".split()
 

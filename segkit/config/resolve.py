@@ -20,6 +20,7 @@ from segkit.options import build, fields_of
 from segkit.plugins import Catalogue, RegisteredSpec, load
 from segkit.settings import SECTIONS, Augment, Preprocess, Split, Train
 from segkit.specs import DatasetSpec
+from segkit.task import Task
 
 Values = dict[str, dict[str, Any]]
 Assignments = Iterable[str] | Mapping[str, Any]  # "model.width=8", as -o takes it; or {"model.width": 8}
@@ -72,6 +73,26 @@ class Choice:
                 f"{self.name} of {plugin.distribution} {plugin.version} failed: {type(error).__name__}: {error}",
                 "Add --debug for the traceback.",
             ) from error
+
+
+def build_loss(name: str, task: Task, values: Mapping[str, Any]) -> Any:
+    """Another loss by its name, for one that is made of several.
+
+    Args:
+        name: bare or full.
+        task: of the data.
+        values: options as -o takes them, without "loss.".
+
+    Returns:
+        A torch.nn.Module.
+
+    Raises:
+        UsageError: no such loss, not for this task, or an option that it has not.
+    """
+    found = load().find("losses", name)
+    if not found.spec.suits(task):
+        raise UsageError(f"The loss {name!r} is not for {task.mode} {task.kind}.", "'segkit losses' lists them.")
+    return Choice(found, build(found.spec.options, values, f"loss.{found.spec.name}")).make(task)
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,27 @@ def _with_options(
     return replace(requested, model=Choice(model.found, options)), found
 
 
+def balance_weights(
+    requested: RequestedConfig, facts: DataFacts | None, task: Task
+) -> tuple[RequestedConfig, list[Decision]]:
+    """The weights of a loss that is asked to balance its classes (options `balanced` and `weights`)."""
+    if not asks_for_balance(requested) or facts is None:
+        return requested, []
+    assert requested.loss is not None
+    shares = facts.class_shares(task)
+    weights = tuple(round(1 / (len(shares) * share), 6) if share else 0.0 for share in shares)
+    options = replace(requested.loss.options, weights=weights)
+    held = ", ".join(f"{share:.2%}" for share in shares)
+    decision = Decision("loss.weights", weights, f"the classes fill {held} of the training cases")
+    return replace(requested, loss=Choice(requested.loss.found, options)), [decision]
+
+
+def asks_for_balance(requested: RequestedConfig) -> bool:
+    """Whether the loss wants weights that follow from the training data."""
+    options = requested.loss.options if requested.loss else None
+    return getattr(options, "balanced", False) and getattr(options, "weights", ()) is None
+
+
 def choose_flips(requested: RequestedConfig, task: Task, dims: int) -> tuple[RequestedConfig, list[Decision]]:
     """Flips where they were left to the policy: none along an axis that alone tells classes apart, and of volumes, in which
     bodies lie alike, from left to right alone."""

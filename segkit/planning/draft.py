@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from segkit.config.plan import Decision
 from segkit.config.resolve import RequestedConfig
 from segkit.errors import UsageError
-from segkit.planning.decisions import BATCH, apply, choose_flips, decide, fit_model, make_smaller
+from segkit.planning.decisions import (
+    BATCH,
+    apply,
+    asks_for_balance,
+    balance_weights,
+    choose_flips,
+    decide,
+    fit_model,
+    make_smaller,
+)
 from segkit.planning.facts import DataFacts, coarse_axis, look_at
 from segkit.planning.remembered import cases_as_key, remembered
 from segkit.task import Dataset
@@ -43,13 +52,14 @@ def draft_plan(requested: RequestedConfig, dataset: Dataset, ids: Mapping[str, S
     of_dataset = [Decision(f"preprocess.{key}", value, "the dataset's own") for key, value in own.items()]
     requested, taken = apply(requested, of_dataset)
     preprocess = requested.preprocess
-    if preprocess.fit not in (None, "native") and preprocess.size is not None:
+    decided = preprocess.fit not in (None, "native") and preprocess.size is not None
+    if decided and not asks_for_balance(requested):
         return shrunk(Draft(requested, tuple(taken)), dataset, dims, 1.0)
     wanted = set(ids["train"])
     cases = [case for case in dataset.cases if case.id in wanted]
     facts = DataFacts.from_dict(remembered(cases_as_key(dataset, cases), lambda: look_at(dataset, cases).to_dict()))
     coarse = facts.median_spacing is not None and coarse_axis(facts.median_spacing) is not None
-    if dims == 3 and coarse and _takes_slices(requested):
+    if not decided and dims == 3 and coarse and _takes_slices(requested):
         requested, sliced = apply(requested, [Decision("preprocess.slices", True, _coarse(facts))])
         taken, dims = [*taken, *sliced], 2 if requested.preprocess.slices else 3
     return shrunk(Draft(requested, tuple(taken), facts), dataset, dims, 1.0)
@@ -75,14 +85,15 @@ def _coarse(facts: DataFacts) -> str:
 
 def shrunk(base: Draft, dataset: Dataset, dims: int, shrink: float) -> Draft:
     """The request completed for images whose sides are so much smaller than stored, or patches of coarser volumes."""
-    requested, taken = base.requested, []
+    requested, taken = base.requested, list[Decision]()
     if base.facts is not None:
         requested, taken = decide(requested, base.facts, dims, shrink)
     requested, usual = apply(requested, [Decision("train.batch_size", BATCH[dims], f"usual for {dims}D")])
+    requested, balance = balance_weights(requested, base.facts, dataset.task)
     requested, sides = choose_flips(requested, dataset.task, dims)
     spacing = base.facts.common_spacing if base.facts is not None and dims == dataset.task.dims else None
     requested, levels = fit_model(requested, dims, spacing)
-    return Draft(requested, (*base.decisions, *taken, *usual, *sides, *levels), base.facts, base)
+    return Draft(requested, (*base.decisions, *taken, *usual, *balance, *sides, *levels), base.facts, base)
 
 
 def of_smaller_form(base: Draft) -> Draft | None:

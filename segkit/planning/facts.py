@@ -105,6 +105,12 @@ class DataFacts:
         """The other way round."""
         return cls(**{key: _as_tuple(value) for key, value in found.items()})
 
+    def class_shares(self, task: Task) -> tuple[float, ...]:
+        """How much of all voxels each class fills: the background first, of layers the layers alone."""
+        voxels = np.array([float(np.prod(size)) for size in self.sizes])
+        foreground = tuple(float(share) for share in voxels @ np.array(self.shares) / voxels.sum())
+        return foreground if task.mode == "multilabel" else (1 - sum(foreground), *foreground)
+
     def missing(self, task: Task) -> list[str]:
         """Foreground classes that no case holds."""
         return [

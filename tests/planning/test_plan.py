@@ -202,3 +202,13 @@ def test_a_plan_leaves_the_random_numbers_of_the_process_alone(volumes: Path) ->
     options = {"model.width": 2, "model.blocks": 1, "train.epoch_steps": 110, "train.epochs": 1}
     assert segkit.plan("nnunet", data_dir=volumes, options=options).measured["trials"]
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_balanced_weights_of_classes_are_counted_in_the_training_cases(segkit: Command, volumes: Path) -> None:
+    """By hand: of 20 x 24 x 6 voxels the first two classes fill 6 x 10 x 3 each, the third none; weights 1 / (4 x share)."""
+    words = ("--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1", "-o", "loss.balanced=true")
+    found = decided(segkit, *words, "-o", "loss.name=cross-entropy")
+    share = 6 * 10 * 3 / (20 * 24 * 6)
+    assert found["loss.weights"] == pytest.approx([1 / (4 * (1 - 2 * share)), 1 / (4 * share), 1 / (4 * share), 0], abs=1e-6)
+    typed = decided(segkit, *words, "-o", "loss.name=cross-entropy", "-o", "loss.weights=1,2,3,4")
+    assert "loss.weights" not in typed

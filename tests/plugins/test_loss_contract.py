@@ -24,6 +24,42 @@ class TestDice(LossContract):
     name, options = "dice", {"batch": True, "background": True}
 
 
+class TestSquaredDice(LossContract):
+    name, options = "dice", {"squared": True}
+
+
+class TestGeneralizedDice(LossContract):
+    name = "generalized-dice"
+
+
+class TestTversky(LossContract):
+    name = "tversky"
+
+
+class TestFocalTversky(LossContract):
+    name = "focal-tversky"
+
+
+class TestCombo(LossContract):
+    name = "combo"
+
+
+class TestUnifiedFocal(LossContract):
+    name = "unified-focal"
+
+
+class TestSymmetricUnifiedFocal(LossContract):
+    name, options = "unified-focal", {"asymmetric": False, "gamma": 0.2}
+
+
+class TestBoundary(LossContract):
+    name = "boundary"
+
+
+class TestSum(LossContract):
+    name, options = "sum", {"of": "dice(batch=true)+0.5*focal(gamma=3)+0.01*boundary"}
+
+
 class TestFocal(LossContract):
     name, options = "focal", {"alpha": 0.25}
 
