@@ -11,7 +11,7 @@ grid: the mean over foreground classes and cases, 1 where prediction and truth a
 
 python tests/benchmarks/quality.py [--minutes 5] [--seeds 3] [--sets hippocampus,polyp] [--arms segkit,bare,smp,nnunet]
 
-Five minutes, three seeds, five sets and all arms take about seven hours.
+Five minutes, three seeds, five sets and all arms take about seven hours; with --out they may be made bit by bit.
 """
 
 from __future__ import annotations
@@ -94,11 +94,22 @@ class Result:
 
 @dataclass
 class Table:
-    """Results as they come, kept in a file after each."""
+    """Results as they come, kept in a file after each; those that the file holds already are not made again."""
 
     about: Mapping[str, Any]
     out: Path | None
     results: list[Result] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.out is None or not self.out.exists():
+            return
+        document = json.loads(self.out.read_text())
+        if document["about"] != self.about:
+            sys.exit(f"{self.out} was made otherwise: {document['about']}; now it would be {self.about}")
+        self.results = [Result(**one) for one in document["results"]]
+
+    def holds(self, set: str, arm: str, seed: int) -> bool:
+        return any((one.set, one.arm, one.seed) == (set, arm, seed) for one in self.results)
 
     def add(self, result: Result) -> None:
         print(result, flush=True)
@@ -159,16 +170,17 @@ def run(job: Job, arm: Arm, dataset: Dataset) -> Result:
 
 
 def compare(words: argparse.Namespace, all_arms: Mapping[str, Arm], folder: Path, table: Table) -> None:
-    """All sets; in each, one seed after the other, and for each seed one arm after the other."""
-    for name in words.sets:
-        dataset = open_set(words.root / name)
-        split = split_cases(dataset.cases, Split(seed=words.split_seed))
-        groups = {case.id: case.group for case in dataset.cases}
-        sizes = [f"{key} {len(ids)} ({counted(len({groups[id] for id in ids}), 'group')})" for key, ids in split.items()]
-        print(f"{name}: {', '.join(sizes)}", flush=True)
-        arms = {key: arm for key, arm in all_arms.items() if dataset.task.dims in arm.dims}
-        for seed in range(words.seeds):
-            for key, arm in arms.items():
+    """One seed after the other; for each all sets, and of each set one arm after the other."""
+    for seed in range(words.seeds):
+        for name in words.sets:
+            dataset = open_set(words.root / name)
+            split = split_cases(dataset.cases, Split(seed=words.split_seed))
+            groups = {case.id: case.group for case in dataset.cases}
+            sizes = [f"{key} {len(ids)} ({counted(len({groups[id] for id in ids}), 'group')})" for key, ids in split.items()]
+            print(f"{name}: {', '.join(sizes)}", flush=True)
+            for key, arm in all_arms.items():
+                if dataset.task.dims not in arm.dims or table.holds(name, key, seed):
+                    continue
                 own = folder / f"{name}-{key}-{seed}"
                 own.mkdir(parents=True)
                 where = {"set": name, "arm": key, "seed": seed, "root": str(words.root), "folder": str(own)}
@@ -206,7 +218,7 @@ def options(arms: Mapping[str, Any] = ARMS) -> argparse.ArgumentParser:
     made.add_argument("--root", type=Path, default=root, help="holds a folder of each set")
     made.add_argument("--split-seed", type=int, default=0, help="of the one split; default: 0")
     made.add_argument("--keep", type=Path, metavar="DIR", help="leave logs, runs and predictions in this new folder")
-    made.add_argument("--out", type=Path, metavar="FILE.json", help="write every result there as well")
+    made.add_argument("--out", type=Path, metavar="FILE.json", help="write every result there as well; those that it holds are not made again")
     return made
 
 
