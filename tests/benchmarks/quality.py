@@ -218,7 +218,8 @@ def options(arms: Mapping[str, Any] = ARMS) -> argparse.ArgumentParser:
     made.add_argument("--root", type=Path, default=root, help="holds a folder of each set")
     made.add_argument("--split-seed", type=int, default=0, help="of the one split; default: 0")
     made.add_argument("--keep", type=Path, metavar="DIR", help="leave logs, runs and predictions in this new folder")
-    made.add_argument("--out", type=Path, metavar="FILE.json", help="write every result there as well; those that it holds are not made again")
+    kept = "write every result there as well; those that it holds are not made again"
+    made.add_argument("--out", type=Path, metavar="FILE.json", help=kept)
     return made
 
 
