@@ -154,7 +154,8 @@ def _fit_time(draft: Draft, base: Draft, work: Work, measured: list[Trial]) -> D
     shrink = budget.choose_shrink(views, wanted)
     ample = small is not None and shrink == 1.0 and views[1.0] >= budget.AMPLE * wanted
     chosen = shrunk(base, work.dataset, dims, 1.0) if ample else drafts[shrink]
-    requested, taken = apply(chosen.requested, _ways(best, trials))
+    # the size that was chosen tells which layout is faster; that the precision is does not change with it
+    requested, taken = apply(chosen.requested, _ways(best, trials)[:1])
     return replace(chosen, requested=requested, decisions=(*chosen.decisions, *taken))
 
 

@@ -29,11 +29,13 @@ class MetricContract(Contract):
         undefined: those of `SITUATIONS` in which its value for a class may be NaN.
         divisible: an image cut in two has, added up, the counts of the whole; False for what looks at neighbourhoods, such
             as surface distances.
+        of_labels: the right labels are the best, whatever their probabilities; False for calibration.
     """
 
     group = "metrics"
     undefined: ClassVar[tuple[str, ...]] = ()
     divisible: ClassVar[bool] = True
+    of_labels: ClassVar[bool] = True
 
     def tasks(self, choice: Choice) -> Iterator[Task]:
         """One for each mode, kind and number of axes that the spec claims."""
@@ -91,8 +93,8 @@ class MetricContract(Contract):
 
     def test_a_perfect_prediction_is_the_best(self, choice: Choice) -> None:
         better = choice.spec.higher_is_better
-        if better is None:
-            pytest.skip("it has no direction")
+        if better is None or not self.of_labels:
+            pytest.skip("it has no direction, or is not of labels")
         for task in self.tasks(choice):
             metric, truth = _made(choice, task), self.truth(task)
             best = _values(metric, self.result(task, truth, truth))
