@@ -12,7 +12,21 @@ from typing import Annotated, Any
 import typer
 
 from segkit import __version__, distributed
-from segkit.cli import benchmark, catalogue, data, evaluate, export, info, plan, plugins, predict, settings, terminal, train
+from segkit.cli import (
+    benchmark,
+    catalogue,
+    compare,
+    data,
+    evaluate,
+    export,
+    info,
+    plan,
+    plugins,
+    predict,
+    settings,
+    terminal,
+    train,
+)
 from segkit.cli.proposals import ProposingCommand, ProposingGroup
 from segkit.errors import SegkitError
 from segkit.plugins import BUILTIN, installed_plugins
@@ -33,6 +47,7 @@ app = typer.Typer(
 app.command("train", cls=ProposingCommand)(train.train)
 app.command("plan", cls=ProposingCommand)(plan.plan)
 app.command("evaluate", cls=ProposingCommand)(evaluate.evaluate)
+app.command("compare", cls=ProposingCommand)(compare.compare)
 app.command("predict", cls=ProposingCommand)(predict.predict)
 app.command("export", cls=ProposingCommand)(export.export)
 app.command("benchmark", cls=ProposingCommand)(benchmark.benchmark)

@@ -153,7 +153,8 @@ def evaluate_weights(
     (network,) = load_networks([weights], device, batch_size, changes)
     watch = _drawing(draw, folder / "overlays", network.preprocess) if draw is not None and folder is not None else None
     evaluation = evaluate(network, holdout.dataset, cases, build_metrics(chosen, task), watch)
-    about = {"weights": str(weights), "changes": changes, "kind": task.kind, "metrics": _directions(chosen), **about}
+    about = {"weights": str(weights), "changes": changes, "kind": task.kind, "foreground": list(task.foreground), **about}
+    about["metrics"] = _directions(chosen)
     evaluation = replace(evaluation, about=about, folder=folder)
     if folder and distributed.is_main():
         write_evaluation(evaluation, folder)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segkit.evaluation.statistics.bootstrap import bootstrap_interval
+from segkit.evaluation.statistics.bootstrap import interval_of_mean
 from segkit.options import in_words
 from segkit.runs.weights import Header
 from segkit.words import counted
@@ -100,8 +100,8 @@ def _scores(scores: Sequence[Mapping[str, str]]) -> str:
         if not defined:
             continue
         mean = sum(value for _, value in defined) / len(defined)
-        span = bootstrap_interval([value for _, value in defined], [group for group, _ in defined])
-        shown = f"{span[0]:.3f} to {span[1]:.3f}" if span else "one group: none"
+        span = interval_of_mean([value for _, value in defined], [group for group, _ in defined])
+        shown = f"{span.low:.3f} to {span.high:.3f}" if span else "one group: none"
         rows.append(f"| {name} | {mean:.3f} | {shown} | {len(defined)} | {len({group for group, _ in defined})} |")
     if not rows:
         return "Not evaluated on held-out cases: `segkit evaluate RUN` does it, and writing the card again shows it."
