@@ -123,9 +123,32 @@ def _print(document: dict[str, Any], how: str) -> None:
     undefined = {
         key: figure["undefined"] for key, figure in figures.items() if figure["undefined"] and ("/" in key or key in whole)
     }
+    if how == "per_case" and names:
+        _print_spread(document, names[0])
     if undefined:
         listing = ", ".join(f"{key} in {count}" for key, count in undefined.items())
         typer.echo(f"Undefined and left out of the mean: {listing} of {counted(number, unit)}.")
+
+
+def _print_spread(document: dict[str, Any], metric: str) -> None:
+    """A line on the first metric: how sure its mean is, how the cases spread, and which are worst."""
+    from segkit.evaluation.statistics.bootstrap import FEW_GROUPS
+
+    own = document["spread"].get(metric)
+    if own is None:
+        return
+    parts, interval = [], own["interval"]
+    if interval is not None:
+        span = f"{interval['low']:.4f} to {interval['high']:.4f}"
+        parts.append(f"95 % interval of the mean {span} (bootstrap over {counted(interval['groups'], 'group')})")
+    parts.append(f"median {own['median']:.4f}")
+    if own["std"] == own["std"]:
+        parts.append(f"standard deviation {own['std']:.4f}")
+    typer.echo(f"{metric}: {', '.join(parts)}")
+    if own["worst"]:
+        typer.echo(f"worst: {', '.join(f'{case} {value:.4f}' for case, value in own['worst'])}")
+    if interval is not None and interval["groups"] < FEW_GROUPS:
+        typer.echo(f"With fewer than {FEW_GROUPS} groups such an interval is too narrow.")
 
 
 def _cell(figure: dict[str, Any] | None) -> str:

@@ -17,6 +17,7 @@ from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError, UsageError
 from segkit.evaluation.aggregate import AGGREGATIONS, CaseScore, Figure, add, aggregate, build_metrics, score_case
+from segkit.evaluation.spread import Spread, spread_of
 from segkit.evaluation.subset import SECTIONS, check_task, open_evaluation_data, select
 from segkit.files import write_csv, write_json
 from segkit.inference.doubts import Doubts
@@ -41,6 +42,7 @@ class Evaluation:
     Args:
         scores: of every case.
         figures: by aggregation ("per_case", "per_group", "pooled") and name ("dice", "dice/polyp").
+        spread: of the values of the cases, by name.
         failed: cases that could not be read -> reason.
         about: weights, dataset and subset, as metrics.json says them.
         folder: that holds metrics.json and cases.csv; None where nothing was written.
@@ -49,6 +51,7 @@ class Evaluation:
     scores: tuple[CaseScore, ...]
     figures: Mapping[str, Mapping[str, Figure]]
     failed: Mapping[str, str]
+    spread: Mapping[str, Spread] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
@@ -153,9 +156,18 @@ def evaluate_weights(
     (network,) = load_networks([weights], device, batch_size, changes)
     watch = _drawing(draw, folder / "overlays", network.preprocess) if draw is not None and folder is not None else None
     evaluation = evaluate(network, holdout.dataset, cases, build_metrics(chosen, task), watch)
-    about = {"weights": str(weights), "changes": changes, "kind": task.kind, "foreground": list(task.foreground), **about}
+    about = {
+        "weights": str(weights),
+        "changes": changes,
+        "kind": task.kind,
+        "classes": list(task.classes),
+        "foreground": list(task.foreground),
+        **about,
+    }
     about["metrics"] = _directions(chosen)
-    evaluation = replace(evaluation, about=about, folder=folder)
+    directions = {name: facts["higher_is_better"] for name, facts in about["metrics"].items()}
+    spread = spread_of(evaluation.scores, task, directions) if evaluation.scores else {}
+    evaluation = replace(evaluation, spread=spread, about=about, folder=folder)
     if folder and distributed.is_main():
         write_evaluation(evaluation, folder)
     return evaluation
@@ -179,12 +191,16 @@ def _directions(metrics: Sequence[Choice]) -> dict[str, dict[str, Any]]:
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
-    """Write cases.csv and metrics.json."""
+    """Write cases.csv and metrics.json, and confusion.json where the table was counted."""
     columns = dict.fromkeys(key for score in evaluation.scores for key in score.values)
     rows: list[dict[str, Any]] = [{"case": one.id, "group": one.group, **one.values} for one in evaluation.scores]
     rows += [{"case": case, "error": reason} for case, reason in evaluation.failed.items()]
     write_csv(folder / "cases.csv", ["case", "group", *columns, "error"], rows)
-    write_json(folder / "metrics.json", evaluation.to_dict())
+    document = evaluation.to_dict()
+    write_json(folder / "metrics.json", document)
+    tables = [own["confusion"] for own in document["counts"].values() if "confusion" in own]
+    if tables:
+        write_json(folder / "confusion.json", {"classes": evaluation.about.get("classes"), "truth by prediction": tables[0]})
 
 
 def _document(evaluation: Evaluation) -> dict[str, Any]:
@@ -197,6 +213,7 @@ def _document(evaluation: Evaluation) -> dict[str, Any]:
         "figures": {
             how: {key: asdict(figure) for key, figure in figures.items()} for how, figures in evaluation.figures.items()
         },
+        "spread": {key: asdict(own) for key, own in evaluation.spread.items()},
         "counts": {
             owner: {key: value.tolist() if hasattr(value, "tolist") else value for key, value in own.items()}
             for owner, own in counts.items()

@@ -13,7 +13,7 @@ from segkit.errors import SegkitError
 from segkit.options import in_words
 from segkit.planning.facts import DataFacts
 from segkit.settings import AUGMENT_POLICIES
-from segkit.sides import axes_exchanged, mirror_axis
+from segkit.sides import axes_exchanged
 from segkit.task import Task
 
 LARGEST_IMAGE = 512  # pixels along the longer side of an image
@@ -121,17 +121,19 @@ def asks_for_balance(requested: RequestedConfig) -> bool:
 
 
 def choose_flips(requested: RequestedConfig, task: Task, dims: int) -> tuple[RequestedConfig, list[Decision]]:
-    """Flips where they were left to the policy: none along an axis that alone tells classes apart, and of volumes, in which
-    bodies lie alike, from left to right alone."""
+    """Flips where they were left to the policy: none of volumes, in which bodies lie alike and hardly any organ is its own
+    mirror image, and of images none along an axis that alone tells classes apart."""
     usual = AUGMENT_POLICIES[requested.augment.policy]["flip"]
-    exchanged = axes_exchanged(task, dims)
-    if not usual or not (exchanged or task.dims == 3):
+    if not usual:
         return requested, []
-    free = {mirror_axis(task, dims)} if task.dims == 3 else set(range(dims))
-    reasons = [f"{names} differ by their side" for names in dict.fromkeys(exchanged.values())]
-    reasons += ["bodies lie alike, but for left and right"] if task.dims == 3 else []
-    chances = tuple(usual if axis in free - set(exchanged) else 0.0 for axis in range(dims))
-    return apply(requested, [Decision("augment.flip", chances, "; ".join(reasons))])
+    if task.dims == 3:
+        return apply(requested, [Decision("augment.flip", 0.0, "bodies lie alike in volumes")])
+    exchanged = axes_exchanged(task, dims)
+    if not exchanged:
+        return requested, []
+    chances = tuple(0.0 if axis in exchanged else usual for axis in range(dims))
+    reason = f"{' and '.join(dict.fromkeys(exchanged.values()))} differ by their side"
+    return apply(requested, [Decision("augment.flip", chances, reason)])
 
 
 def _of_images(requested: RequestedConfig, facts: DataFacts, shrink: float) -> list[Decision]:

@@ -143,11 +143,11 @@ def _fit_time(draft: Draft, base: Draft, work: Work, measured: list[Trial]) -> D
     tried, trials = _tried(drafts[budget.TRIED if sizes_open else 1.0], work, anew=False)
     best, config = fastest(trials), work.complete(tried.requested)
     measured += trials
-    voxel_seconds = best.step_seconds / (config.train.batch_size or 1) / _voxels(config)
+    voxel_seconds = best.step_seconds / (config.train.batch_size or 1) / math.prod(_seen(tried, config))
     left = distributed.broadcast_object(work.seconds)
     assert left is not None
     views = {
-        shrink: budget.views_within(left, voxel_seconds * _voxels(work.complete(one.requested)))
+        shrink: budget.views_within(left, voxel_seconds * math.prod(_seen(one, work.complete(one.requested))))
         for shrink, one in drafts.items()
     }
     wanted = budget.views_wanted(dims, items_of(draft, config, work.train))
@@ -194,13 +194,17 @@ def _views_of_case(draft: Draft, config: Config) -> int:
 
 
 def _seen(draft: Draft, config: Config) -> tuple[int, ...]:
-    """The size that the network is given; of images at their own size the median."""
-    if isinstance(config.preprocess.size, tuple):
-        return config.preprocess.size
-    assert draft.facts is not None, "images at their own size were looked at"
-    return draft.facts.seen_of(draft.facts.median_size, config.preprocess, config.dims)
+    """The size that the network is given; of images at their own size the median.
 
-
-def _voxels(config: Config) -> int:
-    size = config.preprocess.size
-    return math.prod(size) if isinstance(size, tuple) else 1
+    Volumes that are smaller than a patch are not filled up to it but to the largest of their batch.
+    """
+    size, facts = config.preprocess.size, draft.facts
+    if not isinstance(size, tuple):
+        assert facts is not None, "images at their own size were looked at"
+        return facts.seen_of(facts.median_size, config.preprocess, config.dims)
+    if facts is None or config.preprocess.fit != "patch" or config.dims != len(facts.median_size):
+        return size
+    spacing, batch = config.preprocess.spacing, config.train.batch_size or 1
+    sizes = facts.sizes_at((spacing,) * config.dims if isinstance(spacing, float) else spacing)
+    largest = [sorted(sides)[len(sides) * batch // (batch + 1)] for sides in zip(*sizes, strict=True)]  # of a batch, usually
+    return tuple(min(side, own) for side, own in zip(size, largest, strict=True))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -40,16 +41,50 @@ def interval_of_mean(
         level: of the interval.
         resamples: how often the groups are drawn, always alike.
     """
-    known = [(value, group) for value, group in zip(values, groups, strict=True) if value == value]
-    names = {group: place for place, group in enumerate(dict.fromkeys(group for _, group in known))}
-    if len(names) < 2:
-        return None
-    places = np.array([names[group] for _, group in known])
-    sums = np.bincount(places, [value for value, _ in known], len(names))
-    sizes = np.bincount(places, minlength=len(names))
-    draw, means = np.random.default_rng(0), []
+    return intervals_of_means({"": values}, groups, {}, level, resamples)[""]
+
+
+def intervals_of_means(
+    columns: Mapping[str, Sequence[float]],
+    groups: Sequence[str],
+    over: Mapping[str, Sequence[str]],
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+) -> dict[str, Interval | None]:
+    """Intervals of many means at once, from the same draws of groups.
+
+    Args:
+        columns: values of the cases by name.
+        groups, level, resamples: as `interval_of_mean` takes them.
+        over: names of further means: each is the mean of the means of these columns.
+    """
+    table = np.array([list(values) for values in columns.values()], np.float64).reshape(len(columns), len(groups)).T
+    known, places = ~np.isnan(table), {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    of_case = np.array([places[group] for group in groups], np.int64)
+    sums, sizes = np.zeros((len(places), len(columns))), np.zeros((len(places), len(columns)))
+    np.add.at(sums, of_case, np.where(known, table, 0.0))
+    np.add.at(sizes, of_case, known)
+    means = _resampled(sums, sizes, resamples)
+    number, order = (sizes > 0).sum(axis=0), list(columns)
+    found = {name: _interval(means[:, place], int(number[place]), level) for place, name in enumerate(order)}
+    for name, parts in over.items():
+        own = [order.index(part) for part in parts]
+        found[name] = _interval(means[:, own].mean(axis=1), int(number[own].max(initial=0)), level)
+    return found
+
+
+def _resampled(sums: NDArray[np.float64], sizes: NDArray[np.float64], resamples: int) -> NDArray[np.float64]:
+    """Means (resamples, columns) of groups that are drawn with replacement; NaN where no drawn group has a value."""
+    draw, means, number = np.random.default_rng(0), [], len(sums)
     for done in range(0, resamples, BLOCK):
-        drawn = draw.multinomial(len(names), np.full(len(names), 1 / len(names)), min(BLOCK, resamples - done))
-        means.append((drawn @ sums) / (drawn @ sizes))
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level, len(names))
+        drawn = draw.multinomial(number, np.full(number, 1 / number), min(BLOCK, resamples - done)) if number else sizes[:0]
+        with np.errstate(invalid="ignore"):
+            means.append((drawn @ sums) / (drawn @ sizes))
+    return np.concatenate(means)
+
+
+def _interval(means: NDArray[np.float64], groups: int, level: float) -> Interval | None:
+    if groups < 2:
+        return None
+    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high), level, groups)
