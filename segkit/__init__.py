@@ -13,10 +13,21 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segkit.workflows import build_model, evaluate, export, load, plan, predict, resume, train
+    from segkit.workflows import build_model, evaluate, evaluate_masks, export, load, plan, predict, resume, train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build_model", "evaluate", "export", "load", "plan", "predict", "resume", "train"]
+__all__ = [
+    "__version__",
+    "build_model",
+    "evaluate",
+    "evaluate_masks",
+    "export",
+    "load",
+    "plan",
+    "predict",
+    "resume",
+    "train",
+]
 
 logging.getLogger("segkit").addHandler(logging.NullHandler())  # whoever uses it decides what is shown
 # OpenMP reads this once, when torch is loaded. By default a thread that waits for another spins, and takes the core that

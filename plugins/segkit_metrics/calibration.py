@@ -53,6 +53,8 @@ def _pairs(result: CaseResult) -> dict[str, tuple[NDArray[Any], NDArray[np.bool_
 
 
 def _counted(q: NDArray[Any], right: NDArray[np.bool_], squared: float, bins: int) -> NDArray[np.float64]:
+    if np.isnan(q).any():  # of masks that came without probabilities
+        return np.zeros((bins + 1, 3))
     place = np.clip((q * bins).astype(np.int64), 0, bins - 1)
     columns = (np.bincount(place, weights, bins) for weights in (None, q, right))
     table = np.stack([column.astype(np.float64) for column in columns], axis=1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit.api import CaseResult, Metric, NoOptions, Task
+from segkit.api import CaseResult, Metric, NoOptions, SegkitError, Task
 from segkit_metrics.plugin import KerasDiceOptions
 
 NAN = float("nan")
@@ -23,6 +23,8 @@ def count_elements(result: CaseResult) -> dict[str, NDArray[np.float64]]:
     "cut": q cut to whole numbers, as MeanIoU does where it is given probabilities; "half": q > .5, as BinaryIoU does.
     """
     task, p = result.task, result.probabilities.astype(np.float64)
+    if np.isnan(p).any():
+        raise SegkitError("Keras' metrics are made of probabilities, and these masks came without.", "Leave them out.")
     if task.mode == "multilabel":
         y = result.truth == 1
     else:

@@ -37,7 +37,7 @@ def _metric(value: Callable[[float, float, float, float], tuple[float, float]], 
             found = {}
             for name, numbers in counts.items():
                 above, below = value(*map(float, numbers))
-                found[name] = above / below if below > 0 else empty
+                found[name] = above / below if below > 0 or below != below else empty  # NaN: masks without probabilities
             return found
 
         return Metric(count_soft, finish)

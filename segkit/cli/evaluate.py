@@ -17,7 +17,14 @@ logger = logging.getLogger(__name__)
 
 def evaluate(
     context: typer.Context,
-    what: Annotated[Path, typer.Argument(help="A run folder, a model.safetensors or an exported model.onnx.")],
+    what: Annotated[Path | None, typer.Argument(help="A run folder, a model.safetensors or an exported model.onnx.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="In place of a model: masks that were predicted, by whatever program. Needs --truth.")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(help="With --folder: the true masks, under the same names.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="With --folder: names of the labels 0, 1, 2, ..., background first, by commas.")
+    ] = None,
     subset: Annotated[
         str, typer.Option(help="train, val, test, or all (which holds training data).", autocompletion=completion.SUBSETS)
     ] = "test",
@@ -66,33 +73,47 @@ def evaluate(
     from segkit.errors import UsageError, did_you_mean
     from segkit.evaluation.aggregate import AGGREGATIONS, usual_aggregation
 
-    in_processes(context, devices)
+    if folder is None:
+        in_processes(context, devices)
     if aggregate is not None and aggregate not in AGGREGATIONS:
         raise UsageError(f"--aggregate {aggregate} is not allowed.", did_you_mean(aggregate, AGGREGATIONS))
     if aggregate is not None and json:
         raise UsageError("--aggregate is about the table; --json holds all aggregations.", "Leave out one of them.")
+    masks = {"--folder": folder, "--truth": truth, "--classes": classes}
+    models = {"--subset": subset != "test", "--dataset": dataset, "--data-dir": data_dir, "--run": run, "--devices": devices}
+    models |= {"--batch-size": batch_size, "--device": device != "auto", "--overlay": overlay, "a model": what}
+    _check_kind({name for name, own in masks.items() if own}, {name for name, own in models.items() if own})
     with terminal.results_only():
-        evaluation = workflows.evaluate(
-            what,
-            subset=subset,
-            dataset=dataset,
-            data_dir=data_dir,
-            metrics=metrics,
-            options=option or [],
-            batch_size=batch_size,
-            device=device,
-            out=out,
-            run=run,
-            overlay=overlay,
-        )
-    document, folder = evaluation.to_dict(), evaluation.folder
+        if folder is not None and truth is not None:
+            names = classes.split(",") if classes else None
+            evaluation = workflows.evaluate_masks(
+                folder, truth, classes=names, metrics=metrics, options=option or [], out=out
+            )
+        else:
+            assert what is not None
+            evaluation = workflows.evaluate(
+                what,
+                subset=subset,
+                dataset=dataset,
+                data_dir=data_dir,
+                metrics=metrics,
+                options=option or [],
+                batch_size=batch_size,
+                device=device,
+                out=out,
+                run=run,
+                overlay=overlay,
+            )
+    document, written = evaluation.to_dict(), evaluation.folder
     main = distributed.is_main()
     if json and main:
         print_json(document)
     elif document["cases"] and main:
         _print(document, aggregate or usual_aggregation(document["kind"]))
-    if folder:
-        logger.info(f"written: {folder}/cases.csv, {folder}/metrics.json" + (f", {folder}/overlays" if overlay else ""))
+    if written:
+        logger.info(f"written: {written}/cases.csv, {written}/metrics.json" + (f", {written}/overlays" if overlay else ""))
+    elif folder:
+        logger.info("--out DIR writes cases.csv and metrics.json, which segkit compare reads.")
     else:
         logger.info(
             "Nothing was written, since these are not the run's own weights, cases and options: "
@@ -100,6 +121,19 @@ def evaluate(
         )
     if document["failed"]:
         raise typer.Exit(3 if document["cases"] else 1)
+
+
+def _check_kind(of_masks: set[str], of_models: set[str]) -> None:
+    """Refuse what was typed for a folder of masks together with what is for a model."""
+    from segkit.errors import UsageError
+
+    if of_masks and of_models:
+        raise UsageError(f"{min(of_masks)} scores masks: {min(of_models)} is not used with it.", "Leave out one of them.")
+    if of_masks and not {"--folder", "--truth"} <= of_masks:
+        missing = min({"--folder", "--truth"} - of_masks)
+        raise UsageError(f"{min(of_masks)} needs {missing}.", "segkit evaluate --folder PREDICTIONS --truth TRUTHS")
+    if not of_masks and "a model" not in of_models:
+        raise UsageError("Nothing was named to score.", "segkit evaluate RUN, or --folder PREDICTIONS --truth TRUTHS")
 
 
 def _print(document: dict[str, Any], how: str) -> None:

@@ -186,11 +186,16 @@ def resolve_data(values: Values, catalogue: Catalogue) -> tuple[Choice, Path | N
     dataset_values, origins = dict(values.get("dataset", {})), values.get("plugins", {})
     root = dataset_values.pop("root", None)
     dataset = _choose("dataset", dataset_values, catalogue, origins)
-    metrics = tuple(
+    return dataset, _existing_root(dataset, root), resolve_metrics(values, catalogue)
+
+
+def resolve_metrics(values: Values, catalogue: Catalogue) -> tuple[Choice, ...]:
+    """The metrics that were named."""
+    origins = values.get("plugins", {})
+    return tuple(
         _choose("metrics", {**options, "name": name}, catalogue, origins)
         for name, options in values.get("metrics", {}).items()
     )
-    return dataset, _existing_root(dataset, root), metrics
 
 
 def _parse_assignment(text: str) -> tuple[str, str]:

@@ -164,7 +164,7 @@ def evaluate_weights(
         "foreground": list(task.foreground),
         **about,
     }
-    about["metrics"] = _directions(chosen)
+    about["metrics"] = directions_of(chosen)
     directions = {name: facts["higher_is_better"] for name, facts in about["metrics"].items()}
     spread = spread_of(evaluation.scores, task, directions) if evaluation.scores else {}
     evaluation = replace(evaluation, spread=spread, about=about, folder=folder)
@@ -185,7 +185,8 @@ def _drawing(draw: Draw, folder: Path, preprocess: Preprocess) -> Watch:
     return watch
 
 
-def _directions(metrics: Sequence[Choice]) -> dict[str, dict[str, Any]]:
+def directions_of(metrics: Sequence[Choice]) -> dict[str, dict[str, Any]]:
+    """Whether more or less of each metric is better, and its unit, as metrics.json says it."""
     specs: list[MetricSpec] = [metric.spec for metric in metrics]
     return {spec.name: {"higher_is_better": spec.higher_is_better, "unit": spec.unit} for spec in specs}
 
