@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 SHRINKS = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35, 0.3, 0.25)  # of the sides of what the network sees
 TRIED = 0.5  # the shrink whose cost is measured: small enough to be quick, large enough that voxels are what costs
-VIEWS = {2: 3000, 3: 500}  # images or patches that a training sees at least, by the network's dimensions
-PASSES = {2: 12, 3: 8}  # over the training cases, at least
+VIEWS = {2: 8000, 3: 500}  # images or patches that a training sees at least, by the network's dimensions
+PASSES = {2: 40, 3: 8}  # over the training cases, at least
 AMPLE = 6.0  # times the images wanted at full size, from which on a model need not take its smaller form
 SHARE_OF_STEPS = 0.85  # of the time; the rest is for validation, and for what the trials did not see
 PLAIN_EPOCHS = 100  # where no time is given
