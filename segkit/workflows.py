@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
 
     from segkit.evaluation.evaluate import Evaluation
     from segkit.inference.loaded_model import LoadedModel
+    from segkit.inference.postprocess import Postprocess
     from segkit.prediction.jobs import OutputOptions
-    from segkit.prediction.postprocess import Postprocess
     from segkit.prediction.predict import Prediction
     from segkit.task import Task
     from segkit.training.train import Run
@@ -168,12 +167,15 @@ def resume(run: PathLike, *, options: Assignments = (), **settings: Any) -> Run:
 
 
 def evaluate(
-    what: PathLike,
+    what: PathLike | Sequence[PathLike],
     *,
     subset: str = "test",
     dataset: str | None = None,
     data_dir: PathLike | None = None,
     metrics: Sequence[str] | None = None,
+    tta: bool = False,
+    thresholds: Sequence[str] = (),
+    postprocess: Postprocess | None = None,
     options: Assignments = (),
     batch_size: int | None = None,
     device: str = "auto",
@@ -184,10 +186,12 @@ def evaluate(
     """Score a model on held-out cases, on the ground truth's own grid, and write cases.csv and metrics.json.
 
     Args:
-        what: a run folder, a model.safetensors or an exported model.onnx.
+        what: a run folder, a model.safetensors or an exported model.onnx; several are an ensemble, which is scored on the
+            held-out cases of the first, none of which another may have been trained on.
         subset: train, val, test, or all (which holds training data).
         dataset, data_dir: other data than the run's own.
         metrics: names of more metrics.
+        tta, thresholds, postprocess: as `predict` takes them; the figures are then not the run's own.
         options: settings of dataset and metrics, and options of the model that may change after training.
         batch_size: images, slices or windows at a time; None: up to 8, fewer if they are large.
         device: auto, cpu, cuda or cuda:N.
@@ -202,14 +206,22 @@ def evaluate(
     check_device(device)
     check_folder(_path(out))
 
-    from segkit.evaluation.evaluate import evaluate_weights
+    from segkit.evaluation.evaluate import HowPredicted, evaluate_weights
+    from segkit.inference.postprocess import Postprocess
     from segkit.reports.comparison import write_comparison
 
     flags = _plain({"dataset": dataset, "data_dir": data_dir, "metrics": metrics})
-    weights = find_weights(Path(what))
-    draw = write_comparison if overlay else None
+    how = HowPredicted(tta, tuple(thresholds), postprocess or Postprocess(), batch_size, device)
     return evaluate_weights(
-        weights, plugins.load(), subset, flags, options, batch_size, device, _path(out), _path(run), draw
+        [find_weights(Path(one)) for one in _several(what)],
+        plugins.load(),
+        subset,
+        flags,
+        options,
+        how,
+        _path(out),
+        _path(run),
+        write_comparison if overlay else None,
     )
 
 
@@ -286,8 +298,8 @@ def predict(
     check_folder(Path(out))
 
     from segkit.inference.load import load_networks, read_headers
+    from segkit.inference.postprocess import Postprocess, read_postprocess
     from segkit.prediction.jobs import OutputOptions, plan_jobs
-    from segkit.prediction.postprocess import Postprocess, read_thresholds
     from segkit.prediction.predict import PredictionOptions, check_inputs, predict_jobs, preview_jobs
     from segkit.prediction.record import digest_of
     from segkit.prediction.select import select_inputs
@@ -297,11 +309,7 @@ def predict(
     header, *others = read_headers(paths)
     task = header.task
     outputs, post = outputs or OutputOptions(), postprocess or Postprocess()
-    if task.kind == "classification" and (thresholds or post != Postprocess()):
-        raise UsageError(
-            "--threshold, --keep-largest and --min-size are about masks; this model gives classes.", "Leave them out."
-        )
-    post = replace(post, thresholds=read_thresholds(thresholds, task)) if thresholds else post
+    post = read_postprocess(post, thresholds, task)
     words, folder = [os.fspath(one) for one in _several(inputs)], Path(out)
     found, opened = select_inputs(words, folder, task, dataset, changes.get("dataset", {}), stdin, null)
     jobs = plan_jobs(found, folder, task, outputs)

@@ -17,7 +17,10 @@ logger = logging.getLogger(__name__)
 
 def evaluate(
     context: typer.Context,
-    what: Annotated[Path | None, typer.Argument(help="A run folder, a model.safetensors or an exported model.onnx.")] = None,
+    what: Annotated[
+        list[Path] | None,
+        typer.Argument(help="A run folder, a model.safetensors or an exported model.onnx; several are an ensemble."),
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="In place of a model: masks that were predicted, by whatever program. Needs --truth.")
     ] = None,
@@ -46,6 +49,15 @@ def evaluate(
             autocompletion=completion.words("per_case", "per_group", "pooled"),
         ),
     ] = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Average over all flips.")] = False,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[CLASS=]VALUE", help="Assign a class where its probability exceeds this; may be repeated."),
+    ] = None,
+    keep_largest: Annotated[
+        bool, typer.Option("--keep-largest", help="Keep only the largest component of each class.")
+    ] = False,
+    min_size: Annotated[int, typer.Option(min=0, help="Remove components of fewer pixels or voxels.")] = 0,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time (default: 8, fewer if they are large).")
     ] = None,
@@ -72,6 +84,7 @@ def evaluate(
     from segkit.cli.output import print_json
     from segkit.errors import UsageError, did_you_mean
     from segkit.evaluation.aggregate import AGGREGATIONS, usual_aggregation
+    from segkit.inference.postprocess import Postprocess
 
     if folder is None:
         in_processes(context, devices)
@@ -80,8 +93,15 @@ def evaluate(
     if aggregate is not None and json:
         raise UsageError("--aggregate is about the table; --json holds all aggregations.", "Leave out one of them.")
     masks = {"--folder": folder, "--truth": truth, "--classes": classes}
-    models = {"--subset": subset != "test", "--dataset": dataset, "--data-dir": data_dir, "--run": run, "--devices": devices}
-    models |= {"--batch-size": batch_size, "--device": device != "auto", "--overlay": overlay, "a model": what}
+    models: dict[str, Any] = {
+        "a model": what,
+        "--dataset": dataset,
+        "--data-dir": data_dir,
+        "--run": run,
+        "--devices": devices,
+    }
+    models |= {"--subset": subset != "test", "--batch-size": batch_size, "--device": device != "auto", "--overlay": overlay}
+    models |= {"--tta": tta, "--threshold": threshold, "--keep-largest": keep_largest, "--min-size": min_size}
     _check_kind({name for name, own in masks.items() if own}, {name for name, own in models.items() if own})
     with terminal.results_only():
         if folder is not None and truth is not None:
@@ -90,13 +110,16 @@ def evaluate(
                 folder, truth, classes=names, metrics=metrics, options=option or [], out=out
             )
         else:
-            assert what is not None
+            assert what
             evaluation = workflows.evaluate(
                 what,
                 subset=subset,
                 dataset=dataset,
                 data_dir=data_dir,
                 metrics=metrics,
+                tta=tta,
+                thresholds=threshold or (),
+                postprocess=Postprocess(keep_largest=keep_largest, min_size=min_size),
                 options=option or [],
                 batch_size=batch_size,
                 device=device,

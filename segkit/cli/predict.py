@@ -82,8 +82,8 @@ def predict(
     from segkit import workflows
     from segkit.cli import terminal
     from segkit.errors import UsageError
+    from segkit.inference.postprocess import Postprocess
     from segkit.prediction.jobs import OutputOptions
-    from segkit.prediction.postprocess import Postprocess
     from segkit.runs.folder import split_models
 
     models, inputs = split_models(words)

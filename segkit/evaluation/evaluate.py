@@ -18,19 +18,19 @@ from segkit.data.reading import read_case
 from segkit.errors import SegkitError, UsageError
 from segkit.evaluation.aggregate import AGGREGATIONS, CaseScore, Figure, add, aggregate, build_metrics, score_case
 from segkit.evaluation.spread import Spread, spread_of
-from segkit.evaluation.subset import SECTIONS, check_task, open_evaluation_data, select
+from segkit.evaluation.subset import SECTIONS, check_members, check_task, open_evaluation_data, select
 from segkit.files import write_csv, write_json
 from segkit.inference.doubts import Doubts
-from segkit.inference.load import load_networks
-from segkit.inference.network import Network
+from segkit.inference.load import load_networks, read_headers
+from segkit.inference.network import Network, with_flips
+from segkit.inference.postprocess import Postprocess, clean_up, options_of, read_postprocess
 from segkit.inference.predictor import predict_images
 from segkit.inference.probabilities import labels_of, presence_of
 from segkit.plugins import Catalogue
 from segkit.runs.reference import is_own
-from segkit.runs.weights import read_header
 from segkit.settings import Preprocess
 from segkit.specs import MetricSpec
-from segkit.task import Case, CaseResult, Dataset, Metric, Sample
+from segkit.task import Case, CaseResult, Dataset, Metric, Sample, Task
 
 logger = logging.getLogger(__name__)
 
@@ -60,21 +60,52 @@ class Evaluation:
         return _document(self)
 
 
+@dataclass(frozen=True)
+class HowPredicted:
+    """How the predictions are made that are scored.
+
+    Args:
+        tta: mean over all flips.
+        thresholds: as typed.
+        post: what is done to labels.
+        batch_size: images, slices or windows at a time; None: chosen by their size.
+        device: as --device.
+    """
+
+    tta: bool = False
+    thresholds: tuple[str, ...] = ()
+    post: Postprocess = field(default_factory=Postprocess)
+    batch_size: int | None = None
+    device: str = "auto"
+
+    @property
+    def plain(self) -> bool:
+        """Whether labels are those that the run's own figures are of."""
+        return not self.tta and not self.thresholds and self.post == Postprocess()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What metrics.json says of it: only what is not the default."""
+        named = {"tta": self.tta, "thresholds": list(self.thresholds)}
+        return {key: value for key, value in named.items() if value} | dict(options_of(self.post))
+
+
 Watch = Callable[[Case, Sample, CaseResult], None]
 Draw = Callable[[Path, str, Sample, CaseResult, Preprocess], None]  # a picture of a case, by its id, below a folder
 
 
 def evaluate(
-    network: Network,
+    networks: Sequence[Network],
     dataset: Dataset,
     cases: Sequence[Case],
     metrics: Mapping[str, Metric],
+    post: Postprocess | None = None,
     watch: Watch | None = None,
 ) -> Evaluation:
     """Predict and score each case; one that cannot be read is named in `failed` and the rest is done.
 
     Each process takes its share of the cases; all of them get all scores. `watch` is shown each case with its prediction.
     """
+    network, post = networks[0], post or Postprocess()
     task, failed, scores = dataset.task.learned_by(network.task.kind), dict[str, str](), list[CaseScore]()
     own, doubts = distributed.shard(cases), Doubts(network)
 
@@ -90,13 +121,14 @@ def evaluate(
             yield (case, sample), sample.image, sample.spacing
 
     with reporter.progress("evaluating", len(own)) as bar:
-        for (case, sample), probabilities in predict_images([network], read()):
+        for (case, sample), probabilities in predict_images(networks, read()):
             assert sample.mask is not None
             truth = sample.mask
             if task.kind != dataset.task.kind:
                 geometry = geometry_of(sample.image.shape[1:], network.preprocess, network.dims, sample.spacing)
                 truth = presence_of(sample.mask, dataset.task, geometry.slice_axis)
-            result = CaseResult(probabilities, labels_of(probabilities, task), truth, task, sample.spacing)
+            labels = clean_up(labels_of(probabilities, task, post.thresholds), post)
+            result = CaseResult(probabilities, labels, truth, task, sample.spacing)
             if task.kind == "segmentation" and truth.any():
                 doubts.count(not result.labels.any())
             scores.append(score_case(metrics, case.id, case.group, result))
@@ -112,65 +144,68 @@ def evaluate(
 
 
 def evaluate_weights(
-    weights: Path,
+    weights: Sequence[Path],
     catalogue: Catalogue,
     subset: str = "test",
     flags: Mapping[str, Any] | None = None,
     assignments: Assignments = (),
-    batch_size: int | None = None,
-    device: str = "auto",
+    how: HowPredicted | None = None,
     out: Path | None = None,
     run: Path | None = None,
     draw: Draw | None = None,
 ) -> Evaluation:
-    """Score a weights file on held-out cases and write the result, as `segkit evaluate` does.
+    """Score a weights file, or an ensemble of several, on held-out cases and write the result, as `segkit evaluate` does.
 
     Args:
-        weights: of a run, or standing alone, or exported.
+        weights: of a run, or standing alone, or exported; data and held-out cases are those of the first.
         catalogue: of the plugins.
         subset: train, val, test or all.
         flags, assignments: what was asked for: dataset, data_dir, metrics; settings of dataset, metrics and model.
-        batch_size, device: as `load_networks` takes them.
+        how: predictions are made.
         out: where to write; None: into the run, where these are its own weights, cases and options.
         run: that the weights were made in, where they do not lie in it.
         draw: makes a picture of each case in the folder `overlays` beside the figures; one that fails is logged.
 
     Raises:
-        UsageError: data or options that do not fit the weights.
+        UsageError: data or options that do not fit the weights, or a member of an ensemble that was trained on the cases.
         SegkitError: the subset is empty, or a file cannot be used.
     """
-    header = read_header(weights)
+    first, how, headers = weights[0], how or HowPredicted(), read_headers(weights)
     changes = gather({}, {}, assignments, SECTIONS).get("model", {})
-    holdout = open_evaluation_data(weights, header, flags or {}, assignments, catalogue, run)
-    task = holdout.dataset.task.learned_by(header.task.kind)
-    check_task(header.task, task, holdout.dataset.cases)
+    holdout = open_evaluation_data(first, headers[0], flags or {}, assignments, catalogue, run)
+    task = holdout.dataset.task.learned_by(headers[0].task.kind)
+    check_task(headers[0].task, task, holdout.dataset.cases)
+    post = read_postprocess(how.post, how.thresholds, task)
     chosen = complete_metrics(holdout.metrics, task, catalogue)
     cases, about = select(holdout, subset)
-    own_weights = holdout.run is not None and is_own(holdout.run, weights)
-    own_place = own_weights and holdout.own_data and not changes  # figures of a changed or exported model are not the run's
+    if not about["holds_training_data"]:
+        check_members(list(zip(weights[1:], headers[1:], strict=True)), holdout, cases)
+    own_weights = holdout.run is not None and is_own(holdout.run, first) and len(weights) == 1
+    # figures of a changed or exported model, or of other labels, are not the run's
+    own_place = own_weights and holdout.own_data and not changes and how.plain
     folder = out or (holdout.run.path / subset if holdout.run and own_place else None)
     if draw is not None and (folder is None or task.kind == "classification"):
         if task.kind == "classification":
             raise UsageError("--overlay draws masks; this model gives classes.", "Leave it out.")
         raise UsageError("--overlay: these are not the run's own cases and options, so there is no place.", "Add --out DIR.")
-    (network,) = load_networks([weights], device, batch_size, changes)
-    watch = _drawing(draw, folder / "overlays", network.preprocess) if draw is not None and folder is not None else None
-    evaluation = evaluate(network, holdout.dataset, cases, build_metrics(chosen, task), watch)
-    about = {
-        "weights": str(weights),
-        "changes": changes,
-        "kind": task.kind,
-        "classes": list(task.classes),
-        "foreground": list(task.foreground),
-        **about,
-    }
-    about["metrics"] = directions_of(chosen)
+    networks = load_networks(weights, how.device, how.batch_size, changes)
+    networks = with_flips(networks) if how.tta else networks
+    watch = _drawing(draw, folder / "overlays", networks[0].preprocess) if draw is not None and folder is not None else None
+    evaluation = evaluate(networks, holdout.dataset, cases, build_metrics(chosen, task), post, watch)
+    described = {"weights": [str(one) for one in weights] if len(weights) > 1 else str(first), "changes": changes}
+    about = {**described, "predicted": how.to_dict(), **facts_of(task, chosen), **about}
     directions = {name: facts["higher_is_better"] for name, facts in about["metrics"].items()}
     spread = spread_of(evaluation.scores, task, directions) if evaluation.scores else {}
     evaluation = replace(evaluation, spread=spread, about=about, folder=folder)
     if folder and distributed.is_main():
         write_evaluation(evaluation, folder)
     return evaluation
+
+
+def facts_of(task: Task, chosen: Sequence[Choice]) -> dict[str, Any]:
+    """What metrics.json says of the task and the metrics."""
+    classes = {"classes": list(task.classes), "foreground": list(task.foreground)}
+    return {"kind": task.kind, **classes, "metrics": _directions(chosen)}
 
 
 def _drawing(draw: Draw, folder: Path, preprocess: Preprocess) -> Watch:
@@ -185,8 +220,7 @@ def _drawing(draw: Draw, folder: Path, preprocess: Preprocess) -> Watch:
     return watch
 
 
-def directions_of(metrics: Sequence[Choice]) -> dict[str, dict[str, Any]]:
-    """Whether more or less of each metric is better, and its unit, as metrics.json says it."""
+def _directions(metrics: Sequence[Choice]) -> dict[str, dict[str, Any]]:
     specs: list[MetricSpec] = [metric.spec for metric in metrics]
     return {spec.name: {"higher_is_better": spec.higher_is_better, "unit": spec.unit} for spec in specs}
 

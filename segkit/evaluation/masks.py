@@ -19,7 +19,7 @@ from segkit.data.pairing import pair_files
 from segkit.data.volumes import distance_of_grids, read_label_volume
 from segkit.errors import SegkitError, UsageError
 from segkit.evaluation.aggregate import AGGREGATIONS, CaseScore, aggregate, build_metrics, score_case
-from segkit.evaluation.evaluate import Evaluation, directions_of, write_evaluation
+from segkit.evaluation.evaluate import Evaluation, facts_of, write_evaluation
 from segkit.evaluation.spread import spread_of
 from segkit.plugins import Catalogue
 from segkit.task import CaseResult, Task
@@ -93,15 +93,7 @@ def evaluate_masks(
 
 
 def _about(predictions: Path, truths: Path, task: Task, chosen: Sequence[Choice]) -> dict[str, Any]:
-    return {
-        "predictions": str(predictions),
-        "dataset": str(truths),
-        "subset": "all",
-        "kind": task.kind,
-        "classes": list(task.classes),
-        "foreground": list(task.foreground),
-        "metrics": directions_of(chosen),
-    }
+    return {"predictions": str(predictions), "dataset": str(truths), "subset": "all", **facts_of(task, chosen)}
 
 
 def _pairs(predictions: Path, truths: Path) -> tuple[list[MaskPair], dict[str, str]]:

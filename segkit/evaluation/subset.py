@@ -157,6 +157,33 @@ def check_task(trained: Task, opened: Task, cases: Sequence[Case] = ()) -> None:
         logger.warning(f"classes are matched by position: {trained.classes} are scored as {opened.classes}.")
 
 
+def check_members(others: Sequence[tuple[Path, Header]], holdout: EvaluationData, cases: Sequence[Case]) -> None:
+    """Refuse a further member of an ensemble that has seen a case in training: its figures would be flattered.
+
+    Args:
+        others: all but the first.
+        holdout: what is scored on; of other data than a member's own its split says nothing.
+        cases: that are scored.
+
+    Raises:
+        UsageError: naming the member and a case.
+    """
+    for weights, header in others:
+        run = run_of(weights, header, None)
+        if run is None:
+            logger.warning(f"the run of {weights} is not known: it may have been trained on cases that are scored here.")
+            continue
+        if trained_on(run) != holdout.fingerprint.get("sha256"):
+            continue
+        seen = {case for subset, ids in read_split(run).items() if subset != "test" for case in ids}
+        leaked = [case.id for case in cases if case.id in seen]
+        if leaked:
+            raise UsageError(
+                f"{weights} has seen {counted(len(leaked), 'case')} in its training or validation: {leaked[0]}, ...",
+                "Score an ensemble whose members were split alike.",
+            )
+
+
 def select(holdout: EvaluationData, subset: str) -> tuple[list[Case], dict[str, Any]]:
     """The cases of a subset, and what metrics.json says about them.
 

@@ -24,7 +24,7 @@ import torch
 from segkit import distributed
 from segkit.config.complete import Config, to_toml
 from segkit.errors import SegkitError, UsageError, first_line
-from segkit.evaluation.evaluate import evaluate_weights
+from segkit.evaluation.evaluate import HowPredicted, evaluate_weights
 from segkit.experiments.seed_summary import NAMES, SeedResult, summary_of, trained_values, with_test, write_summary
 from segkit.files import read_toml, write_json
 from segkit.models.device import choose_device
@@ -268,7 +268,7 @@ def _test(work: SeedTraining, run: RunFolder, result: SeedResult) -> SeedResult:
     if not read_split(run)["test"]:
         return result
     if not distributed.broadcast_object(_is_tested(run)):
-        evaluate_weights(run.weights, work.catalogue, device=work.config.train.device)
+        evaluate_weights([run.weights], work.catalogue, how=HowPredicted(device=work.config.train.device))
     distributed.barrier()
     tested = with_test(result, _metrics(run))
     score = f"test_{work.config.headline}"

@@ -23,12 +23,12 @@ from segkit import distributed, reporter
 from segkit.errors import DiskFullError, SegkitError, UsageError
 from segkit.inference.doubts import Doubts
 from segkit.inference.network import Network, with_flips
+from segkit.inference.postprocess import Postprocess, clean_up, options_of, segment
 from segkit.inference.predictor import ImageProbabilities, PreparedImage, predict_prepared, prepare_image
 from segkit.options import plain
 from segkit.prediction.doubts import say_doubts
 from segkit.prediction.inputs import Input, Picture, read_input
 from segkit.prediction.jobs import MEASURES, POLYGONS, RECORD, TABLE, Job, OutputOptions
-from segkit.prediction.postprocess import Postprocess, clean_up, options_of, segment
 from segkit.prediction.prefetch import BackgroundWriter, prefetch
 from segkit.prediction.record import PredictionRecord, digest_of
 from segkit.prediction.tables import write_classes, write_measures, write_polygons

@@ -14,9 +14,9 @@ from segkit.data.preprocess import slice_axis_of
 from segkit.data.volumes import write_pages, write_volume
 from segkit.errors import SegkitError
 from segkit.files import replacing
+from segkit.inference.postprocess import LEVELS, Segmented, measure
 from segkit.prediction.inputs import Picture
 from segkit.prediction.jobs import Job, OutputOptions
-from segkit.prediction.postprocess import LEVELS, Segmented, measure
 from segkit.reports.overlay import mosaic, overlay, palette
 from segkit.settings import Preprocess
 from segkit.task import Task

@@ -191,3 +191,50 @@ def test_a_metric_of_the_run_may_be_named_again(segkit: Command, trained: Path, 
         assert done.code == 0, done.err
     again = segkit("train", "--config", trained, "--metric", "dice", "--epochs", "1", "--out", tmp_path / "run")
     assert again.code == 0, again.err
+
+
+def test_an_ensemble_and_cleaned_up_labels_are_scored_as_they_are_predicted(
+    segkit: Command, trained: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    assert segkit("data", "synth", "phantom", "--cases", "5", "--seed", "3", "--out", data).code == 0
+    cleaned = ["--threshold", "0.3", "--keep-largest", "--min-size", "20", "--tta"]
+    members = [trained, trained / "model.safetensors"]
+    words = ["--dataset", "folder", "--data-dir", data, "--subset", "all", "--out", tmp_path / "scores", *cleaned]
+    document = json.loads(segkit("evaluate", *members, *words, "--json").out)
+    assert segkit("predict", *members, data / "images", "--out", tmp_path / "masks", *cleaned).code == 0
+    by_hand = json.loads(segkit("evaluate", "--folder", tmp_path / "masks", "--truth", data / "masks", "--json").out)
+    ours = document["figures"]["per_case"]["dice"]["mean"]
+    assert ours == pytest.approx(by_hand["figures"]["per_case"]["dice"]["mean"])
+    assert document["predicted"] == {"tta": True, "thresholds": ["0.3"], "keep_largest": True, "min_size": 20}
+
+
+def test_figures_of_other_labels_are_not_the_runs(segkit: Command, trained: Path) -> None:
+    before = (trained / "test" / "metrics.json").read_bytes() if (trained / "test").exists() else None
+    done = segkit("evaluate", trained, "--threshold", "0.3")
+    assert done.code == 0 and "Nothing was written" in done.err
+    assert before == ((trained / "test" / "metrics.json").read_bytes() if (trained / "test").exists() else None)
+
+
+def test_an_ensemble_is_not_scored_on_what_a_member_was_trained_on(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(trained, tmp_path / "other")
+    split = json.loads((other / "split.json").read_text())
+    (other / "split.json").write_text(json.dumps({**split, "train": split["test"], "test": split["train"]}))
+    done = segkit("evaluate", trained, other)
+    assert done.code == 2 and "in its training or validation" in done.err and "split alike" in done.err
+
+
+def test_how_sure_the_mean_is_and_which_cases_are_worst(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    done = segkit("evaluate", trained, "--subset", "all", "--out", tmp_path)
+    document = json.loads((tmp_path / "metrics.json").read_text())
+    own, (worst, value) = document["spread"]["dice"], document["spread"]["dice"]["worst"][0]
+    with (tmp_path / "cases.csv").open() as file:
+        values = {row["case"]: float(row["dice/target"]) for row in csv.DictReader(file)}
+    assert value == min(values.values()) == values[worst] and f"worst: {worst} {value:.4f}" in done.out
+    assert own["median"] == pytest.approx(np.median(list(values.values())))
+    assert own["std"] == pytest.approx(np.std(list(values.values()), ddof=1))
+    assert own["interval"]["low"] < np.mean(list(values.values())) < own["interval"]["high"]
+    assert "95 % interval of the mean" in done.out and "fewer than 50 groups" in done.out
+    table = np.array(json.loads((tmp_path / "confusion.json").read_text())["truth by prediction"])
+    pooled = document["figures"]["pooled"]["dice/target"]["mean"]
+    assert 2 * table[1, 1] / (table[1].sum() + table[:, 1].sum()) == pytest.approx(pooled)

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
 from segkit.errors import UsageError
-from segkit.prediction.postprocess import Postprocess, Segmented, clean_up, measure, read_thresholds
+from segkit.inference.postprocess import Postprocess, Segmented, clean_up, measure, read_thresholds
 from segkit.task import Task
 
 ORGANS = Task(1, ("background", "liver", "spleen"), mode="multiclass")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,19 @@ class Postprocess:
     thresholds: tuple[float | None, ...] = ()
     keep_largest: bool = False
     min_size: int = 0
+
+
+def read_postprocess(post: Postprocess, thresholds: Sequence[str], task: Task) -> Postprocess:
+    """With thresholds as they were typed.
+
+    Raises:
+        UsageError: a threshold that cannot be, or anything of this for a model of classes.
+    """
+    if task.kind == "classification" and (thresholds or post != Postprocess()):
+        raise UsageError(
+            "--threshold, --keep-largest and --min-size are about masks; this model gives classes.", "Leave them out."
+        )
+    return replace(post, thresholds=read_thresholds(thresholds, task)) if thresholds else post
 
 
 @dataclass(frozen=True)
