@@ -63,7 +63,8 @@ def test_words_go_to_the_logger_one_line_for_each_epoch(tmp_path: Path, caplog: 
     assert [line.split()[1] for line in caplog.messages if line.startswith("epoch")] == ["1/2", "2/2"]
 
 
-def test_progress_goes_to_the_reporter_in_place(tmp_path: Path) -> None:
+def test_progress_goes_to_the_reporter_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))  # nothing is remembered of the data
     seen: dict[str, float] = {}
 
     class Counting(Reporter):
