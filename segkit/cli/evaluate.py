@@ -10,7 +10,6 @@ import typer
 
 from segkit.cli import completion
 from segkit.cli.launch import Devices, in_processes
-from segkit.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ def evaluate(
         str | None, typer.Option(help="With --folder: names of the labels 0, 1, 2, ..., background first, by commas.")
     ] = None,
     subset: Annotated[
-        str, typer.Option(help="train, val, test, or all (which holds training data).", autocompletion=completion.SUBSETS)
+        str, typer.Option(help="train, val, test, several of them by commas, or all.", autocompletion=completion.SUBSETS)
     ] = "test",
     dataset: Annotated[
         str | None, typer.Option(help="Another dataset than the run's own.", autocompletion=completion.names("datasets"))
@@ -82,6 +81,7 @@ def evaluate(
     from segkit import distributed, workflows
     from segkit.cli import terminal
     from segkit.cli.output import print_json
+    from segkit.cli.scores import print_scores
     from segkit.errors import UsageError, did_you_mean
     from segkit.evaluation.aggregate import AGGREGATIONS, usual_aggregation
     from segkit.inference.postprocess import Postprocess
@@ -106,44 +106,52 @@ def evaluate(
     with terminal.results_only():
         if folder is not None and truth is not None:
             names = classes.split(",") if classes else None
-            evaluation = workflows.evaluate_masks(
-                folder, truth, classes=names, metrics=metrics, options=option or [], out=out
-            )
+            more: dict[str, Any] = {"metrics": metrics, "options": option or [], "out": out}
+            evaluations = [workflows.evaluate_masks(folder, truth, classes=names, **more)]
         else:
             assert what
-            evaluation = workflows.evaluate(
-                what,
-                subset=subset,
-                dataset=dataset,
-                data_dir=data_dir,
-                metrics=metrics,
-                tta=tta,
-                thresholds=threshold or (),
-                postprocess=Postprocess(keep_largest=keep_largest, min_size=min_size),
-                options=option or [],
-                batch_size=batch_size,
-                device=device,
-                out=out,
-                run=run,
-                overlay=overlay,
-            )
-    document, written = evaluation.to_dict(), evaluation.folder
-    main = distributed.is_main()
-    if json and main:
-        print_json(document)
-    elif document["cases"] and main:
-        _print(document, aggregate or usual_aggregation(document["kind"]))
+            subsets = list(dict.fromkeys(subset.split(",")))
+            evaluations = [
+                workflows.evaluate(
+                    what,
+                    subset=own,
+                    dataset=dataset,
+                    data_dir=data_dir,
+                    metrics=metrics,
+                    tta=tta,
+                    thresholds=threshold or (),
+                    postprocess=Postprocess(keep_largest=keep_largest, min_size=min_size),
+                    options=option or [],
+                    batch_size=batch_size,
+                    device=device,
+                    out=out / own if out is not None and len(subsets) > 1 else out,
+                    run=run,
+                    overlay=overlay,
+                )
+                for own in subsets
+            ]
+    documents = [evaluation.to_dict() for evaluation in evaluations]
+    if distributed.is_main():
+        if json:
+            print_json(documents[0] if len(documents) == 1 else {one["subset"]: one for one in documents})
+        elif scored := [document for document in documents if document["cases"]]:
+            print_scores(scored, aggregate or usual_aggregation(scored[0]["kind"]))
+    for evaluation in evaluations:
+        _say_where(evaluation.folder, of_masks=folder is not None, overlay=overlay)
+    if any(document["failed"] for document in documents):
+        raise typer.Exit(3 if any(document["cases"] for document in documents) else 1)
+
+
+def _say_where(written: Path | None, of_masks: bool, overlay: bool) -> None:
     if written:
         logger.info(f"written: {written}/cases.csv, {written}/metrics.json" + (f", {written}/overlays" if overlay else ""))
-    elif folder:
+    elif of_masks:
         logger.info("--out DIR writes cases.csv and metrics.json, which segkit compare reads.")
     else:
         logger.info(
             "Nothing was written, since these are not the run's own weights, cases and options: "
             "--out DIR writes cases.csv, metrics.json."
         )
-    if document["failed"]:
-        raise typer.Exit(3 if document["cases"] else 1)
 
 
 def _check_kind(of_masks: set[str], of_models: set[str]) -> None:
@@ -157,56 +165,3 @@ def _check_kind(of_masks: set[str], of_models: set[str]) -> None:
         raise UsageError(f"{min(of_masks)} needs {missing}.", "segkit evaluate --folder PREDICTIONS --truth TRUTHS")
     if not of_masks and "a model" not in of_models:
         raise UsageError("Nothing was named to score.", "segkit evaluate RUN, or --folder PREDICTIONS --truth TRUTHS")
-
-
-def _print(document: dict[str, Any], how: str) -> None:
-    from segkit.cli.output import print_table
-    from segkit.evaluation.aggregate import is_detail
-
-    figures = {key: figure for key, figure in document["figures"][how].items() if not is_detail(key)}
-    classes = list(dict.fromkeys(key.partition("/")[2] for key in figures if "/" in key))
-    names = list(dict.fromkeys(key.partition("/")[0] for key in figures))
-    whole = [name for name in names if not any(f"{name}/{label}" in figures for label in classes)]  # has no classes
-    alone = whole if len(classes) == 1 else []  # beside a single class they need no row of their own
-    rows = [
-        [label, *(_cell(figures.get(name if name in alone else f"{name}/{label}")) for name in names)] for label in classes
-    ]
-    if len(whole) > len(alone) or (len(classes) != 1 and document["kind"] == "segmentation"):
-        rows.append(["(mean)" if classes else "", *(_cell(figures.get(name)) for name in names)])
-    unit = "group" if how == "per_group" else "case"
-    number = document["groups"] if how == "per_group" else document["cases"]
-    title = f"{document['dataset']} {document['subset']}: {counted(number, unit)} ({how})"
-    print_table(["class", *names], rows, title=title, wrap=False)
-    undefined = {
-        key: figure["undefined"] for key, figure in figures.items() if figure["undefined"] and ("/" in key or key in whole)
-    }
-    if how == "per_case" and names:
-        _print_spread(document, names[0])
-    if undefined:
-        listing = ", ".join(f"{key} in {count}" for key, count in undefined.items())
-        typer.echo(f"Undefined and left out of the mean: {listing} of {counted(number, unit)}.")
-
-
-def _print_spread(document: dict[str, Any], metric: str) -> None:
-    """A line on the first metric: how sure its mean is, how the cases spread, and which are worst."""
-    from segkit.evaluation.statistics.bootstrap import FEW_GROUPS
-
-    own = document["spread"].get(metric)
-    if own is None:
-        return
-    parts, interval = [], own["interval"]
-    if interval is not None:
-        span = f"{interval['low']:.4f} to {interval['high']:.4f}"
-        parts.append(f"95 % interval of the mean {span} (bootstrap over {counted(interval['groups'], 'group')})")
-    parts.append(f"median {own['median']:.4f}")
-    if own["std"] == own["std"]:
-        parts.append(f"standard deviation {own['std']:.4f}")
-    typer.echo(f"{metric}: {', '.join(parts)}")
-    if own["worst"]:
-        typer.echo(f"worst: {', '.join(f'{case} {value:.4f}' for case, value in own['worst'])}")
-    if interval is not None and interval["groups"] < FEW_GROUPS:
-        typer.echo(f"With fewer than {FEW_GROUPS} groups such an interval is too narrow.")
-
-
-def _cell(figure: dict[str, Any] | None) -> str:
-    return "-" if figure is None or figure["mean"] != figure["mean"] else f"{figure['mean']:.4f}"

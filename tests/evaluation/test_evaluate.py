@@ -238,3 +238,15 @@ def test_how_sure_the_mean_is_and_which_cases_are_worst(segkit: Command, trained
     table = np.array(json.loads((tmp_path / "confusion.json").read_text())["truth by prediction"])
     pooled = document["figures"]["pooled"]["dice/target"]["mean"]
     assert 2 * table[1, 1] / (table[1].sum() + table[:, 1].sum()) == pytest.approx(pooled)
+
+
+def test_several_subsets_stand_in_one_table(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    done = segkit("evaluate", trained, "--subset", "train,val,test", "--out", tmp_path)
+    assert done.code == 0, done.err
+    split, lines = json.loads((trained / "split.json").read_text()), done.out.splitlines()
+    for subset, ids in split.items():
+        mean = json.loads((tmp_path / subset / "metrics.json").read_text())["figures"]["per_case"]["dice"]["mean"]
+        (line,) = [line for line in lines if line.startswith(f"{subset} ({len(ids)} case")]
+        assert f"{mean:.4f}" in line
+    documents = json.loads(segkit("evaluate", trained, "--subset", "val,test", "--json").out)
+    assert list(documents) == ["val", "test"] and documents["val"]["cases"] == len(split["val"])

@@ -1,0 +1,95 @@
+"""The tables of `segkit evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from segkit.words import counted
+
+
+def print_scores(documents: Sequence[Mapping[str, Any]], how: str) -> None:
+    """A table of the figures of one subset, or of several below each other.
+
+    Args:
+        documents: as metrics.json holds them.
+        how: the aggregation.
+    """
+    from segkit.cli.output import print_table
+
+    tables = [_table(document, how) for document in documents]
+    names = list(dict.fromkeys(name for table in tables for name in table.names))
+    rows = []
+    for document, table in zip(documents, tables, strict=True):
+        for label, figures in table.rows.items():
+            first = [f"{document['subset']} ({_number(document, how)})"] if len(documents) > 1 else []
+            rows.append([*first, label, *(_cell(figures.get(name)) for name in names)])
+    subsets = ", ".join(document["subset"] for document in documents)
+    counts = f": {_number(documents[0], how)}" if len(documents) == 1 else ""
+    columns = [*(["subset"] if len(documents) > 1 else []), "class", *names]
+    print_table(columns, rows, title=f"{documents[0]['dataset']} {subsets}{counts} ({how})", wrap=False)
+    for document, table in zip(documents, tables, strict=True):
+        said = f"{document['subset']}: " if len(documents) > 1 else ""
+        if how == "per_case" and table.names:
+            _print_spread(document, table.names[0], said)
+        if table.undefined:
+            listing = ", ".join(f"{key} in {count}" for key, count in table.undefined.items())
+            typer.echo(f"{said}Undefined and left out of the mean: {listing} of {_number(document, how)}.")
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What is shown of one document: its metrics, rows by class, and how often each figure is undefined."""
+
+    names: list[str]
+    rows: dict[str, dict[str, Any]]
+    undefined: dict[str, int]
+
+
+def _table(document: Mapping[str, Any], how: str) -> _Table:
+    from segkit.evaluation.aggregate import is_detail
+
+    figures = {key: figure for key, figure in document["figures"][how].items() if not is_detail(key)}
+    classes = list(dict.fromkeys(key.partition("/")[2] for key in figures if "/" in key))
+    names = list(dict.fromkeys(key.partition("/")[0] for key in figures))
+    whole = [name for name in names if not any(f"{name}/{label}" in figures for label in classes)]  # has no classes
+    alone = whole if len(classes) == 1 else []  # beside a single class they need no row of their own
+    rows = {label: {name: figures.get(name if name in alone else f"{name}/{label}") for name in names} for label in classes}
+    if len(whole) > len(alone) or (len(classes) != 1 and document["kind"] == "segmentation"):
+        rows["(mean)" if classes else ""] = {name: figures.get(name) for name in names}
+    undefined = {
+        key: figure["undefined"] for key, figure in figures.items() if figure["undefined"] and ("/" in key or key in whole)
+    }
+    return _Table(names, rows, undefined)
+
+
+def _number(document: Mapping[str, Any], how: str) -> str:
+    return counted(document["groups"], "group") if how == "per_group" else counted(document["cases"], "case")
+
+
+def _print_spread(document: Mapping[str, Any], metric: str, said: str) -> None:
+    """A line on the first metric: how sure its mean is, how the cases spread, and which are worst."""
+    from segkit.evaluation.statistics.bootstrap import FEW_GROUPS
+
+    own = document["spread"].get(metric)
+    if own is None:
+        return
+    parts, interval = [], own["interval"]
+    if interval is not None:
+        span = f"{interval['low']:.4f} to {interval['high']:.4f}"
+        parts.append(f"95 % interval of the mean {span} (bootstrap over {counted(interval['groups'], 'group')})")
+    parts.append(f"median {own['median']:.4f}")
+    if own["std"] == own["std"]:
+        parts.append(f"standard deviation {own['std']:.4f}")
+    typer.echo(f"{said}{metric}: {', '.join(parts)}")
+    if own["worst"]:
+        typer.echo(f"{said}worst: {', '.join(f'{case} {value:.4f}' for case, value in own['worst'])}")
+    if interval is not None and interval["groups"] < FEW_GROUPS:
+        typer.echo(f"{said}With fewer than {FEW_GROUPS} groups such an interval is too narrow.")
+
+
+def _cell(figure: Mapping[str, Any] | None) -> str:
+    return "-" if figure is None or figure["mean"] != figure["mean"] else f"{figure['mean']:.4f}"
