@@ -42,5 +42,6 @@ bench: setup
 	$(BIN)/python tests/benchmarks/loader.py
 	$(BIN)/python tests/benchmarks/augment.py
 	$(BIN)/python tests/benchmarks/memory.py
+	$(BIN)/python tests/benchmarks/metrics.py
 	$(BIN)/python tests/benchmarks/quantum.py
 	$(BIN)/python tests/benchmarks/predict.py
