@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -43,6 +45,8 @@ class Evaluation:
         scores: of every case.
         figures: by aggregation ("per_case", "per_group", "pooled") and name ("dice", "dice/polyp").
         spread: of the values of the cases, by name.
+        inference_ms: milliseconds of an image on average, from its pixels to its probabilities, without reading; NaN where
+            nothing was predicted.
         failed: cases that could not be read -> reason.
         about: weights, dataset and subset, as metrics.json says them.
         folder: that holds metrics.json and cases.csv; None where nothing was written.
@@ -52,6 +56,7 @@ class Evaluation:
     figures: Mapping[str, Mapping[str, Figure]]
     failed: Mapping[str, str]
     spread: Mapping[str, Spread] = field(default_factory=dict)
+    inference_ms: float = math.nan
     about: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
@@ -108,9 +113,12 @@ def evaluate(
     network, post = networks[0], post or Postprocess()
     task, failed, scores = dataset.task.learned_by(network.task.kind), dict[str, str](), list[CaseScore]()
     own, doubts = distributed.shard(cases), Doubts(network)
+    reading = predicting = 0.0
 
     def read() -> Iterator[tuple[tuple[Case, Sample], NDArray[Any], tuple[float, ...] | None]]:
+        nonlocal reading
         for case in own:
+            began = time.perf_counter()
             try:
                 sample = read_case(dataset, case)
             except SegkitError as error:
@@ -118,10 +126,13 @@ def evaluate(
                 logger.error(f"{case.id}: {error.message}")
                 continue
             doubts.look(case.id, sample.image)
+            reading += time.perf_counter() - began
             yield (case, sample), sample.image, sample.spacing
 
     with reporter.progress("evaluating", len(own)) as bar:
+        began = time.perf_counter()
         for (case, sample), probabilities in predict_images(networks, read()):
+            predicting += time.perf_counter() - began
             assert sample.mask is not None
             truth = sample.mask
             if task.kind != dataset.task.kind:
@@ -135,12 +146,14 @@ def evaluate(
             if watch is not None:
                 watch(case, sample, result)
             bar.advance()
+            began = time.perf_counter()
     doubts.say_rest()
+    milliseconds = 1000 * (predicting - reading) / (len(own) - len(failed)) if len(own) > len(failed) else math.nan
     order = {case.id: number for number, case in enumerate(cases)}
     scores = sorted(distributed.gather_shards(scores), key=lambda score: order[score.id])
     failed = dict(sorted(distributed.gather_shards(list(failed.items())), key=lambda pair: order[pair[0]]))
     figures = {how: aggregate(metrics, scores, how, task) for how in AGGREGATIONS} if scores else {}
-    return Evaluation(tuple(scores), figures, failed)
+    return Evaluation(tuple(scores), figures, failed, inference_ms=milliseconds)
 
 
 def evaluate_weights(
@@ -245,6 +258,7 @@ def _document(evaluation: Evaluation) -> dict[str, Any]:
         "cases": len(evaluation.scores),
         "groups": len({score.group for score in evaluation.scores}),
         "failed": dict(evaluation.failed),
+        "inference_ms": evaluation.inference_ms,
         "figures": {
             how: {key: asdict(figure) for key, figure in figures.items()} for how, figures in evaluation.figures.items()
         },

@@ -86,7 +86,7 @@ def evaluate_masks(
     about = _about(predictions, truths, task, chosen)
     higher = {name: facts["higher_is_better"] for name, facts in about["metrics"].items()}
     spread = spread_of(scores, task, higher) if scores else {}
-    evaluation = Evaluation(tuple(scores), figures, failed, spread, about, out)
+    evaluation = Evaluation(tuple(scores), figures, failed, spread, about=about, folder=out)
     if out is not None:
         write_evaluation(evaluation, out)
     return evaluation

@@ -116,7 +116,7 @@ def _read_cases(place: Path, name: str, metric: str) -> Contender:
         columns = _columns(metric, list(rows[0]) if rows else [], document.get("foreground", ()))
         values = {row["case"]: _mean_of([row[column] for column in columns]) for row in rows}
         groups = {row["case"]: row["group"] for row in rows}
-        facts = {key: float(value) for key, value in document.get("inference_ms", {}).items() if key == "mean"}
+        spent = document.get("inference_ms")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SegkitError(f"The figures in {place} cannot be read: {type(error).__name__}: {error}") from error
     if not columns or described is None:
@@ -124,8 +124,8 @@ def _read_cases(place: Path, name: str, metric: str) -> Contender:
         raise UsageError(f"{place} has no metric {metric!r}.", did_you_mean(metric, known) or f"It has {', '.join(known)}.")
     if described["higher_is_better"] is None:
         raise UsageError(f"The metric {metric!r} has no direction: neither more nor less is better.")
-    named = {"inference_ms": facts["mean"]} if facts else {}
-    return Contender(name, values, groups, facts=named, higher_is_better=described["higher_is_better"])
+    facts = {} if spent is None else {"inference_ms": float(spent)}
+    return Contender(name, values, groups, facts=facts, higher_is_better=described["higher_is_better"])
 
 
 def _columns(metric: str, columns: Sequence[str], foreground: Sequence[str]) -> list[str]:
@@ -147,10 +147,16 @@ def _with_run(found: Contender, run: Path) -> Contender:
     try:
         split = json.loads((run / "split.json").read_text(encoding="utf-8"))
         manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-        facts |= {key: float(manifest[key]) for key in ("parameters", "training_seconds") if manifest.get(key) is not None}
+        facts |= {key: float(manifest[key]) for key in ("parameters",) if manifest.get(key) is not None}
+        with (run / "history.csv").open(newline="", encoding="utf-8") as lines:
+            facts["training_seconds"] = math.fsum(map(_seconds, csv.DictReader(lines)))
     except (OSError, ValueError, TypeError):
         pass  # an evaluation that stands alone
     return Contender(found.name, found.values, found.groups, (), split, facts, found.higher_is_better)
+
+
+def _seconds(row: Mapping[str, str]) -> float:
+    return sum(float(row.get(key) or 0) for key in ("train_seconds", "val_seconds"))
 
 
 def _read_claims(table: Path) -> list[Contender]:

@@ -62,6 +62,11 @@ class TrainingComponents:
         found = (masks != 0) if ignored is None else (masks != 0) & (masks != ignored)
         return found.flatten(1).any(dim=1).long()
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(one.numel() for one in self.eval_model.parameters() if one.requires_grad)
+
     def logits(self, images: Tensor, model: nn.Module | None = None) -> Tensor:
         """(B, C, *S) of any size -> (B, K, *S) in float32."""
         return self.levels(images, model)[0]

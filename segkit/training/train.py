@@ -16,7 +16,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,7 @@ def train(config: Config, dataset: Dataset, out: Path | None, began: float | Non
         notes = notes_of(dataset, ids)
         data = build_data(dataset, ids, config, {})
         own = _describe(config, dataset, ids, str(device), notes, data) if main else RunDescription({}, {}, {})
+        own = replace(own, manifest={**own.manifest, "parameters": components.parameters})
         description = distributed.broadcast_object(own)
         if main:
             write_description(run, description)

@@ -38,7 +38,8 @@ def run(folder: Path, dice: Sequence[float], split: Mapping[str, Sequence[str]] 
     (folder / "split.json").write_text(
         json.dumps(split or {"train": ["x"], "test": [f"c{place}" for place in range(len(dice))]})
     )
-    (folder / "manifest.json").write_text(json.dumps({}))
+    (folder / "manifest.json").write_text(json.dumps({"parameters": 1000}))
+    (folder / "history.csv").write_text("epoch,train_seconds,val_seconds\n1,2.5,0.5\n2,3.5,\n")
     return folder
 
 
@@ -54,6 +55,7 @@ def test_two_results_side_by_side(segkit: Command, tmp_path: Path) -> None:
     runs = run(tmp_path / "a", base), run(tmp_path / "b", base + draw.normal(0.05, 0.02, 20))
     found = compared(segkit, *runs)
     assert [row["name"] for row in found["rows"]] == ["a", "b"]
+    assert found["rows"][0]["facts"] == {"parameters": 1000, "training_seconds": 6.5}
     assert found["rows"][0]["mean"] == pytest.approx(base.mean())  # over the foreground: the background has .1
     (pair,) = found["pairs"]
     assert (pair["first"], pair["second"]) == ("b", "a") and pair["paired"]["mean"] > 0
