@@ -182,6 +182,7 @@ def evaluate(
     out: PathLike | None = None,
     run: PathLike | None = None,
     overlay: bool = False,
+    by: Sequence[str] = (),
 ) -> Evaluation:
     """Score a model on held-out cases, on the ground truth's own grid, and write cases.csv and metrics.json.
 
@@ -198,6 +199,7 @@ def evaluate(
         out: folder for the files; None: RUN/SUBSET, where these are the run's own weights, cases and options.
         run: the run that the weights were made in, for files that lie elsewhere; None: that an exported file refers to.
         overlay: also draw truth and prediction of each case, into `overlays` beside the files.
+        by: figures of parts of the cases, too: "size" (of the target), "label", or a name of the cases' metadata.
 
     Raises:
         UsageError: data or options that do not fit the model.
@@ -222,6 +224,7 @@ def evaluate(
         _path(out),
         _path(run),
         write_comparison if overlay else None,
+        by,
     )
 
 
@@ -233,6 +236,7 @@ def evaluate_masks(
     metrics: Sequence[str] | None = None,
     options: Assignments = (),
     out: PathLike | None = None,
+    by: Sequence[str] = (),
 ) -> Evaluation:
     """Score a folder of masks, from wherever they come, against a folder of truths of the same names.
 
@@ -242,6 +246,7 @@ def evaluate_masks(
         metrics: names of more metrics.
         options: of the metrics.
         out: folder for cases.csv and metrics.json; None: nothing is written.
+        by: figures of parts of the cases, too: "size".
 
     Raises:
         UsageError: no names that meet, or labels that cannot be classes.
@@ -250,7 +255,7 @@ def evaluate_masks(
 
     from segkit.evaluation.masks import evaluate_masks as score
 
-    return score(Path(predictions), Path(truths), plugins.load(), classes, metrics or (), options, _path(out))
+    return score(Path(predictions), Path(truths), plugins.load(), classes, metrics or (), options, _path(out), by)
 
 
 def predict(

@@ -57,6 +57,10 @@ def evaluate(
         bool, typer.Option("--keep-largest", help="Keep only the largest component of each class.")
     ] = False,
     min_size: Annotated[int, typer.Option(min=0, help="Remove components of fewer pixels or voxels.")] = 0,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Also of parts of the cases: size (of the target), label, or what their metadata holds."),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time (default: 8, fewer if they are large).")
     ] = None,
@@ -106,7 +110,7 @@ def evaluate(
     with terminal.results_only():
         if folder is not None and truth is not None:
             names = classes.split(",") if classes else None
-            more: dict[str, Any] = {"metrics": metrics, "options": option or [], "out": out}
+            more: dict[str, Any] = {"metrics": metrics, "options": option or [], "out": out, "by": by or ()}
             evaluations = [workflows.evaluate_masks(folder, truth, classes=names, **more)]
         else:
             assert what
@@ -127,6 +131,7 @@ def evaluate(
                     out=out / own if out is not None and len(subsets) > 1 else out,
                     run=run,
                     overlay=overlay,
+                    by=by or (),
                 )
                 for own in subsets
             ]

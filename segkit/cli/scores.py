@@ -31,6 +31,8 @@ def print_scores(documents: Sequence[Mapping[str, Any]], how: str) -> None:
     counts = f": {_number(documents[0], how)}" if len(documents) == 1 else ""
     columns = [*(["subset"] if len(documents) > 1 else []), "class", *names]
     print_table(columns, rows, title=f"{documents[0]['dataset']} {subsets}{counts} ({how})", wrap=False)
+    for document in documents:
+        _print_parts(document)
     for document, table in zip(documents, tables, strict=True):
         said = f"{document['subset']}: " if len(documents) > 1 else ""
         if how == "per_case" and table.names:
@@ -68,6 +70,20 @@ def _table(document: Mapping[str, Any], how: str) -> _Table:
 
 def _number(document: Mapping[str, Any], how: str) -> str:
     return counted(document["groups"], "group") if how == "per_group" else counted(document["cases"], "case")
+
+
+def _print_parts(document: Mapping[str, Any]) -> None:
+    """A table for each thing that the cases were parted by: means over the foreground classes."""
+    from segkit.cli.output import print_table
+
+    for key, parts in document["by"].items():
+        names = list(dict.fromkeys(name for figures in parts.values() for name in figures if "/" not in name))
+        rows = [
+            [part, str(max((figures[name]["n"] + figures[name]["undefined"] for name in figures), default=0))]
+            + [_cell(figures.get(name)) for name in names]
+            for part, figures in parts.items()
+        ]
+        print_table([key, "cases", *names], rows, title=f"{document['subset']} by {key} (per_case)", wrap=False)
 
 
 def _print_spread(document: Mapping[str, Any], metric: str, said: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from segkit.config.resolve import Choice
@@ -25,12 +25,13 @@ A_FINISH = (
 
 @dataclass(frozen=True)
 class CaseScore:
-    """One case: additive counts by metric and name, and the values that the metrics make of them."""
+    """One case: additive counts by metric and name, the values that the metrics make of them, and what is known of it."""
 
     id: str
     group: str
     counts: Mapping[str, Mapping[str, Any]]
     values: Mapping[str, float]
+    facts: Mapping[str, str | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

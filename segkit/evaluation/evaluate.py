@@ -19,6 +19,7 @@ from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError, UsageError
 from segkit.evaluation.aggregate import AGGREGATIONS, CaseScore, Figure, add, aggregate, build_metrics, score_case
+from segkit.evaluation.breakdown import breakdown, facts_of_case
 from segkit.evaluation.spread import Spread, spread_of
 from segkit.evaluation.subset import SECTIONS, check_members, check_task, open_evaluation_data, select
 from segkit.files import write_csv, write_json
@@ -47,6 +48,7 @@ class Evaluation:
         spread: of the values of the cases, by name.
         inference_ms: milliseconds of an image on average, from its pixels to its probabilities, without reading; NaN where
             nothing was predicted.
+        by: figures of parts of the cases, by what they were asked for, part and name.
         failed: cases that could not be read -> reason.
         about: weights, dataset and subset, as metrics.json says them.
         folder: that holds metrics.json and cases.csv; None where nothing was written.
@@ -57,6 +59,7 @@ class Evaluation:
     failed: Mapping[str, str]
     spread: Mapping[str, Spread] = field(default_factory=dict)
     inference_ms: float = math.nan
+    by: Mapping[str, Mapping[str, Mapping[str, Figure]]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
@@ -142,7 +145,8 @@ def evaluate(
             result = CaseResult(probabilities, labels, truth, task, sample.spacing)
             if task.kind == "segmentation" and truth.any():
                 doubts.count(not result.labels.any())
-            scores.append(score_case(metrics, case.id, case.group, result))
+            score = score_case(metrics, case.id, case.group, result)
+            scores.append(replace(score, facts=facts_of_case(case, result)))
             if watch is not None:
                 watch(case, sample, result)
             bar.advance()
@@ -166,6 +170,7 @@ def evaluate_weights(
     out: Path | None = None,
     run: Path | None = None,
     draw: Draw | None = None,
+    by: Sequence[str] = (),
 ) -> Evaluation:
     """Score a weights file, or an ensemble of several, on held-out cases and write the result, as `segkit evaluate` does.
 
@@ -178,6 +183,7 @@ def evaluate_weights(
         out: where to write; None: into the run, where these are its own weights, cases and options.
         run: that the weights were made in, where they do not lie in it.
         draw: makes a picture of each case in the folder `overlays` beside the figures; one that fails is logged.
+        by: figures of parts of the cases, too: "size", "label", or a name of the cases' metadata.
 
     Raises:
         UsageError: data or options that do not fit the weights, or a member of an ensemble that was trained on the cases.
@@ -204,12 +210,14 @@ def evaluate_weights(
     networks = load_networks(weights, how.device, how.batch_size, changes)
     networks = with_flips(networks) if how.tta else networks
     watch = _drawing(draw, folder / "overlays", networks[0].preprocess) if draw is not None and folder is not None else None
-    evaluation = evaluate(networks, holdout.dataset, cases, build_metrics(chosen, task), post, watch)
+    made = build_metrics(chosen, task)
+    evaluation = evaluate(networks, holdout.dataset, cases, made, post, watch)
     described = {"weights": [str(one) for one in weights] if len(weights) > 1 else str(first), "changes": changes}
     about = {**described, "predicted": how.to_dict(), **facts_of(task, chosen), **about}
     directions = {name: facts["higher_is_better"] for name, facts in about["metrics"].items()}
     spread = spread_of(evaluation.scores, task, directions) if evaluation.scores else {}
-    evaluation = replace(evaluation, spread=spread, about=about, folder=folder)
+    parts = {key: breakdown(evaluation.scores, key, made, task) for key in by} if evaluation.scores else {}
+    evaluation = replace(evaluation, spread=spread, by=parts, about=about, folder=folder)
     if folder and distributed.is_main():
         write_evaluation(evaluation, folder)
     return evaluation
@@ -241,9 +249,13 @@ def _directions(metrics: Sequence[Choice]) -> dict[str, dict[str, Any]]:
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """Write cases.csv and metrics.json, and confusion.json where the table was counted."""
     columns = dict.fromkeys(key for score in evaluation.scores for key in score.values)
-    rows: list[dict[str, Any]] = [{"case": one.id, "group": one.group, **one.values} for one in evaluation.scores]
+    known = dict.fromkeys(f"case.{key}" for score in evaluation.scores for key in score.facts)
+    rows: list[dict[str, Any]] = [
+        {"case": one.id, "group": one.group, **one.values, **{f"case.{key}": value for key, value in one.facts.items()}}
+        for one in evaluation.scores
+    ]
     rows += [{"case": case, "error": reason} for case, reason in evaluation.failed.items()]
-    write_csv(folder / "cases.csv", ["case", "group", *columns, "error"], rows)
+    write_csv(folder / "cases.csv", ["case", "group", *columns, *known, "error"], rows)
     document = evaluation.to_dict()
     write_json(folder / "metrics.json", document)
     tables = [own["confusion"] for own in document["counts"].values() if "confusion" in own]
@@ -261,6 +273,10 @@ def _document(evaluation: Evaluation) -> dict[str, Any]:
         "inference_ms": evaluation.inference_ms,
         "figures": {
             how: {key: asdict(figure) for key, figure in figures.items()} for how, figures in evaluation.figures.items()
+        },
+        "by": {
+            key: {part: {name: asdict(figure) for name, figure in own.items()} for part, own in parts.items()}
+            for key, parts in evaluation.by.items()
         },
         "spread": {key: asdict(own) for key, own in evaluation.spread.items()},
         "counts": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from segkit.data.pairing import pair_files
 from segkit.data.volumes import distance_of_grids, read_label_volume
 from segkit.errors import SegkitError, UsageError
 from segkit.evaluation.aggregate import AGGREGATIONS, CaseScore, aggregate, build_metrics, score_case
+from segkit.evaluation.breakdown import breakdown, facts_of_case
 from segkit.evaluation.evaluate import Evaluation, facts_of, write_evaluation
 from segkit.evaluation.spread import spread_of
 from segkit.plugins import Catalogue
@@ -55,6 +56,7 @@ def evaluate_masks(
     metrics: Sequence[str] = (),
     assignments: Assignments = (),
     out: Path | None = None,
+    by: Sequence[str] = (),
 ) -> Evaluation:
     """Score every prediction that has a truth of its name; what is wrong with a pair is said in `failed`.
 
@@ -65,6 +67,7 @@ def evaluate_masks(
         metrics: beside the default ones; those of probabilities are undefined here.
         assignments: options of metrics.
         out: folder for cases.csv and metrics.json; None: nothing is written.
+        by: figures of parts of the cases, too: "size".
 
     Raises:
         UsageError: no names that meet, or labels that cannot be classes.
@@ -78,7 +81,8 @@ def evaluate_masks(
         for pair in pairs:
             bar.advance()
             try:
-                scores.append(score_case(made, pair.id, pair.id, _result(pair, task, values)))
+                result = _result(pair, task, values)
+                scores.append(replace(score_case(made, pair.id, pair.id, result), facts=facts_of_case(None, result)))
             except SegkitError as error:
                 failed[pair.id] = error.message
                 logger.error(f"{pair.id}: {error.message}")
@@ -86,7 +90,8 @@ def evaluate_masks(
     about = _about(predictions, truths, task, chosen)
     higher = {name: facts["higher_is_better"] for name, facts in about["metrics"].items()}
     spread = spread_of(scores, task, higher) if scores else {}
-    evaluation = Evaluation(tuple(scores), figures, failed, spread, about=about, folder=out)
+    parts = {key: breakdown(scores, key, made, task) for key in by} if scores else {}
+    evaluation = Evaluation(tuple(scores), figures, failed, spread, by=parts, about=about, folder=out)
     if out is not None:
         write_evaluation(evaluation, out)
     return evaluation

@@ -91,8 +91,13 @@ def _cases(data: Mapping[str, Any]) -> str:
     return counted(data["cases"], "case") if "cases" in data else "? cases"
 
 
+def _is_figure(column: str) -> bool:
+    """Of cases.csv: not what is known of a case, and no detail."""
+    return column not in ("case", "group", "error") and not column.startswith("case.") and column.count("/") < 2
+
+
 def _scores(scores: Sequence[Mapping[str, str]]) -> str:
-    names = [key for key in (scores[0] if scores else {}) if key not in ("case", "group", "error") and key.count("/") < 2]
+    names = [key for key in (scores[0] if scores else {}) if _is_figure(key)]
     rows = []
     for name in names:
         pairs = [(row["group"], float(row[name])) for row in scores if row.get(name)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -250,3 +251,19 @@ def test_several_subsets_stand_in_one_table(segkit: Command, trained: Path, tmp_
         assert f"{mean:.4f}" in line
     documents = json.loads(segkit("evaluate", trained, "--subset", "val,test", "--json").out)
     assert list(documents) == ["val", "test"] and documents["val"]["cases"] == len(split["val"])
+
+
+def test_figures_of_parts_of_the_cases(segkit: Command, trained: Path, tmp_path: Path) -> None:
+    done = segkit("evaluate", trained, "--subset", "all", "--by", "size", "--out", tmp_path)
+    assert done.code == 0 and "all by size" in done.out, done.err
+    parts = json.loads((tmp_path / "metrics.json").read_text())["by"]["size"]
+    with (tmp_path / "cases.csv").open() as file:
+        rows = [(float(row["case.size"]), float(row["dice/target"])) for row in csv.DictReader(file)]
+    limits = np.quantile([size for size, _ in rows], [0, 0.25, 0.5, 0.75, 1])
+    quarters = [[dice for size, dice in rows if low < size <= high] for low, high in itertools.pairwise(limits)]
+    quarters[0] += [dice for size, dice in rows if size == limits[0]]
+    assert [figures["dice/target"]["mean"] for figures in parts.values()] == pytest.approx(
+        [np.mean(own) for own in quarters]
+    )
+    told = segkit("evaluate", trained, "--by", "sise")
+    assert told.code == 2 and "nothing of this name is known" in told.err and "size" in told.err
