@@ -31,13 +31,14 @@ VARIANTS = {
     "cosine": changed("train.schedule=cosine"),
     "poly": changed("train.schedule=poly"),
     "plateau": changed("train.schedule=plateau"),
-    "lr / 3": changed("train.lr=3e-4"),
-    "lr x 3": changed("train.lr=3e-3"),
+    "lr / 3": changed("train.lr=3e-3"),
+    "lr x 3": changed("train.lr=3e-2"),
     "ema": changed("train.ema=0.98"),
     "clipping": changed("train.clip=1"),
     "no smoothing": changed("train.smoothing=0"),
     "no augmentation": changed("augment.policy=none"),
     "flips alone": changed("augment.policy=light"),
+    "flips": changed("augment.flip=0.5"),
     "no flips": changed("augment.flip=0"),
     "no rotation, scaling": changed("augment.rotate=0", "augment.scale=0"),
     "no bending": changed("augment.elastic=0"),
@@ -47,7 +48,8 @@ VARIANTS = {
     "batch norm": changed("model.norm=batch"),
     "batch norm, running": changed("model.norm=batch", "train.batch_norm=running"),
     "no deep supervision": changed("train.deep_supervision=false"),
-    "half width": changed("model.width=16"),
+    "usual width": changed("model.width=32", "model.blocks=1,2"),
+    "larger images": changed("preprocess.size=192"),
 }
 
 
