@@ -21,6 +21,7 @@ LARGEST_PATCH = 96**3  # voxels of a patch of a volume
 SMALLEST_MAP = 4  # pixels along each side of the deepest level (nnU-Net)
 SMALLEST_SEEN = {2: 32, 3: 16}  # pixels along a side, below which nothing is shrunk, by the network's dimensions
 BATCH = {2: 8, 3: 2}  # by the network's dimensions
+HELD = 0.9  # of images of different shapes, that fit into the size without being shrunk further
 ASPECT = 1.1  # ratio of aspect ratios up to which images are stretched to one size
 
 
@@ -141,9 +142,11 @@ def _of_images(requested: RequestedConfig, facts: DataFacts, shrink: float) -> l
     size, *sizes = [facts.seen_of(own, requested.preprocess, dims=2) for own in (facts.median_size, *facts.sizes)]
     aspects = [one[0] / one[1] for one in (size, *sizes)]
     alike = max(aspects) <= ASPECT * min(aspects)
+    if not alike:  # upright ones and those that lie are to be shrunk by the same factor
+        size = tuple(sorted(sides)[int(HELD * (len(sides) - 1))] for sides in zip(*sizes, strict=True))
     scale = min(max(shrink, SMALLEST_SEEN[2] / min(size)), 1.0, LARGEST_IMAGE / max(size))
     rounded = tuple(round_side(side * scale) for side in size)
-    why = f"median {in_words(size)}" + (f", {scale:.0%} of it" if scale < 1 else "")
+    why = f"{'median' if alike else 'most are at most'} {in_words(size)}" + (f", {scale:.0%} of it" if scale < 1 else "")
     return [
         Decision("preprocess.fit", "stretch" if alike else "pad", "one shape" if alike else "shapes differ"),
         Decision("preprocess.size", rounded, why),

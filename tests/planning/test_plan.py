@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import nibabel
 import numpy as np
 import pytest
@@ -212,3 +213,15 @@ def test_balanced_weights_of_classes_are_counted_in_the_training_cases(segkit: C
     assert found["loss.weights"] == pytest.approx([1 / (4 * (1 - 2 * share)), 1 / (4 * share), 1 / (4 * share), 0], abs=1e-6)
     typed = decided(segkit, *words, "-o", "loss.name=cross-entropy", "-o", "loss.weights=1,2,3,4")
     assert "loss.weights" not in typed
+
+
+def test_upright_images_and_lying_ones_are_shrunk_alike(segkit: Command, tmp_path: Path) -> None:
+    for number in range(16):
+        shape = (48, 64) if number % 2 else (64, 48)
+        for name in ("images", "masks"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            pixels = np.zeros(shape, np.uint8)
+            pixels[10:20, 10:20] = 255
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), pixels)
+    found = decided(segkit, "--dataset", "folder", "--data-dir", tmp_path, *TINY, "-o", "train.epochs=1")
+    assert found["preprocess.fit"] == "pad" and found["preprocess.size"] == [64, 64]
