@@ -84,7 +84,8 @@ def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Cat
     Raises:
         UsageError: a model, loss or metric that cannot take this task.
     """
-    dims = _check_model(requested.model, requested.dataset, dataset.task, catalogue, requested.preprocess.slices)
+    slices = _asks_for_slices(requested, dataset.task)
+    dims = _check_model(requested.model, requested.dataset, dataset.task, catalogue, slices)
     check_features(requested.model.spec, requested.train)
     _check_pretrained(requested.model, requested.train)
     _check_tracker(requested.train)
@@ -212,6 +213,13 @@ def _encoder_statistics(model: Choice, channels: int) -> tuple[tuple[float, ...]
     if channels != len(mean):
         mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
     return mean, std
+
+
+def _asks_for_slices(requested: RequestedConfig, task: Task) -> bool | None:
+    """Whether volumes are seen slice by slice: as typed, or as a size of two numbers says; None: it is left open."""
+    settings = requested.preprocess
+    two = isinstance(settings.size, tuple) and len(settings.size) == 2
+    return True if settings.slices is None and task.dims == 3 and two and 2 in requested.model.spec.dims else settings.slices
 
 
 def _check_model(model: Choice, data: Choice, task: Task, catalogue: Catalogue, slices: bool | None) -> int:

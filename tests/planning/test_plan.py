@@ -225,3 +225,9 @@ def test_upright_images_and_lying_ones_are_shrunk_alike(segkit: Command, tmp_pat
             cv2.imwrite(str(tmp_path / name / f"{number}.png"), pixels)
     found = decided(segkit, "--dataset", "folder", "--data-dir", tmp_path, *TINY, "-o", "train.epochs=1")
     assert found["preprocess.fit"] == "pad" and found["preprocess.size"] == [64, 64]
+
+
+def test_a_size_of_two_numbers_means_slices(segkit: Command, volumes: Path) -> None:
+    words = ("--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1", "-o", "preprocess.size=16,24")
+    found = decided(segkit, *words)
+    assert len(found["model.depth"]) == 2 and found["train.batch_size"] == 8
