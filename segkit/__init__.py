@@ -13,7 +13,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segkit.workflows import build_model, evaluate, evaluate_masks, export, load, plan, predict, resume, train
+    from segkit.evaluation.masks import evaluate_masks
+    from segkit.workflows import build_model, evaluate, export, load, plan, predict, resume, train
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,11 +40,12 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def __getattr__(name: str) -> Any:
-    """The functions of `segkit.workflows`, imported when they are first asked for."""
+    """The functions of the Python API, imported when they are first asked for."""
     if name in __all__:
-        from segkit import workflows
+        from importlib import import_module
 
-        return getattr(workflows, name)
+        module = "segkit.evaluation.masks" if name == "evaluate_masks" else "segkit.workflows"
+        return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

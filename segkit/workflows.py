@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from segkit.task import Task
     from segkit.training.train import Run
 
-__all__ = ["Export", "build_model", "evaluate", "evaluate_masks", "export", "load", "plan", "predict", "resume", "train"]
+__all__ = ["Export", "build_model", "evaluate", "export", "load", "plan", "predict", "resume", "train"]
 
 PathLike = str | os.PathLike[str]  # a Run is one, too
 
@@ -226,36 +226,6 @@ def evaluate(
         write_comparison if overlay else None,
         by,
     )
-
-
-def evaluate_masks(
-    predictions: PathLike,
-    truths: PathLike,
-    *,
-    classes: Sequence[str] | None = None,
-    metrics: Sequence[str] | None = None,
-    options: Assignments = (),
-    out: PathLike | None = None,
-    by: Sequence[str] = (),
-) -> Evaluation:
-    """Score a folder of masks, from wherever they come, against a folder of truths of the same names.
-
-    Args:
-        predictions, truths: folders of images or volumes of labels.
-        classes: names of the labels 0, 1, 2, ..., background first; None: the labels of the truths by their numbers.
-        metrics: names of more metrics.
-        options: of the metrics.
-        out: folder for cases.csv and metrics.json; None: nothing is written.
-        by: figures of parts of the cases, too: "size".
-
-    Raises:
-        UsageError: no names that meet, or labels that cannot be classes.
-    """
-    check_folder(_path(out))
-
-    from segkit.evaluation.masks import evaluate_masks as score
-
-    return score(Path(predictions), Path(truths), plugins.load(), classes, metrics or (), options, _path(out), by)
 
 
 def predict(

@@ -10,6 +10,7 @@ import typer
 
 from segkit.cli import completion
 from segkit.cli.launch import Devices, in_processes
+from segkit.cli.predict import Flips, KeepLargest, MinSize, Thresholds
 
 logger = logging.getLogger(__name__)
 
@@ -48,15 +49,10 @@ def evaluate(
             autocompletion=completion.words("per_case", "per_group", "pooled"),
         ),
     ] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average over all flips.")] = False,
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[CLASS=]VALUE", help="Assign a class where its probability exceeds this; may be repeated."),
-    ] = None,
-    keep_largest: Annotated[
-        bool, typer.Option("--keep-largest", help="Keep only the largest component of each class.")
-    ] = False,
-    min_size: Annotated[int, typer.Option(min=0, help="Remove components of fewer pixels or voxels.")] = 0,
+    tta: Flips = False,
+    threshold: Thresholds = None,
+    keep_largest: KeepLargest = False,
+    min_size: MinSize = 0,
     by: Annotated[
         list[str] | None,
         typer.Option(help="Also of parts of the cases: size (of the target), label, or what their metadata holds."),
@@ -88,6 +84,7 @@ def evaluate(
     from segkit.cli.scores import print_scores
     from segkit.errors import UsageError, did_you_mean
     from segkit.evaluation.aggregate import AGGREGATIONS, usual_aggregation
+    from segkit.evaluation.masks import evaluate_masks
     from segkit.inference.postprocess import Postprocess
 
     if folder is None:
@@ -111,7 +108,7 @@ def evaluate(
         if folder is not None and truth is not None:
             names = classes.split(",") if classes else None
             more: dict[str, Any] = {"metrics": metrics, "options": option or [], "out": out, "by": by or ()}
-            evaluations = [workflows.evaluate_masks(folder, truth, classes=names, **more)]
+            evaluations = [evaluate_masks(folder, truth, classes=names, **more)]
         else:
             assert what
             subsets = list(dict.fromkeys(subset.split(",")))

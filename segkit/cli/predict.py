@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+Flips = Annotated[bool, typer.Option("--tta", help="Average over all flips: 4 times the work (8 times in 3D).")]
+Thresholds = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[CLASS=]VALUE", help="Assign a class where its probability exceeds this; may be repeated."),
+]
+KeepLargest = Annotated[bool, typer.Option("--keep-largest", help="Keep only the largest component of each class.")]
+MinSize = Annotated[int, typer.Option(min=0, help="Remove components of fewer pixels or voxels.")]
+
+
 def predict(
     context: typer.Context,
     words: Annotated[
@@ -47,15 +56,10 @@ def predict(
         bool, typer.Option("--table", help="Also write sizes, components, centroids and confidence as CSV.")
     ] = False,
     palette: Annotated[bool, typer.Option("--palette", help="Write PNG masks with a colour palette.")] = False,
-    tta: Annotated[bool, typer.Option("--tta", help="Average over all flips: 4 times the work (8 times in 3D).")] = False,
-    threshold: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[CLASS=]VALUE", help="Assign a class where its probability exceeds this; may be repeated."),
-    ] = None,
-    keep_largest: Annotated[
-        bool, typer.Option("--keep-largest", help="Keep only the largest component of each class.")
-    ] = False,
-    min_size: Annotated[int, typer.Option(min=0, help="Remove components of fewer pixels or voxels.")] = 0,
+    tta: Flips = False,
+    threshold: Thresholds = None,
+    keep_largest: KeepLargest = False,
+    min_size: MinSize = 0,
     null: Annotated[bool, typer.Option("-0", "--null", help="Names in lists end with NUL (find -print0).")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Predict again what is already done.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segkit import reporter
+from segkit import plugins, reporter
 from segkit.config.complete import complete_metrics
 from segkit.config.resolve import Assignments, Choice, gather, resolve_metrics
 from segkit.data.images import is_image, read_mask
@@ -22,7 +23,7 @@ from segkit.evaluation.aggregate import AGGREGATIONS, CaseScore, aggregate, buil
 from segkit.evaluation.breakdown import breakdown, facts_of_case
 from segkit.evaluation.evaluate import Evaluation, facts_of, write_evaluation
 from segkit.evaluation.spread import spread_of
-from segkit.plugins import Catalogue
+from segkit.files import check_folder
 from segkit.task import CaseResult, Task
 from segkit.words import counted
 
@@ -49,32 +50,33 @@ class MaskPair:
 
 
 def evaluate_masks(
-    predictions: Path,
-    truths: Path,
-    catalogue: Catalogue,
+    predictions: str | os.PathLike[str],
+    truths: str | os.PathLike[str],
+    *,
     classes: Sequence[str] | None = None,
-    metrics: Sequence[str] = (),
-    assignments: Assignments = (),
-    out: Path | None = None,
+    metrics: Sequence[str] | None = None,
+    options: Assignments = (),
+    out: str | os.PathLike[str] | None = None,
     by: Sequence[str] = (),
 ) -> Evaluation:
     """Score every prediction that has a truth of its name; what is wrong with a pair is said in `failed`.
 
     Args:
         predictions, truths: folders of images or volumes of labels.
-        catalogue: of the plugins.
         classes: names of the labels 0, 1, 2, ..., background first; None: the labels of the truths by their numbers.
         metrics: beside the default ones; those of probabilities are undefined here.
-        assignments: options of metrics.
+        options: of the metrics.
         out: folder for cases.csv and metrics.json; None: nothing is written.
         by: figures of parts of the cases, too: "size".
 
     Raises:
         UsageError: no names that meet, or labels that cannot be classes.
     """
-    pairs, failed = _pairs(predictions, truths)
+    folders, place, catalogue = (Path(predictions), Path(truths)), None if out is None else Path(out), plugins.load()
+    check_folder(place)
+    pairs, failed = _pairs(*folders)
     task, values = _task(pairs, classes, failed)
-    asked = gather({}, {"metrics": list(metrics) or None}, assignments, ("metrics",))
+    asked = gather({}, {"metrics": metrics}, options, ("metrics",))
     chosen = complete_metrics(resolve_metrics(asked, catalogue), task, catalogue)
     made, scores = build_metrics(chosen, task), list[CaseScore]()
     with reporter.progress("scoring", len(pairs)) as bar:
@@ -87,13 +89,13 @@ def evaluate_masks(
                 failed[pair.id] = error.message
                 logger.error(f"{pair.id}: {error.message}")
     figures = {how: aggregate(made, scores, how, task) for how in AGGREGATIONS} if scores else {}
-    about = _about(predictions, truths, task, chosen)
+    about = _about(*folders, task, chosen)
     higher = {name: facts["higher_is_better"] for name, facts in about["metrics"].items()}
     spread = spread_of(scores, task, higher) if scores else {}
     parts = {key: breakdown(scores, key, made, task) for key in by} if scores else {}
-    evaluation = Evaluation(tuple(scores), figures, failed, spread, by=parts, about=about, folder=out)
-    if out is not None:
-        write_evaluation(evaluation, out)
+    evaluation = Evaluation(tuple(scores), figures, failed, spread, by=parts, about=about, folder=place)
+    if place is not None:
+        write_evaluation(evaluation, place)
     return evaluation
 
 
