@@ -120,9 +120,8 @@ def compare_contenders(
     pairs = _pairs(contenders, shared, groups, test, margin)
     left_out = tuple(case for case in everywhere if case not in set(shared))
     number = len(set(groups))
-    return Comparison(
-        metric, first.higher_is_better, rows, pairs, tuple(shared), number, left_out, _notes(rows, number, left_out)
-    )
+    notes = (*_disagreements(rows, pairs, first.higher_is_better), *_notes(rows, number, left_out))
+    return Comparison(metric, first.higher_is_better, rows, pairs, tuple(shared), number, left_out, notes)
 
 
 def _check_splits(contenders: Sequence[Contender]) -> None:
@@ -185,6 +184,16 @@ def verdict(first: str, second: str, paired: Paired, p: float, level: float, mar
         return f"{first} is significantly better than {second}"
     more = f"; about {counted(paired.groups_needed, 'group')} would show such a difference" if paired.groups_needed else ""
     return f"that {first} is better than {second} is not shown{more}"
+
+
+def _disagreements(rows: Sequence[Row], pairs: Sequence[Pair], higher: bool) -> list[str]:
+    """Pairs whose order by the mean over cases is not that by the mean over groups."""
+    means = {row.name: row.mean if higher else -row.mean for row in rows}
+    return [
+        f"{pair.second} has the better mean over cases, {pair.first} that over groups, by which pairs are compared."
+        for pair in pairs
+        if pair.paired.mean and means[pair.first] < means[pair.second]
+    ]
 
 
 def _notes(rows: Sequence[Row], groups: int, left_out: Sequence[str]) -> tuple[str, ...]:

@@ -164,3 +164,13 @@ def test_what_cannot_be_compared_is_said(
     (tmp_path / "odd.csv").write_text("x,y\n1,2\n")
     done = segkit("compare", *words)
     assert done.code in (1, 2) and told in done.err
+
+
+def test_groups_of_many_cases_that_turn_the_order_of_the_means_are_pointed_out(segkit: Command, tmp_path: Path) -> None:
+    """Nine cases of one patient, where a is better by .02, and one of another, where b is by .1: .008 and -.04."""
+    groups = ["one"] * 9 + ["two"]
+    first = evaluation(tmp_path / "a", {"dice/liver": [0.72] * 9 + [0.5]}, groups)
+    second = evaluation(tmp_path / "b", {"dice/liver": [0.70] * 9 + [0.6]}, groups)
+    found = compared(segkit, first, second)
+    assert found["rows"][0]["mean"] > found["rows"][1]["mean"] and found["pairs"][0]["first"] == "b"
+    assert found["notes"][0] == "a has the better mean over cases, b that over groups, by which pairs are compared."
