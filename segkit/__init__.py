@@ -35,7 +35,7 @@ logging.getLogger("segkit").addHandler(logging.NullHandler())  # whoever uses it
 # the other needs: beside a busy neighbour on two cores a training took ten times as long (tests/benchmarks/neighbour.py)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # torch reads this with its first tensor: large ones then lie on huge pages, whose faults cost less. On two cores a training
-# step takes .89 of the time (a U-Net with instance norm; batch norm .90)
+# step of a 2D U-Net takes .93 to .96 of the time, of a 3D one .97 to 1.01
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
