@@ -73,9 +73,14 @@ class Config:
     @property
     def data_origin(self) -> tuple[Any, ...]:
         """What identifies this data: plugin and its code, folder and options, as JSON knows values."""
-        plugin, package = self.dataset.found.plugin, self.dataset.spec.target.partition(".")[0].partition(":")[0]
-        code = (plugin.distribution, plugin.version, source_digest(package))
-        return (self.dataset.name, *code, str(self.root), plain(self.dataset.options))
+        return origin_of(self.dataset, self.root)
+
+
+def origin_of(dataset: Choice, root: Path | None) -> tuple[Any, ...]:
+    """What identifies the data of a dataset: plugin and its code, folder and options, as JSON knows values."""
+    plugin, package = dataset.found.plugin, dataset.spec.target.partition(".")[0].partition(":")[0]
+    code = (plugin.distribution, plugin.version, source_digest(package))
+    return (dataset.name, *code, str(root), plain(dataset.options))
 
 
 def complete_config(requested: RequestedConfig, dataset: Dataset, catalogue: Catalogue) -> Config:

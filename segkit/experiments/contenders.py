@@ -89,7 +89,10 @@ def _read(place: Path, metric: str, subset: str) -> list[Contender]:
 
 def _read_seeds(place: Path, metric: str, subset: str) -> Contender:
     """The mean of each case over the seeds; a seed without figures is an error, not left out in silence."""
-    numbers = json.loads((place / SEEDS).read_text(encoding="utf-8"))["seeds"]
+    try:
+        numbers = json.loads((place / SEEDS).read_text(encoding="utf-8"))["seeds"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SegkitError(f"{place / SEEDS} cannot be read: {type(error).__name__}: {error}") from error
     runs = [place / f"seed-{number}" for number in numbers]
     parts = [_with_run(_read_cases(run / subset, run.name, metric), run) for run in runs]
     cases = [set(part.values) for part in parts]
@@ -144,14 +147,17 @@ def _with_run(found: Contender, run: Path) -> Contender:
     """With what the run's own folder says."""
     facts = dict(found.facts)
     split: dict[str, list[str]] | None = None
-    try:
-        split = json.loads((run / "split.json").read_text(encoding="utf-8"))
-        manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-        facts |= {key: float(manifest[key]) for key in ("parameters",) if manifest.get(key) is not None}
-        with (run / "history.csv").open(newline="", encoding="utf-8") as lines:
-            facts["training_seconds"] = math.fsum(map(_seconds, csv.DictReader(lines)))
-    except (OSError, ValueError, TypeError):
-        pass  # an evaluation that stands alone
+    try:  # what is not there is not known; what is there and damaged must not pass for that: splits are compared
+        if (run / "split.json").exists():
+            split = json.loads((run / "split.json").read_text(encoding="utf-8"))
+        if (run / "manifest.json").exists():
+            manifest: dict[str, Any] = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+            facts |= {"parameters": float(manifest["parameters"])} if "parameters" in manifest else {}
+        if (run / "history.csv").exists():
+            with (run / "history.csv").open(newline="", encoding="utf-8") as lines:
+                facts["training_seconds"] = math.fsum(map(_seconds, csv.DictReader(lines)))
+    except (OSError, ValueError, TypeError) as error:
+        raise SegkitError(f"The run {run} cannot be read: {type(error).__name__}: {error}") from error
     return Contender(found.name, found.values, found.groups, (), split, facts, found.higher_is_better)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from segkit.config.complete import origin_of
 from segkit.config.plan import Decision
 from segkit.config.resolve import RequestedConfig
 from segkit.errors import UsageError
@@ -57,7 +58,8 @@ def draft_plan(requested: RequestedConfig, dataset: Dataset, ids: Mapping[str, S
         return shrunk(Draft(requested, tuple(taken)), dataset, dims, 1.0)
     wanted = set(ids["train"])
     cases = [case for case in dataset.cases if case.id in wanted]
-    facts = DataFacts.from_dict(remembered(cases_as_key(dataset, cases), lambda: look_at(dataset, cases).to_dict()))
+    key = cases_as_key(dataset, cases, origin_of(requested.dataset, requested.root))
+    facts = DataFacts.from_dict(remembered(key, lambda: look_at(dataset, cases).to_dict()))
     coarse = facts.median_spacing is not None and coarse_axis(facts.median_spacing) is not None
     if not decided and dims == 3 and coarse and _takes_slices(requested):
         requested, sliced = apply(requested, [Decision("preprocess.slices", True, _coarse(facts))])

@@ -50,9 +50,10 @@ def remembered(what: Any, make: Callable[[], Any]) -> Any:
     return value
 
 
-def cases_as_key(dataset: Dataset, cases: Sequence[Case]) -> list[Any]:
-    """What tells these cases from others: their files' content, and the code that reads them."""
-    return [fingerprint(replace(dataset, cases=tuple(cases))), source_of_preprocessing(), dataset.task.to_dict()]
+def cases_as_key(dataset: Dataset, cases: Sequence[Case], origin: Sequence[Any]) -> list[Any]:
+    """What tells these cases from others: their files' content, the code that reads them, and its options."""
+    content = fingerprint(replace(dataset, cases=tuple(cases)))
+    return [content, source_of_preprocessing(), list(origin), dataset.task.to_dict()]
 
 
 def step_as_key(config: Config, task: Task, size: tuple[int, ...], device: str) -> list[Any]:

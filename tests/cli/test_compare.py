@@ -174,3 +174,11 @@ def test_groups_of_many_cases_that_turn_the_order_of_the_means_are_pointed_out(s
     found = compared(segkit, first, second)
     assert found["rows"][0]["mean"] > found["rows"][1]["mean"] and found["pairs"][0]["first"] == "b"
     assert found["notes"][0] == "a has the better mean over cases, b that over groups, by which pairs are compared."
+
+
+@pytest.mark.parametrize("file", ["split.json", "manifest.json"])
+def test_a_damaged_run_is_named_and_its_split_is_not_taken_for_unknown(segkit: Command, tmp_path: Path, file: str) -> None:
+    runs = run(tmp_path / "a", [0.5, 0.6]), run(tmp_path / "b", [0.5, 0.6])
+    (runs[1] / file).write_text("{")
+    done = segkit("compare", *runs)
+    assert done.code == 1 and f"The run {runs[1]} cannot be read" in done.err

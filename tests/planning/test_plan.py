@@ -231,3 +231,10 @@ def test_a_size_of_two_numbers_means_slices(segkit: Command, volumes: Path) -> N
     words = ("--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1", "-o", "preprocess.size=16,24")
     found = decided(segkit, *words)
     assert len(found["model.depth"]) == 2 and found["train.batch_size"] == 8
+
+
+def test_other_options_of_a_dataset_are_other_facts(segkit: Command) -> None:
+    words = ("--dataset", "phantom", *TINY, "-o", "train.epochs=1", "-o", "loss.balanced=true", "-o", "loss.name=bce")
+    few = decided(segkit, *words, "-o", "dataset.seed=1")["loss.weights"]
+    assert decided(segkit, *words, "-o", "dataset.seed=1")["loss.weights"] == few
+    assert decided(segkit, *words, "-o", "dataset.seed=2")["loss.weights"] != few
