@@ -88,8 +88,8 @@ def remedies(components: TrainingComponents, batch: int) -> list[str]:
         found.append("--precision bf16")
     if "checkpointing" in spec.supports and not config.train.checkpointing:
         found.append("-o train.checkpointing=true")
-    if hasattr(config.model.options, "width"):
-        found.append(f"-o model.width=N (now {config.model.options.width})")
+    if width := getattr(config.model.options, "width", None):  # None: left to the model
+        found.append(f"-o model.width=N (now {width})")
     return [*found, "-o train.accumulate=N makes up for a smaller batch"] if batch > 1 else found
 
 
