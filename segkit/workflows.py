@@ -31,7 +31,7 @@ from segkit.exporting.weights import Export, export_weights
 from segkit.files import check_folder
 from segkit.options import build
 from segkit.planning import configure, plan_training
-from segkit.runs.folder import find_run, find_weights
+from segkit.runs.folder import find_all_weights, find_run, find_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -215,7 +215,7 @@ def evaluate(
     flags = _plain({"dataset": dataset, "data_dir": data_dir, "metrics": metrics})
     how = HowPredicted(tta, tuple(thresholds), postprocess or Postprocess(), batch_size, device)
     return evaluate_weights(
-        [find_weights(Path(one)) for one in _several(what)],
+        find_all_weights([Path(one) for one in _several(what)]),
         plugins.load(),
         subset,
         flags,
@@ -279,7 +279,7 @@ def predict(
     from segkit.prediction.record import digest_of
     from segkit.prediction.select import select_inputs
 
-    paths = [find_weights(Path(one)) for one in _several(what)]
+    paths = find_all_weights([Path(one) for one in _several(what)])
     changes = gather({}, {}, options, ("model", "dataset"))
     header, *others = read_headers(paths)
     task = header.task
@@ -355,7 +355,7 @@ def load(
     from segkit.inference.loaded_model import LoadedModel
     from segkit.inference.network import with_flips
 
-    paths = [find_weights(Path(one)) for one in _several(what)]
+    paths = find_all_weights([Path(one) for one in _several(what)])
     task = read_headers(paths)[0].task
     networks = load_networks(paths, device, batch_size, gather({}, {}, options, ("model",)).get("model", {}))
     return LoadedModel(tuple(with_flips(networks) if tta else networks), task)

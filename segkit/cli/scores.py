@@ -10,6 +10,8 @@ import typer
 
 from segkit.words import counted
 
+FOREGROUND = "(foreground)"  # the row of the means over the foreground classes
+
 
 def print_scores(documents: Sequence[Mapping[str, Any]], how: str) -> None:
     """A table of the figures of one subset, or of several below each other.
@@ -61,7 +63,7 @@ def _table(document: Mapping[str, Any], how: str) -> _Table:
     alone = whole if len(classes) == 1 else []  # beside a single class they need no row of their own
     rows = {label: {name: figures.get(name if name in alone else f"{name}/{label}") for name in names} for label in classes}
     if len(whole) > len(alone) or (len(classes) != 1 and document["kind"] == "segmentation"):
-        rows["(mean)" if classes else ""] = {name: figures.get(name) for name in names}
+        rows[FOREGROUND if classes else ""] = {name: figures.get(name) for name in names}
     undefined = {
         key: figure["undefined"] for key, figure in figures.items() if figure["undefined"] and ("/" in key or key in whole)
     }

@@ -12,7 +12,7 @@ import typer
 
 from segkit.cli import completion
 from segkit.cli.launch import Devices, in_processes
-from segkit.cli.seeds import continue_seeds, parse, run_seeds
+from segkit.cli.series import check_aggregate, continue_series, is_folds, parse, run_series
 from segkit.errors import UsageError
 from segkit.options import OptionField, fields_of, in_words
 from segkit.settings import SECTIONS
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
-NO_SETTINGS = ("devices", "seeds", "out", "config", "recipe", "resume", "option", "json", "dry_run")
+NO_SETTINGS = ("devices", "seeds", "aggregate", "out", "config", "recipe", "resume", "option", "json", "dry_run")
 METAVARS = {"whole number": "N", "number": "X", "text": "TEXT", "text | auto": "TIME"}
 
 
@@ -93,7 +93,14 @@ def train(
     dataset: DatasetName = None,
     data_dir: DataDir = None,
     split: Annotated[str | None, setting("split.by", DATA)] = None,
-    folds: Annotated[str | None, setting("split.folds", DATA)] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Cross-validation: one run per fold, then all held-out cases together; with --fold, that one alone.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     fold: Annotated[str | None, setting("split.fold", DATA)] = None,
     allow_leak: Annotated[
         bool | None, typer.Option("--allow-leak", help="Accept a patient in two subsets.", rich_help_panel=DATA)
@@ -132,6 +139,15 @@ def train(
             rich_help_panel=TRAINING,
         ),
     ] = None,
+    aggregate: Annotated[
+        str | None,
+        typer.Option(
+            help="With --seeds or --folds: how each test is summed up: per_case, per_group or pooled (default: per_case; "
+            "of classes pooled).",
+            autocompletion=completion.words("per_case", "per_group", "pooled"),
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     device: Annotated[str | None, setting("train.device", TRAINING)] = None,
     devices: Devices = None,
     precision: Annotated[str | None, setting("train.precision", TRAINING)] = None,
@@ -149,7 +165,7 @@ def train(
     recipe: RecipeName = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Continue this run (or these seeds) where it was interrupted.", rich_help_panel=RUN),
+        typer.Option(help="Continue this run (or these seeds or folds) where it was interrupted.", rich_help_panel=RUN),
     ] = None,
     option: OtherSettings = None,
     dry_run: Annotated[
@@ -165,7 +181,7 @@ def train(
     from segkit import workflows
     from segkit.config.device import check_device
     from segkit.config.resume import refuse_resume_changes
-    from segkit.runs.folder import check_new_run, find_seeds
+    from segkit.runs.folder import check_new_run, find_series
 
     flags = {key: value for key, value in context.params.items() if key not in NO_SETTINGS}
     if resume is None:
@@ -177,15 +193,17 @@ def train(
         check_device(device or "auto")
     in_processes(context, devices)
     assignments = option or []
-    folder = find_seeds(resume) if resume is not None else None
+    folder = find_series(resume) if resume is not None else None
     if resume is not None:
         refuse_resume_changes({}, (), {"seeds": seeds, "out": out, "config": config, "recipe": recipe})
+    series = resume is None and (seeds is not None or is_folds(flags, assignments, config, recipe))
+    check_aggregate(aggregate, several=series or folder is not None)
     if folder is not None:
-        continue_seeds(folder, flags, assignments, json)
+        continue_series(folder, flags, assignments, aggregate, json)
     elif resume is not None:
         _run(lambda: workflows.resume(resume, options=assignments, **flags), json)
-    elif seeds is not None:
-        run_seeds(seeds, flags, assignments, out, config, recipe, json)
+    elif series:
+        run_series(seeds, flags, assignments, out, config, recipe, aggregate, json)
     else:
         _run(lambda: workflows.train(config=config, recipe=recipe, out=out, options=assignments, **flags), json)
 

@@ -17,6 +17,7 @@ from segkit.errors import SegkitError
 from segkit.task import CaseResult, Metric, Task
 
 AGGREGATIONS = ("per_case", "per_group", "pooled")
+ALL = "(all)"  # in place of a class: the mean over all of them, background too
 A_MEASURE = "measure(result) gives numbers or arrays of one shape by name."
 A_FINISH = (
     "finish(counts) gives numbers by name: '' for the metric itself, a class or region, 'a/b' for a detail; NaN: undefined."
@@ -144,9 +145,30 @@ def aggregate(metrics: Mapping[str, Metric], scores: Sequence[CaseScore], how: s
         values = [finish(metrics, add(score.counts for score in scores))]
     else:
         raise ValueError(f"how = {how!r}; allowed: {AGGREGATIONS}")
+    return figures_over(values, task)
+
+
+def all_figures(metrics: Mapping[str, Metric], scores: Sequence[CaseScore], task: Task) -> dict[str, dict[str, Figure]]:
+    """Of every aggregation, with the means over all classes; nothing without a case."""
+    return {how: with_background(aggregate(metrics, scores, how, task), task) for how in AGGREGATIONS} if scores else {}
+
+
+def figures_over(values: Sequence[Mapping[str, float]], task: Task) -> dict[str, Figure]:
+    """The mean of each value over the rows (of cases, groups or a pool), and the means over classes."""
     keys = dict.fromkeys(key for row in values for key in row)
-    figures = {key: _figure([row[key] for row in values if key in row]) for key in keys}
-    return {**_over_classes(figures, task), **figures}
+    return with_means({key: _figure([row[key] for row in values if key in row]) for key in keys}, task)
+
+
+def with_means(figures: Mapping[str, Figure], task: Task) -> dict[str, Figure]:
+    """The figures of classes, and before them by "metric" their mean over the foreground classes."""
+    return {**_over_classes(figures, task.foreground, ""), **figures}
+
+
+def with_background(figures: Mapping[str, Figure], task: Task) -> dict[str, Figure]:
+    """With "metric/(all)", the mean over all classes, of metrics that tell the background as well."""
+    background = [name for name in task.classes if name not in task.foreground]
+    told = {key: one for key, one in figures.items() if background and f"{key.partition('/')[0]}/{background[0]}" in figures}
+    return {**figures, **_over_classes(told, task.classes, f"/{ALL}")}
 
 
 def usual_aggregation(kind: str) -> str:
@@ -165,14 +187,14 @@ def _figure(values: Sequence[float]) -> Figure:
     return Figure(mean, len(defined), len(values) - len(defined))
 
 
-def _over_classes(figures: Mapping[str, Figure], task: Task) -> dict[str, Figure]:
+def _over_classes(figures: Mapping[str, Figure], classes: Sequence[str], end: str) -> dict[str, Figure]:
     by_metric: dict[str, list[Figure]] = {}
     for key, figure in figures.items():
         metric, _, name = key.partition("/")
-        if name in task.foreground:
+        if name in classes:
             by_metric.setdefault(metric, []).append(figure)
     return {
-        metric: Figure(
+        metric + end: Figure(
             _figure([figure.mean for figure in parts]).mean,
             max(figure.n for figure in parts),
             max(figure.undefined for figure in parts),

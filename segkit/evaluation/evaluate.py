@@ -18,7 +18,7 @@ from segkit.config.resolve import Assignments, Choice, gather
 from segkit.data.preprocess import geometry_of
 from segkit.data.reading import read_case
 from segkit.errors import SegkitError, UsageError
-from segkit.evaluation.aggregate import AGGREGATIONS, CaseScore, Figure, add, aggregate, build_metrics, score_case
+from segkit.evaluation.aggregate import CaseScore, Figure, add, all_figures, build_metrics, score_case
 from segkit.evaluation.breakdown import breakdown, facts_of_case
 from segkit.evaluation.spread import Spread, spread_of
 from segkit.evaluation.subset import SECTIONS, check_members, check_task, open_evaluation_data, select
@@ -45,6 +45,7 @@ class Evaluation:
     Args:
         scores: of every case.
         figures: by aggregation ("per_case", "per_group", "pooled") and name ("dice", "dice/polyp").
+        counts: of the metrics, through all cases.
         spread: of the values of the cases, by name.
         inference_ms: milliseconds of an image on average, from its pixels to its probabilities, without reading; NaN where
             nothing was predicted.
@@ -57,6 +58,7 @@ class Evaluation:
     scores: tuple[CaseScore, ...]
     figures: Mapping[str, Mapping[str, Figure]]
     failed: Mapping[str, str]
+    counts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     spread: Mapping[str, Spread] = field(default_factory=dict)
     inference_ms: float = math.nan
     by: Mapping[str, Mapping[str, Mapping[str, Figure]]] = field(default_factory=dict)
@@ -156,8 +158,8 @@ def evaluate(
     order = {case.id: number for number, case in enumerate(cases)}
     scores = sorted(distributed.gather_shards(scores), key=lambda score: order[score.id])
     failed = dict(sorted(distributed.gather_shards(list(failed.items())), key=lambda pair: order[pair[0]]))
-    figures = {how: aggregate(metrics, scores, how, task) for how in AGGREGATIONS} if scores else {}
-    return Evaluation(tuple(scores), figures, failed, inference_ms=milliseconds)
+    figures, counts = all_figures(metrics, scores, task), add(score.counts for score in scores)
+    return Evaluation(tuple(scores), figures, failed, counts, inference_ms=milliseconds)
 
 
 def evaluate_weights(
@@ -264,7 +266,6 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
 
 
 def _document(evaluation: Evaluation) -> dict[str, Any]:
-    counts = add(score.counts for score in evaluation.scores)
     return {
         **evaluation.about,
         "cases": len(evaluation.scores),
@@ -281,6 +282,6 @@ def _document(evaluation: Evaluation) -> dict[str, Any]:
         "spread": {key: asdict(own) for key, own in evaluation.spread.items()},
         "counts": {
             owner: {key: value.tolist() if hasattr(value, "tolist") else value for key, value in own.items()}
-            for owner, own in counts.items()
+            for owner, own in evaluation.counts.items()
         },
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.errors import SegkitError, UsageError, did_you_mean
-from segkit.runs.folder import SEEDS
+from segkit.runs.folder import SERIES, find_members
 
 CASES, METRICS = "cases.csv", "metrics.json"
 CLAIMS = "alg_"  # columns of the table of "Claims Reloaded" begin with it
@@ -50,7 +50,7 @@ def read_contenders(places: Sequence[Path], metric: str, subset: str) -> list[Co
     """All results, under names that tell them apart.
 
     Args:
-        places: runs, folders of seeds, folders with cases.csv, or tables with columns case_id, alg_A, alg_B, ...
+        places: runs, folders of seeds or folds, folders with cases.csv, or tables with columns case_id, alg_A, alg_B, ...
         metric: such as "dice" (the mean over the foreground classes) or "dice/polyp".
         subset: of runs.
 
@@ -73,8 +73,10 @@ def _read(place: Path, metric: str, subset: str) -> list[Contender]:
         raise UsageError(f"{place} is not there.")
     if place.suffix == ".csv":
         return _read_claims(place)
-    if (place / SEEDS).is_file():
+    if (place / SERIES["seed"]).is_file():
         return [_read_seeds(place, metric, subset)]
+    if (place / SERIES["fold"]).is_file() and (place / subset / CASES).is_file():
+        return [_read_folds(place, metric, subset)]
     if (place / CASES).is_file():
         return [_read_cases(place, place.name, metric)]
     if (place / subset / CASES).is_file():
@@ -90,22 +92,34 @@ def _read(place: Path, metric: str, subset: str) -> list[Contender]:
 def _read_seeds(place: Path, metric: str, subset: str) -> Contender:
     """The mean of each case over the seeds; a seed without figures is an error, not left out in silence."""
     try:
-        numbers = json.loads((place / SEEDS).read_text(encoding="utf-8"))["seeds"]
+        numbers = json.loads((place / SERIES["seed"]).read_text(encoding="utf-8"))["seeds"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SegkitError(f"{place / SEEDS} cannot be read: {type(error).__name__}: {error}") from error
+        raise SegkitError(f"{place / SERIES['seed']} cannot be read: {type(error).__name__}: {error}") from error
     runs = [place / f"seed-{number}" for number in numbers]
     parts = [_with_run(_read_cases(run / subset, run.name, metric), run) for run in runs]
     cases = [set(part.values) for part in parts]
     if any(own != cases[0] for own in cases):
         raise SegkitError(f"The seeds of {place} were not tested on the same cases.", "segkit train --resume tests again.")
     values = {case: statistics.fmean(part.values[case] for part in parts) for case in parts[0].values}
-    facts = {
+    means, first = [part.mean for part in parts], parts[0]
+    return Contender(place.name, values, first.groups, means, first.split, _mean_facts(parts), first.higher_is_better)
+
+
+def _read_folds(place: Path, metric: str, subset: str) -> Contender:
+    """All held-out cases together; two cross-validations are compared where all of their folds are the same."""
+    whole = _read_cases(place / subset, place.name, metric)
+    parts = [_with_run(_read_cases(run / subset, run.name, metric), run) for run in find_members(place)]
+    split = {f"{part.name} {key}": ids for part in parts for key, ids in (part.split or {}).items()}
+    return Contender(whole.name, whole.values, whole.groups, (), split, _mean_facts(parts), whole.higher_is_better)
+
+
+def _mean_facts(parts: Sequence[Contender]) -> dict[str, float]:
+    """Of what is known of all of them."""
+    return {
         key: statistics.fmean(part.facts[key] for part in parts)
         for key in parts[0].facts
         if all(key in part.facts for part in parts)
     }
-    means, first = [part.mean for part in parts], parts[0]
-    return Contender(place.name, values, first.groups, means, first.split, facts, first.higher_is_better)
 
 
 def _read_cases(place: Path, name: str, metric: str) -> Contender:

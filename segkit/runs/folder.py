@@ -27,7 +27,7 @@ from segkit.errors import SegkitError, UsageError
 from segkit.files import TEMPORARY, write_csv, write_json, write_text
 from segkit.words import command
 
-SEEDS = "seeds.json"
+SERIES = {"seed": "seeds.json", "fold": "folds.json"}  # of a folder of several runs, by what they differ in
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,10 @@ def find_run(path: Path) -> RunFolder | None:
     return RunFolder(folder.absolute()) if (folder / "run.toml").is_file() else None
 
 
-def find_seeds(path: Path) -> Path | None:
-    """The folder of several seeds that a path is, or whose seeds.json it is; None for anything else."""
-    folder = path.parent if path.name == SEEDS else path
-    return folder.absolute() if (folder / SEEDS).is_file() else None
+def find_series(path: Path) -> Path | None:
+    """The folder of several seeds or folds that a path is, or that its seeds.json or folds.json lies in; else None."""
+    folder = path.parent if path.name in SERIES.values() else path
+    return folder.absolute() if any((folder / name).is_file() for name in SERIES.values()) else None
 
 
 def split_models(words: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -153,7 +153,7 @@ def split_models(words: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 def _is_model(path: Path) -> bool:
     if path.is_dir():
-        return (path / "model.safetensors").is_file() or (path / "run.toml").is_file()
+        return (path / "model.safetensors").is_file() or (path / "run.toml").is_file() or find_series(path) is not None
     return path.suffix in (".safetensors", ".onnx", ".pt2")
 
 
@@ -171,11 +171,28 @@ def find_weights(path: Path) -> Path:
         raise UsageError(f"{path} is a torch.export file, which may hold code: segkit does not open it.", "Export as onnx.")
     weights = path / "model.safetensors" if path.is_dir() else path
     if not weights.is_file():
-        if find_seeds(path):
-            raise UsageError(f"{path} holds one run per seed.", f"Give one of them: {path}/seed-...")
+        if find_series(path):
+            raise UsageError(f"{path} holds several runs.", f"Give one of them: {path}/seed-... or fold-...")
         known = "It is a run folder, but its training wrote no weights." if find_run(path) else "It is not a run folder."
         raise UsageError(f"There is no model.safetensors in {path}. {known}", "'segkit train' makes run folders.")
     return weights
+
+
+def find_all_weights(paths: Sequence[Path]) -> list[Path]:
+    """The weights files of an ensemble: a folder of seeds or folds means all of its runs.
+
+    Raises:
+        UsageError: as `find_weights`.
+    """
+    return [find_weights(run) for path in paths for run in (find_members(path) or [path])]
+
+
+def find_members(path: Path) -> list[Path]:
+    """The runs of a folder of several seeds or folds, by number; none for anything else."""
+    if not find_series(path):
+        return []
+    runs = [run for by in SERIES for run in path.glob(f"{by}-*") if run.name.removeprefix(f"{by}-").isdecimal()]
+    return sorted(runs, key=lambda run: int(run.name.rpartition("-")[2]))
 
 
 def write_description(run: RunFolder, description: RunDescription) -> None:

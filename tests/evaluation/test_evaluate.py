@@ -176,7 +176,7 @@ def test_a_class_called_mean_keeps_its_own_figures(segkit: Command, tmp_path: Pa
     words = ["train", "--dataset", "folder", "--data-dir", tmp_path / "data", "--model", "unet", *small]
     assert segkit(*words, "--out", tmp_path / "run").code == 0
     table = segkit("evaluate", tmp_path / "run").out
-    assert [line.split()[0] for line in table.splitlines()[1:3]] == ["class", "mean"] and "(mean)" not in table
+    assert [line.split()[0] for line in table.splitlines()[1:3]] == ["class", "mean"] and "(foreground)" not in table
 
 
 @pytest.mark.parametrize("how", ["per_case", "per_group", "pooled"])

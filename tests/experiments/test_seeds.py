@@ -46,9 +46,10 @@ def summary(folder: Path) -> Any:
     return json.loads((folder / "summary.json").read_text())
 
 
-def without_seconds(document: Any) -> Any:
-    figures = {name: figure for name, figure in document["figures"].items() if name != "seconds"}
-    runs = [{**run, "values": {**run["values"], "seconds": 0}} for run in document["runs"]]
+def without_times(document: Any) -> Any:
+    times = ("seconds", "test_inference_ms")
+    figures = {name: figure for name, figure in document["figures"].items() if name not in times}
+    runs = [{**run, "values": {**run["values"], **dict.fromkeys(times, 0)}} for run in document["runs"]]
     return {**document, "run": "", "runs": runs, "figures": figures}
 
 
@@ -131,9 +132,10 @@ def test_resuming_what_is_done_trains_nothing_and_shows_the_table_again(segkit: 
     row = next(line for line in done.out.splitlines() if line.startswith("test  dice"))
     figure = before["figures"]["test_dice/target"]
     assert row.split()[2:] == ["target", *(f"{figure[part]:.4f}" for part in ("mean", "std", "min", "max")), "3"]
-    assert summary(three) == before
+    assert without_times(summary(three)) == without_times(before)
     assert [weights(three / f"seed-{seed}") for seed in (4, 5, 6)] == kept
-    assert json.loads(segkit("train", "--resume", three / "seeds.json", "--json").out) == {**before, "stopped": 0}
+    again = json.loads(segkit("train", "--resume", three / "seeds.json", "--json").out)
+    assert again == {**summary(three), "stopped": 0}
 
 
 def test_killed_at_the_worst_moments_and_resumed_gives_the_same_table(segkit: Command, tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ def test_killed_at_the_worst_moments_and_resumed_gives_the_same_table(segkit: Co
     (unborn.parent / "run.toml").write_text("")
     done = segkit("train", "--resume", folder)
     assert done.code == 0 and done.err.count("done already") == 1, done.err
-    assert without_seconds(summary(folder)) == without_seconds(summary(three))
+    assert without_times(summary(folder)) == without_times(summary(three))
     for seed in (4, 5, 6):
         assert same_weights(folder / f"seed-{seed}", three / f"seed-{seed}")
         assert means(folder / f"seed-{seed}") == means(three / f"seed-{seed}")
@@ -238,7 +240,7 @@ def test_classes_are_pooled_as_evaluate_shows_them(segkit: Command, tmp_path: Pa
     words = "-o model.encoder=test_resnet -o model.hidden=8 -o dataset.empty=0.5 -o dataset.size=32 --epochs 1".split()
     start = ["train", "--dataset", "phantom", "--model", "resnet-classifier", "-o", "dataset.cases=30"]
     done = segkit(*start, *words, "--seeds", "7,3", "--out", tmp_path / "seeds")
-    assert done.code == 0 and "(mean)" not in done.out and "of 10 cases" not in done.out
+    assert done.code == 0 and "(foreground)" not in done.out and "of 10 cases" not in done.out
     files = [tmp_path / "seeds" / f"seed-{seed}" / "test" / "metrics.json" for seed in (7, 3)]
     accuracy = [json.loads(file.read_text())["figures"]["pooled"]["accuracy/present"]["mean"] for file in files]
     assert summary(tmp_path / "seeds")["figures"]["test_accuracy/present"]["mean"] == pytest.approx(np.mean(accuracy))
@@ -266,6 +268,9 @@ def test_without_a_test_subset_the_validation_is_summed_up_and_it_is_said(segkit
         (["--seeds", f"0,{2**32}"], "0 to 4294967295"),
         (["--seeds", "2", "--seed", str(2**32 - 1)], "0 to 4294967295"),
         (["--seeds", "1,2", "--seed", "3"], "exclude each other"),
+        (["--seeds", "2", "--folds", "3"], "two series of trainings"),
+        (["--seeds", "2", "--aggregate", "pool"], "--aggregate pool is not allowed"),
+        (["--aggregate", "pooled"], "sums up --seeds or --folds"),
         (["--seeds", "2", "--model", "resnuet"], "'resunet'"),
         (["--seeds", "2", "--device", "cuda:77"], "cuda:77"),
         (["--seeds", "2", "--precision", "fp16", "--device", "cpu"], "fp16"),
@@ -277,6 +282,20 @@ def test_what_cannot_be_meant_is_refused_and_leaves_no_folder(
     told = segkit(*SMALL, *words, "--out", tmp_path / "seeds")
     assert told.code == 2 and part in told.err, told.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_seeds_are_summed_up_as_asked(segkit: Command, three: Path) -> None:
+    assert segkit("train", "--resume", three, "--aggregate", "pooled").code == 0
+    document = summary(three)
+    tests = [json.loads((three / f"seed-{seed}" / "test" / "metrics.json").read_text()) for seed in (4, 5, 6)]
+    dices = [one["figures"]["pooled"]["dice"]["mean"] for one in tests]
+    spent = [one["inference_ms"] for one in tests]
+    assert document["aggregate"] == "pooled"
+    assert document["figures"]["test_dice"]["mean"] == pytest.approx(statistics.mean(dices))
+    assert document["figures"]["test_dice"]["std"] == pytest.approx(statistics.stdev(dices))
+    assert document["figures"]["test_inference_ms"]["std"] == pytest.approx(statistics.stdev(spent))
+    assert segkit("train", "--resume", three).code == 0 and summary(three)["aggregate"] == "pooled"  # it is remembered
+    assert segkit("train", "--resume", three, "--aggregate", "per_case").code == 0
 
 
 def test_a_wrong_seed_is_refused_before_torch_comes() -> None:
@@ -296,8 +315,8 @@ def test_nothing_is_overwritten_and_a_folder_of_seeds_is_told_from_a_run(
     told = segkit(*SMALL, "--seeds", "2", "--out", three)
     assert told.code == 2 and "never overwritten" in told.err
     assert sorted(path.name for path in three.iterdir()) == before
-    told = segkit("evaluate", three)
-    assert told.code == 2 and "one run per seed" in told.err
+    told = segkit("info", three)
+    assert told.code == 2 and "holds several runs" in told.err
     (tmp_path / "seeds.json").write_text("{}")
     told = segkit("train", "--resume", tmp_path)
     assert told.code == 1 and "seeds.json cannot be read" in told.err

@@ -139,4 +139,4 @@ def test_training_images_of_one_kind_are_noted(segkit: Command, tmp_path: Path, 
     words = ["train", *PHANTOM, *MODEL, "-o", f"dataset.empty={empty}", "-o", "dataset.cases=8", "--epochs", "1"]
     done = segkit(*words, "--out", tmp_path / "run")
     assert done.code == 0 and "nothing to tell apart" in done.err
-    assert "(mean)" not in segkit("evaluate", tmp_path / "run", "--subset", "all").out
+    assert "(foreground)" not in segkit("evaluate", tmp_path / "run", "--subset", "all").out

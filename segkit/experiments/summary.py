@@ -1,9 +1,10 @@
-"""Summary of runs that differ only by their seed: mean and standard deviation of every figure over the seeds.
+"""Summary of runs that differ only by their seed or fold: mean and standard deviation of every figure over them.
 
-summary.json   {"runs": one entry per seed, "figures": name -> mean, std, min, max, n, undefined}
-summary.csv    a row per seed, then the rows mean, std and n
+summary.json   {"runs": one entry per run, "figures": name -> mean, std, min, max, n, undefined}
+summary.csv    a row per run, then the rows mean, std and n
 
 Names: epochs, best_epoch, seconds; val_... as in history.csv, of the kept weights; test_... as in test/metrics.json.
+test_inference_ms: of an image of the test on average, without reading.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ NAMES = ("summary.json", "summary.csv")
 
 
 @dataclass(frozen=True)
-class SeedResult:
-    """The result of one seed.
+class MemberResult:
+    """The result of one run.
 
     Args:
-        seed, run: it, and the name of its folder.
+        number, run: the seed or fold, and the name of its folder.
         values: its figures by name; none where the training failed.
         error: why the training, or what followed it, failed; empty where nothing did.
         cases: that it was tested on.
@@ -36,7 +37,7 @@ class SeedResult:
         unread: cases of the test that could not be read -> reason.
     """
 
-    seed: int
+    number: int
     run: str
     values: Mapping[str, float]
     error: str = ""
@@ -47,13 +48,13 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over seeds.
+    """A figure over runs.
 
     Args:
-        mean, min, max: of the seeds where it is defined; NaN where it is in none.
-        std: sample standard deviation (divided by n - 1); None for fewer than two seeds.
-        n: seeds that it is over.
-        undefined: trained seeds where it is not defined, which are left out.
+        mean, min, max: of the runs where it is defined; NaN where it is in none.
+        std: sample standard deviation (divided by n - 1); None for fewer than two runs.
+        n: runs that it is over.
+        undefined: trained runs where it is not defined, which are left out.
     """
 
     mean: float
@@ -77,8 +78,8 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(math.fsum(known) / len(known), std, min(known), max(known), len(known), left_out)
 
 
-def figures_of(results: Sequence[SeedResult]) -> dict[str, Spread]:
-    """Every figure over the seeds that were trained, those of the test last."""
+def figures_of(results: Sequence[MemberResult]) -> dict[str, Spread]:
+    """Every figure over the runs that were trained, those of the test last."""
     trained = [result.values for result in results if result.values]
     names = sorted(dict.fromkeys(name for values in trained for name in values), key=lambda name: name.startswith("test_"))
     return {name: spread([values.get(name, math.nan) for values in trained]) for name in names}
@@ -94,46 +95,53 @@ def trained_values(progress: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def with_test(result: SeedResult, metrics: Path) -> SeedResult:
-    """The result, with the figures that `segkit evaluate` wrote.
+def with_test(result: MemberResult, metrics: Path, aggregate: str | None = None) -> MemberResult:
+    """The result, with the figures that `segkit evaluate` wrote; by default, of the usual aggregation.
 
     Raises:
         SegkitError: the file cannot be read.
     """
     try:
         document = json.loads(metrics.read_text(encoding="utf-8"))
-        how = usual_aggregation(document["kind"])
+        how = aggregate or usual_aggregation(document["kind"])
         figures = document["figures"].get(how, {})
         shown = {f"test_{key}": figure for key, figure in figures.items() if not is_detail(key)}
         means = {key: math.nan if figure["mean"] is None else figure["mean"] for key, figure in shown.items()}
+        if document.get("inference_ms") is not None:
+            means["test_inference_ms"] = document["inference_ms"]
         single = shown.items() if how == "per_case" else ()
         undefined = {key: figure["undefined"] for key, figure in single if figure["undefined"]}
         cases, unread = document["cases"], document["failed"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SegkitError(f"{metrics} cannot be read: {error}") from error
     values = {**result.values, **means}
-    return SeedResult(result.seed, result.run, values, result.error, cases, undefined, unread)
+    return MemberResult(result.number, result.run, values, result.error, cases, undefined, unread)
 
 
-def write_summary(folder: Path, results: Sequence[SeedResult], about: Mapping[str, Any]) -> dict[str, Any]:
+def write_summary(folder: Path, results: Sequence[MemberResult], about: Mapping[str, Any]) -> dict[str, Any]:
     """Write summary.json and summary.csv; returns the document of the former."""
     document = summary_of(results, about)
-    figures = figures_of(results)
+    figures, by = figures_of(results), str(about["by"])
     rows: list[dict[str, Any]] = []
     for result in results:
         known = {name: value for name, value in result.values.items() if not math.isnan(value)}
-        rows.append({"seed": result.seed, **known, "error": result.error})
+        rows.append({by: result.number, **known, "error": result.error})
     for part in ("mean", "std", "n"):
-        rows.append({"seed": part, **{name: getattr(figure, part) for name, figure in figures.items() if figure.n}})
-    write_csv(folder / "summary.csv", ["seed", *figures, "error"], rows)
+        rows.append({by: part, **{name: getattr(figure, part) for name, figure in figures.items() if figure.n}})
+    write_csv(folder / "summary.csv", [by, *figures, "error"], rows)
     write_json(folder / "summary.json", document)
     return document
 
 
-def summary_of(results: Sequence[SeedResult], about: Mapping[str, Any]) -> dict[str, Any]:
+def summary_of(results: Sequence[MemberResult], about: Mapping[str, Any]) -> dict[str, Any]:
     """The summary as plain values for JSON."""
     return {
         **about,
-        "runs": [asdict(result) for result in results],
+        "runs": [_plain(result, about["by"]) for result in results],
         "figures": {name: asdict(figure) for name, figure in figures_of(results).items()},
     }
+
+
+def _plain(result: MemberResult, by: str) -> dict[str, Any]:
+    own = asdict(result)
+    return {by: own.pop("number"), **own}

@@ -1,10 +1,11 @@
-"""One training per seed under one folder: each an ordinary run, resumable as a whole, with a summary over all of them.
+"""One training per seed or per fold under one folder: each an ordinary run, resumable as a whole, with a summary over them.
 
-FOLDER/seeds.json              the seeds, and the settings that all of them share
-FOLDER/seed-0/ seed-1/ ...     runs, each tested as `segkit evaluate` does
-FOLDER/summary.json, .csv      mean and standard deviation over the seeds, when all is done
+FOLDER/seeds.json, folds.json           their numbers, and the settings that all of them share
+FOLDER/seed-0/ ... or fold-0/ ...       runs, each tested as `segkit evaluate` does
+FOLDER/summary.json, .csv               mean and standard deviation over them, when all is done
+FOLDER/test/                            of folds: the figures of all held-out cases together (held_out.py)
 
-Where a seed stands is read from its own files, so nothing is lost whenever this is killed:
+Where a training stands is read from its own files, so nothing is lost whenever this is killed:
 no state -> training -> over (its state says so) -> tested (test/metrics.json is newer than the state).
 """
 
@@ -24,12 +25,14 @@ import torch
 from segkit import distributed
 from segkit.config.complete import Config, to_toml
 from segkit.errors import SegkitError, UsageError, first_line
+from segkit.evaluation.aggregate import usual_aggregation
 from segkit.evaluation.evaluate import HowPredicted, evaluate_weights
-from segkit.experiments.seed_summary import NAMES, SeedResult, summary_of, trained_values, with_test, write_summary
+from segkit.experiments.held_out import pool_folds
+from segkit.experiments.summary import NAMES, MemberResult, summary_of, trained_values, with_test, write_summary
 from segkit.files import read_toml, write_json
 from segkit.models.device import choose_device
 from segkit.plugins import Catalogue
-from segkit.runs.folder import SEEDS, RunFolder, create_run, discard_run, read_split
+from segkit.runs.folder import SERIES, RunFolder, create_run, discard_run, read_split
 from segkit.settings import Train
 from segkit.task import Dataset
 from segkit.training import checkpoint
@@ -42,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 class Remaining(Enum):
-    """What is left to do for one seed."""
+    """What is left to do for one training."""
 
     TRAINING = "all of it"
     REST = "the rest of its training"
@@ -51,28 +54,40 @@ class Remaining(Enum):
 
 
 @dataclass(frozen=True)
-class SeedRuns:
+class Series:
     """What is to be trained.
 
     Args:
-        folder: of all seeds.
-        seeds: in this order.
+        folder: of all.
+        by: what the trainings differ in: "seed" (train.seed) or "fold" (split.fold).
+        numbers: the seeds or folds, in this order.
         settings: that all of them share, as run.toml holds them.
+        aggregate: of the test's figures that the summary is of; None: the usual one of the kind of task.
     """
 
     folder: Path
-    seeds: tuple[int, ...]
+    by: str
+    numbers: tuple[int, ...]
     settings: Mapping[str, Any]
+    aggregate: str | None = None
 
-    def run(self, seed: int) -> RunFolder:
-        return RunFolder(self.folder / f"seed-{seed}")
+    @property
+    def file(self) -> Path:
+        return self.folder / SERIES[self.by]
+
+    @property
+    def runs(self) -> list[RunFolder]:
+        return [self.run(number) for number in self.numbers]
+
+    def run(self, number: int) -> RunFolder:
+        return RunFolder(self.folder / f"{self.by}-{number}")
 
 
 @dataclass(frozen=True)
-class SeedTraining:
-    """A plan, with the configuration, dataset and plugins for all seeds."""
+class Work:
+    """A plan, with the configuration, dataset and plugins for all of its trainings."""
 
-    plan: SeedRuns
+    plan: Series
     config: Config
     dataset: Dataset
     catalogue: Catalogue
@@ -81,82 +96,92 @@ class SeedTraining:
 Ended = tuple[dict[str, Any], int]  # the document of summary.json, and the exit code that a signal calls for, or 0
 
 
-def train_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, seeds: Sequence[int], out: Path | None) -> Ended:
-    """Train a model for each seed, in a new folder.
+def train_series(
+    config: Config,
+    dataset: Dataset,
+    catalogue: Catalogue,
+    by: str,
+    numbers: Sequence[int],
+    out: Path | None = None,
+    aggregate: str | None = None,
+) -> Ended:
+    """Train a model for each seed or fold, in a new folder.
 
     Raises:
-        UsageError: settings that no seed can be trained with, or a folder that holds something; then nothing is written.
+        UsageError: settings that nothing can be trained with, or a folder that holds something; then nothing is written.
     """
     distributed.init_process_group(cpu=choose_device(config.train.device).type == "cpu")
     main, names = distributed.is_main(), (config.dataset.spec.name, config.model.spec.name)
     folder = distributed.broadcast_object(create_run(out, *names).path if main else Path())
-    plan = SeedRuns(folder, tuple(seeds), to_toml(config))
+    plan = Series(folder, by, tuple(numbers), to_toml(config), aggregate)
     _write(plan)
     try:
-        return _run(SeedTraining(plan, config, dataset, catalogue))
+        return _run(Work(plan, config, dataset, catalogue))
     except BaseException:
         if main and not _begun(plan):
-            (folder / SEEDS).unlink()
+            plan.file.unlink()
             discard_run(RunFolder(folder))
         raise
 
 
-def read_seeds(folder: Path) -> SeedRuns:
+def read_series(folder: Path) -> Series:
     """The plan of a folder.
 
     Raises:
-        SegkitError: seeds.json is damaged.
+        SegkitError: its file is damaged.
     """
-    path = folder / SEEDS
+    by = next(by for by, name in SERIES.items() if (folder / name).is_file())
+    path = folder / SERIES[by]
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return SeedRuns(folder, tuple(int(seed) for seed in document["seeds"]), dict(document["settings"]))
+        numbers = tuple(int(number) for number in document[f"{by}s"])
+        return Series(folder, by, numbers, dict(document["settings"]), document.get("aggregate"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SegkitError(f"{path} cannot be read: {error}", "The file is damaged; the runs beside it are not.") from error
 
 
-def all_begun(plan: SeedRuns) -> bool:
-    """Whether every seed has a state, so that none needs pretrained weights."""
-    return all(plan.run(seed).state.is_file() for seed in plan.seeds)
+def all_begun(plan: Series) -> bool:
+    """Whether every training has a state, so that none needs pretrained weights."""
+    return all(run.state.is_file() for run in plan.runs)
 
 
-def resume_seeds(config: Config, dataset: Dataset, catalogue: Catalogue, plan: SeedRuns) -> Ended:
-    """Finish a plan: train and test the seeds that are not done yet.
+def resume_series(config: Config, dataset: Dataset, catalogue: Catalogue, plan: Series) -> Ended:
+    """Finish a plan: train and test what is not done yet.
 
     Args:
         config: the plan's, with what may change changed.
         dataset: opened as for the training.
         catalogue: of the plugins.
-        plan: from `read`.
+        plan: from `read_series`.
 
     Raises:
-        UsageError: fewer epochs than a seed has done.
+        UsageError: fewer epochs than one of them has done.
     """
     distributed.init_process_group(cpu=choose_device(config.train.device).type == "cpu")
     _check_epochs(plan, config.train.epochs or 0)
     settings = to_toml(config)
     settings["train"]["pretrained"] = plan.settings["train"]["pretrained"]
-    if settings != plan.settings:
-        plan = dataclasses.replace(plan, settings=settings)
-        _write(plan)
-    return _run(SeedTraining(plan, config, dataset, catalogue))
+    plan = dataclasses.replace(plan, settings=settings)
+    _write(plan)
+    return _run(Work(plan, config, dataset, catalogue))
 
 
-def _write(plan: SeedRuns) -> None:
+def _write(plan: Series) -> None:
     if distributed.is_main():
-        write_json(plan.folder / SEEDS, {"seeds": plan.seeds, "settings": plan.settings})
+        document = {f"{plan.by}s": plan.numbers, "settings": plan.settings}
+        write_json(plan.file, document | ({"aggregate": plan.aggregate} if plan.aggregate else {}))
 
 
-def _begun(plan: SeedRuns) -> bool:
-    return any(plan.run(seed).path.exists() for seed in plan.seeds)
+def _begun(plan: Series) -> bool:
+    return any(run.path.exists() for run in plan.runs)
 
 
-def _check_epochs(plan: SeedRuns, epochs: int) -> None:
-    for seed in plan.seeds:
-        done = _epochs_done(plan.run(seed))
+def _check_epochs(plan: Series, epochs: int) -> None:
+    for number in plan.numbers:
+        done = _epochs_done(plan.run(number))
         if done > epochs:
             hint = f"Type --epochs {done} or more."
-            raise UsageError(f"--epochs {epochs}: seed {seed} has already done {done}.", hint)
+            raise UsageError(f"--epochs {epochs}: {plan.by} {number} has already done {done}.", hint)
 
 
 def _epochs_done(run: RunFolder) -> int:
@@ -166,16 +191,16 @@ def _epochs_done(run: RunFolder) -> int:
         return 0
 
 
-def _run(work: SeedTraining) -> Ended:
-    """Train and test what is not done yet, then sum up. A seed that fails is named, and the others are trained."""
-    plan, results, stopped = work.plan, list[SeedResult](), 0
+def _run(work: Work) -> Ended:
+    """Train and test what is not done yet, then sum up. One that fails is named, and the others are trained."""
+    plan, results, stopped = work.plan, list[MemberResult](), 0
     for name in NAMES if distributed.is_main() else ():  # of an earlier call, and out of date
         (plan.folder / name).unlink(missing_ok=True)
     try:
         with terminable():
-            for number, seed in enumerate(plan.seeds, 1):
-                logger.info(f"\nseed {seed}  ({number} of {len(plan.seeds)})")
-                result, stopped = _run_seed(work, seed)
+            for count, number in enumerate(plan.numbers, 1):
+                logger.info(f"\n{plan.by} {number}  ({count} of {len(plan.numbers)})")
+                result, stopped = _run_member(work, number)
                 if stopped:
                     break
                 results.append(result)
@@ -186,35 +211,44 @@ def _run(work: SeedTraining) -> Ended:
             logger.warning(f"what was trained so far is kept: {command('train', '--resume', plan.folder)}")
         raise
     about = _about(work)
-    whole = distributed.is_main() and not stopped
-    return (write_summary(plan.folder, results, about) if whole else summary_of(results, about)), stopped
+    if stopped or not distributed.is_main():
+        return summary_of(results, about), stopped
+    document = write_summary(plan.folder, results, about)
+    if plan.by == "fold" and not any(result.error for result in results):
+        tests = [run.path / "test" for run in plan.runs]
+        document["held_out"] = pool_folds(plan.folder, tests, work.config, work.dataset).to_dict()
+    return document, stopped
 
 
-def _run_seed(work: SeedTraining, seed: int) -> tuple[SeedResult, int]:
-    """Do what is left for one seed; returns the result, and the exit code if a signal came."""
-    run = work.plan.run(seed)
-    result = SeedResult(seed, run.path.name, {})
+def _run_member(work: Work, number: int) -> tuple[MemberResult, int]:
+    """Do what is left for one seed or fold; returns the result, and the exit code if a signal came."""
+    run = work.plan.run(number)
+    result = MemberResult(number, run.path.name, {})
     try:
-        stopped = _train(work, seed, run)
+        stopped = _train(work, number, run)
         if stopped:
             return result, stopped
         result = dataclasses.replace(result, values=trained_values(checkpoint.load(run)["progress"]))
         return _test(work, run, result), 0
-    except UsageError:  # it holds for every seed
+    except UsageError:  # it holds for all of them
         raise
     except Exception as error:
         if distributed.world_size() > 1:
             raise  # other processes wait for this one, and cannot go on without it
         reason = error.message if isinstance(error, SegkitError) else f"{type(error).__name__}: {first_line(error)}"
-        logger.error(f"seed {seed}: {reason}")
+        logger.error(f"{work.plan.by} {number}: {reason}")
         logger.debug("", exc_info=error)
         return dataclasses.replace(result, error=reason), 0
 
 
-def _train(work: SeedTraining, seed: int, run: RunFolder) -> int:
+def _train(work: Work, number: int, run: RunFolder) -> int:
     """Start or continue a training, or leave a finished one alone; returns the exit code if a signal came, else 0."""
-    settings = dataclasses.replace(work.config.train, seed=seed, batch_size=_batch_size(work))
-    config = dataclasses.replace(work.config, train=settings)
+    config, settings = work.config, dataclasses.replace(work.config.train, batch_size=_batch_size(work))
+    if work.plan.by == "seed":
+        settings = dataclasses.replace(settings, seed=number)
+    else:
+        config = dataclasses.replace(config, split=dataclasses.replace(config.split, fold=number))
+    config = dataclasses.replace(config, train=settings)
     if settings.compile:
         torch.compiler.reset()  # it gives up on code that it has compiled for several models
     left = distributed.broadcast_object(_remaining(run, settings) if distributed.is_main() else Remaining.NOTHING)
@@ -231,9 +265,9 @@ def _train(work: SeedTraining, seed: int, run: RunFolder) -> int:
     return 0
 
 
-def _batch_size(work: SeedTraining) -> int | None:
-    """The batch size of all seeds; with `auto`, the one that the first seed found."""
-    begun = [run.config for run in map(work.plan.run, work.plan.seeds) if run.config.is_file()]
+def _batch_size(work: Work) -> int | None:
+    """The batch size of all; with `auto`, the one that the first training found."""
+    begun = [run.config for run in work.plan.runs if run.config.is_file()]
     if work.config.train.batch_size is not None or not begun:
         return work.config.train.batch_size
     return int(read_toml(begun[0])["train"]["batch_size"])
@@ -263,14 +297,14 @@ def _clear(run: RunFolder) -> None:
         )
 
 
-def _test(work: SeedTraining, run: RunFolder, result: SeedResult) -> SeedResult:
+def _test(work: Work, run: RunFolder, result: MemberResult) -> MemberResult:
     """The result with the figures of its test subset, if there is one."""
     if not read_split(run)["test"]:
         return result
     if not distributed.broadcast_object(_is_tested(run)):
         evaluate_weights([run.weights], work.catalogue, how=HowPredicted(device=work.config.train.device))
     distributed.barrier()
-    tested = with_test(result, _metrics(run))
+    tested = with_test(result, _metrics(run), work.plan.aggregate)
     score = f"test_{work.config.headline}"
     if score in tested.values:
         logger.info(f"tested      {counted(tested.cases, 'case')}: {score.replace('_', ' ')} {tested.values[score]:.3f}")
@@ -287,13 +321,15 @@ def _metrics(run: RunFolder) -> Path:
     return run.path / "test" / "metrics.json"
 
 
-def _about(work: SeedTraining) -> dict[str, Any]:
+def _about(work: Work) -> dict[str, Any]:
     config = work.config
     return {
         "dataset": config.dataset.spec.name,
         "model": config.model.spec.name,
         "kind": config.model.spec.kind,
         "run": str(work.plan.folder),
-        "seeds": work.plan.seeds,
+        "by": work.plan.by,
+        "aggregate": work.plan.aggregate or usual_aggregation(config.model.spec.kind),
+        f"{work.plan.by}s": work.plan.numbers,
         "split_seed": config.split.seed,
     }
