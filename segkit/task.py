@@ -187,6 +187,7 @@ class CaseResult:
         truth: as labels.
         task: the facts of the dataset.
         spacing: mm along each spatial axis, or None.
+        slice_axis: of a volume that the network saw slice by slice, else None.
     """
 
     probabilities: NDArray[np.float32]
@@ -194,6 +195,7 @@ class CaseResult:
     truth: NDArray[Any]
     task: Task
     spacing: tuple[float, ...] | None = None
+    slice_axis: int | None = None
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from segkit.runs.folder import find_all_weights, find_run, find_weights
 if TYPE_CHECKING:
     from torch import nn
 
-    from segkit.evaluation.evaluate import Evaluation
+    from segkit.evaluation.result import Evaluation
     from segkit.inference.loaded_model import LoadedModel
     from segkit.inference.postprocess import Postprocess
     from segkit.prediction.jobs import OutputOptions
@@ -182,9 +182,11 @@ def evaluate(
     out: PathLike | None = None,
     run: PathLike | None = None,
     overlay: bool = False,
+    save_predictions: bool = False,
     by: Sequence[str] = (),
+    grid: str = "own",
 ) -> Evaluation:
-    """Score a model on held-out cases, on the ground truth's own grid, and write cases.csv and metrics.json.
+    """Score a model on held-out cases, and write cases.csv and metrics.json.
 
     Args:
         what: a run folder, a model.safetensors or an exported model.onnx; several are an ensemble, which is scored on the
@@ -199,7 +201,9 @@ def evaluate(
         out: folder for the files; None: RUN/SUBSET, where these are the run's own weights, cases and options.
         run: the run that the weights were made in, for files that lie elsewhere; None: that an exported file refers to.
         overlay: also draw truth and prediction of each case, into `overlays` beside the files.
+        save_predictions: also write the masks that were found, into `predictions`.
         by: figures of parts of the cases, too: "size" (of the target), "label", or a name of the cases' metadata.
+        grid: "own", that of the true masks, or "model": masks are brought to the network's grid, as some papers score.
 
     Raises:
         UsageError: data or options that do not fit the model.
@@ -208,12 +212,15 @@ def evaluate(
     check_device(device)
     check_folder(_path(out))
 
-    from segkit.evaluation.evaluate import HowPredicted, evaluate_weights
+    from segkit.evaluation.evaluate import HowPredicted, PerCase, evaluate_weights
     from segkit.inference.postprocess import Postprocess
     from segkit.reports.comparison import write_comparison
+    from segkit.reports.masks import write_mask
 
     flags = _plain({"dataset": dataset, "data_dir": data_dir, "metrics": metrics})
-    how = HowPredicted(tta, tuple(thresholds), postprocess or Postprocess(), batch_size, device)
+    how = HowPredicted(tta, tuple(thresholds), postprocess or Postprocess(), grid, batch_size, device)
+    per_case = [PerCase("--overlay", "overlays", write_comparison)] if overlay else []
+    per_case += [PerCase("--save-predictions", "predictions", write_mask)] if save_predictions else []
     return evaluate_weights(
         find_all_weights([Path(one) for one in _several(what)]),
         plugins.load(),
@@ -223,7 +230,7 @@ def evaluate(
         how,
         _path(out),
         _path(run),
-        write_comparison if overlay else None,
+        per_case,
         by,
     )
 

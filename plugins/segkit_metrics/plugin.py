@@ -108,7 +108,9 @@ def _surfaces() -> list[MetricSpec]:
     hausdorff = "95th percentile of the distances between surfaces, the larger of the two directions (MONAI)"
     return [
         _more("hd95", hausdorff, "surface", options=HausdorffOptions, **own),
+        _more("hd95-pooled", "95th percentile of the distances of both directions together", "surface", **own),
         _more("assd", "mean distance between surfaces, over the voxels of both", "surface", **own),
+        _more("assd-of-means", "mean of the two directions' mean distances between surfaces", "surface", **own),
         _more("nsd", "share of both surfaces within a tolerance of the other", "surface", options=SurfaceDiceOptions),
     ]
 
@@ -123,6 +125,7 @@ def _probabilities() -> list[MetricSpec]:
     own: dict[str, Any] = {"options": CalibrationOptions}
     return [
         *(_more(f"soft-{name}", f"{words}, no threshold (Mueller & Wolf)", f"soft:{name}") for name, words in soft.items()),
+        _more("dice-by-threshold", "Dice where a probability above .05, .10, ..., .95 is taken", "thresholds"),
         _more("ece", "expected calibration error of the probabilities", "calibration", BOTH, higher_is_better=False, **own),
         _more("brier", "mean squared error of the probabilities", "calibration", BOTH, higher_is_better=False, **own),
         _more("reliability", "how often probabilities are right", "calibration", BOTH, higher_is_better=None, **own),

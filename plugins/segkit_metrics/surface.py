@@ -46,6 +46,11 @@ def mean_distance(to_truth: Distances, to_found: Distances) -> float:
     return float((to_truth.sum() + to_found.sum()) / (len(to_truth) + len(to_found)))
 
 
+def mean_of_means(to_truth: Distances, to_found: Distances) -> float:
+    """Each direction counts the same, however many voxels its surface has."""
+    return float((to_truth.mean() + to_found.mean()) / 2)
+
+
 def surface_dice(to_truth: Distances, to_found: Distances, tolerance: float) -> float:
     """The share of both surfaces that is within the tolerance of the other (Nikolov 2021)."""
     near = np.count_nonzero(to_truth <= tolerance) + np.count_nonzero(to_found <= tolerance)
@@ -59,6 +64,14 @@ def build_hd95(task: Task, options: HausdorffOptions) -> Metric:
 
 def build_assd(task: Task, options: NoOptions) -> Metric:
     return _metric(mean_distance, _diagonal, 0.0)
+
+
+def build_hd95_pooled(task: Task, options: NoOptions) -> Metric:
+    return _metric(partial(hausdorff, percentile=95.0, pooled=True), _diagonal, 0.0)
+
+
+def build_assd_of_means(task: Task, options: NoOptions) -> Metric:
+    return _metric(mean_of_means, _diagonal, 0.0)
 
 
 def build_nsd(task: Task, options: SurfaceDiceOptions) -> Metric:

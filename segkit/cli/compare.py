@@ -44,7 +44,7 @@ def compare(
     """
     from segkit.cli.output import print_json
     from segkit.errors import UsageError, did_you_mean
-    from segkit.experiments.compare import TESTS, compare_contenders
+    from segkit.experiments.compare import TESTS, compare_contenders, with_other_definitions
     from segkit.experiments.contenders import read_contenders
 
     if test not in TESTS:
@@ -57,6 +57,7 @@ def compare(
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other.", "Leave out one of them.")
     found = compare_contenders(read_contenders(results, metric, subset), metric, test, margin, anyway)
+    found = with_other_definitions(found, results, subset)
     if json:
         print_json(found.to_dict())
     elif table:

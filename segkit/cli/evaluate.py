@@ -45,14 +45,26 @@ def evaluate(
     aggregate: Annotated[
         str | None,
         typer.Option(
-            help="What the table shows: per_case, per_group or pooled (default: per_case; of classes pooled).",
-            autocompletion=completion.words("per_case", "per_group", "pooled"),
+            help="What the table shows: per_case, per_group, per_batch (as Keras evaluates) or pooled "
+            "(default: per_case; of classes pooled).",
+            autocompletion=completion.words("per_case", "per_group", "per_batch", "pooled"),
         ),
     ] = None,
     tta: Flips = False,
     threshold: Thresholds = None,
     keep_largest: KeepLargest = False,
     min_size: MinSize = 0,
+    grid: Annotated[
+        str,
+        typer.Option(
+            help="own: that of the true masks; model: masks are brought to the network's grid, as some papers score.",
+            autocompletion=completion.words("own", "model"),
+        ),
+    ] = "own",
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Distances under the definitions that are in use, and whether a ranking changes."),
+    ] = False,
     by: Annotated[
         list[str] | None,
         typer.Option(help="Also of parts of the cases: size (of the target), label, or what their metadata holds."),
@@ -66,6 +78,9 @@ def evaluate(
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Also draw each case: what is true outlined, what was found tinted.")
     ] = False,
+    save_predictions: Annotated[
+        bool, typer.Option("--save-predictions", help="Also write the masks that were found.")
+    ] = False,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,13 +92,14 @@ def evaluate(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Score a run on held-out cases, on the ground truth's own grid."""
+    """Score a run on held-out cases."""
     from segkit import distributed, workflows
     from segkit.cli import terminal
     from segkit.cli.output import print_json
     from segkit.cli.scores import print_scores
     from segkit.errors import UsageError, did_you_mean
     from segkit.evaluation.aggregate import AGGREGATIONS, usual_aggregation
+    from segkit.evaluation.audit import METRICS
     from segkit.evaluation.masks import evaluate_masks
     from segkit.inference.postprocess import Postprocess
 
@@ -93,6 +109,8 @@ def evaluate(
         raise UsageError(f"--aggregate {aggregate} is not allowed.", did_you_mean(aggregate, AGGREGATIONS))
     if aggregate is not None and json:
         raise UsageError("--aggregate is about the table; --json holds all aggregations.", "Leave out one of them.")
+    if audit:
+        metrics = list(dict.fromkeys([*(metrics or ()), *METRICS]))
     masks = {"--folder": folder, "--truth": truth, "--classes": classes}
     models: dict[str, Any] = {
         "a model": what,
@@ -102,6 +120,7 @@ def evaluate(
         "--devices": devices,
     }
     models |= {"--subset": subset != "test", "--batch-size": batch_size, "--device": device != "auto", "--overlay": overlay}
+    models |= {"--grid": grid != "own", "--save-predictions": save_predictions}
     models |= {"--tta": tta, "--threshold": threshold, "--keep-largest": keep_largest, "--min-size": min_size}
     _check_kind({name for name, own in masks.items() if own}, {name for name, own in models.items() if own})
     with terminal.results_only():
@@ -128,7 +147,9 @@ def evaluate(
                     out=out / own if out is not None and len(subsets) > 1 else out,
                     run=run,
                     overlay=overlay,
+                    save_predictions=save_predictions,
                     by=by or (),
+                    grid=grid,
                 )
                 for own in subsets
             ]
@@ -138,15 +159,16 @@ def evaluate(
             print_json(documents[0] if len(documents) == 1 else {one["subset"]: one for one in documents})
         elif scored := [document for document in documents if document["cases"]]:
             print_scores(scored, aggregate or usual_aggregation(scored[0]["kind"]))
+    pictures = [name for name, asked in (("overlays", overlay), ("predictions", save_predictions)) if asked]
     for evaluation in evaluations:
-        _say_where(evaluation.folder, of_masks=folder is not None, overlay=overlay)
+        _say_where(evaluation.folder, of_masks=folder is not None, more=pictures)
     if any(document["failed"] for document in documents):
         raise typer.Exit(3 if any(document["cases"] for document in documents) else 1)
 
 
-def _say_where(written: Path | None, of_masks: bool, overlay: bool) -> None:
+def _say_where(written: Path | None, of_masks: bool, more: list[str]) -> None:
     if written:
-        logger.info(f"written: {written}/cases.csv, {written}/metrics.json" + (f", {written}/overlays" if overlay else ""))
+        logger.info("written: " + ", ".join(f"{written}/{name}" for name in ("cases.csv", "metrics.json", *more)))
     elif of_masks:
         logger.info("--out DIR writes cases.csv and metrics.json, which segkit compare reads.")
     else:

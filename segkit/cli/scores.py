@@ -21,7 +21,10 @@ def print_scores(documents: Sequence[Mapping[str, Any]], how: str) -> None:
         how: the aggregation.
     """
     from segkit.cli.output import print_table
+    from segkit.errors import UsageError
 
+    if any(how not in document["figures"] for document in documents):
+        raise UsageError("--aggregate per_batch: the batch size of a training is not known here.", "Type --batch-size N.")
     tables = [_table(document, how) for document in documents]
     names = list(dict.fromkeys(name for table in tables for name in table.names))
     rows = []
@@ -35,13 +38,43 @@ def print_scores(documents: Sequence[Mapping[str, Any]], how: str) -> None:
     print_table(columns, rows, title=f"{documents[0]['dataset']} {subsets}{counts} ({how})", wrap=False)
     for document in documents:
         _print_parts(document)
+    _print_thresholds(documents, how)
     for document, table in zip(documents, tables, strict=True):
         said = f"{document['subset']}: " if len(documents) > 1 else ""
         if how == "per_case" and table.names:
             _print_spread(document, table.names[0], said)
+        print_audits(document, said)
         if table.undefined:
             listing = ", ".join(f"{key} in {count}" for key, count in table.undefined.items())
             typer.echo(f"{said}Undefined and left out of the mean: {listing} of {_number(document, how)}.")
+
+
+def _print_thresholds(documents: Sequence[Mapping[str, Any]], how: str) -> None:
+    """Dice by threshold, mean over the foreground classes, and which threshold the validation chooses."""
+    from segkit.cli.output import print_table
+
+    columns = {document["subset"]: by_threshold(document, how) for document in documents}
+    if not all(columns.values()):
+        return
+    rows = [[text, *(f"{own[text]:.4f}" for own in columns.values())] for text in next(iter(columns.values()))]
+    print_table(["threshold", *columns], rows, title=f"dice by threshold ({how})", wrap=False)
+    if "val" not in columns:
+        typer.echo("To choose a threshold by these figures would flatter them: --subset val,test says which is best on val.")
+        return
+    best = max(columns["val"], key=columns["val"].__getitem__)
+    told = ", ".join(f"{subset} {own[best]:.4f} (at 0.50 {own['0.50']:.4f})" for subset, own in columns.items())
+    typer.echo(f"Best on val: {best}: {told}. segkit predict and evaluate take it as --threshold {best}.")
+
+
+def by_threshold(document: Mapping[str, Any], how: str) -> dict[str, float]:
+    """The mean Dice over the foreground classes at each threshold; nothing where it was not asked for."""
+    found: dict[str, list[float]] = {}
+    for key, figure in document["figures"][how].items():
+        metric, _, rest = key.partition("/")
+        label, _, threshold = rest.rpartition("/")
+        if metric == "dice-by-threshold" and label in document["foreground"]:
+            found.setdefault(threshold, []).append(figure["mean"])
+    return {threshold: sum(means) / len(means) for threshold, means in found.items()}
 
 
 @dataclass(frozen=True)
@@ -54,7 +87,7 @@ class _Table:
 
 
 def _table(document: Mapping[str, Any], how: str) -> _Table:
-    from segkit.evaluation.aggregate import is_detail
+    from segkit.evaluation.aggregate import ALL, is_detail
 
     figures = {key: figure for key, figure in document["figures"][how].items() if not is_detail(key)}
     classes = list(dict.fromkeys(key.partition("/")[2] for key in figures if "/" in key))
@@ -62,10 +95,13 @@ def _table(document: Mapping[str, Any], how: str) -> _Table:
     whole = [name for name in names if not any(f"{name}/{label}" in figures for label in classes)]  # has no classes
     alone = whole if len(classes) == 1 else []  # beside a single class they need no row of their own
     rows = {label: {name: figures.get(name if name in alone else f"{name}/{label}") for name in names} for label in classes}
-    if len(whole) > len(alone) or (len(classes) != 1 and document["kind"] == "segmentation"):
-        rows[FOREGROUND if classes else ""] = {name: figures.get(name) for name in names}
+    masks = document["kind"] == "segmentation"
+    if len(whole) > len(alone) or (len(classes) != 1 and masks):
+        rows[FOREGROUND if classes and masks else ""] = {name: figures.get(name) for name in (names if masks else whole)}
     undefined = {
-        key: figure["undefined"] for key, figure in figures.items() if figure["undefined"] and ("/" in key or key in whole)
+        key: figure["undefined"]
+        for key, figure in figures.items()
+        if figure["undefined"] and ("/" in key or key in whole) and not key.endswith(f"/{ALL}")
     }
     return _Table(names, rows, undefined)
 
@@ -107,6 +143,15 @@ def _print_spread(document: Mapping[str, Any], metric: str, said: str) -> None:
         typer.echo(f"{said}worst: {', '.join(f'{case} {value:.4f}' for case, value in own['worst'])}")
     if interval is not None and interval["groups"] < FEW_GROUPS:
         typer.echo(f"{said}With fewer than {FEW_GROUPS} groups such an interval is too narrow.")
+
+
+def print_audits(document: Mapping[str, Any], said: str) -> None:
+    """Of distances under several definitions."""
+    from segkit.evaluation.audit import Audit, in_words
+
+    for distance, values in document.get("audits", {}).items():
+        for line in in_words(distance, Audit(**values)):
+            typer.echo(said + line)
 
 
 def _cell(figure: Mapping[str, Any] | None) -> str:

@@ -142,9 +142,9 @@ def train(
     aggregate: Annotated[
         str | None,
         typer.Option(
-            help="With --seeds or --folds: how each test is summed up: per_case, per_group or pooled (default: per_case; "
-            "of classes pooled).",
-            autocompletion=completion.words("per_case", "per_group", "pooled"),
+            help="With --seeds or --folds: how each test is summed up: per_case, per_group, per_batch or pooled "
+            "(default: per_case; of classes pooled).",
+            autocompletion=completion.words("per_case", "per_group", "per_batch", "pooled"),
             rich_help_panel=TRAINING,
         ),
     ] = None,

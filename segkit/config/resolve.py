@@ -169,9 +169,7 @@ def resolve_config(values: Values, catalogue: Catalogue) -> RequestedConfig:
         dataset=dataset,
         root=root,
         model=_choose("model", values.get("model", {}), catalogue, values.get("plugins", {})),
-        loss=_choose("loss", {"name": _default_loss(catalogue), **values["loss"]}, catalogue, values.get("plugins", {}))
-        if values.get("loss")
-        else None,
+        loss=resolve_loss(values, catalogue),
         metrics=metrics,
         preprocess=section("preprocess"),
         augment=section("augment"),
@@ -187,6 +185,13 @@ def resolve_data(values: Values, catalogue: Catalogue) -> tuple[Choice, Path | N
     root = dataset_values.pop("root", None)
     dataset = _choose("dataset", dataset_values, catalogue, origins)
     return dataset, _existing_root(dataset, root), resolve_metrics(values, catalogue)
+
+
+def resolve_loss(values: Values, catalogue: Catalogue) -> Choice | None:
+    """The loss that was named, or whose options were; None where neither was."""
+    if not values.get("loss"):
+        return None
+    return _choose("loss", {"name": _default_loss(catalogue), **values["loss"]}, catalogue, values.get("plugins", {}))
 
 
 def resolve_metrics(values: Values, catalogue: Catalogue) -> tuple[Choice, ...]:

@@ -2,6 +2,7 @@
 
 per_case   the metric of each case, then the mean (default)
 per_group  counts summed within each group (patient, sequence), the metric of each sum, then the mean
+per_batch  counts summed within batches of cases in order, the metric of each sum, then the mean: as Keras evaluates
 pooled     counts summed over everything, the metric once
 """
 
@@ -16,7 +17,7 @@ from segkit.config.resolve import Choice
 from segkit.errors import SegkitError
 from segkit.task import CaseResult, Metric, Task
 
-AGGREGATIONS = ("per_case", "per_group", "pooled")
+AGGREGATIONS = ("per_case", "per_group", "per_batch", "pooled")
 ALL = "(all)"  # in place of a class: the mean over all of them, background too
 A_MEASURE = "measure(result) gives numbers or arrays of one shape by name."
 A_FINISH = (
@@ -128,29 +129,33 @@ def _owners(metrics: Mapping[str, Metric]) -> dict[str, str]:
     return {name: first.setdefault(metric.measure, name) for name, metric in metrics.items()}
 
 
-def aggregate(metrics: Mapping[str, Metric], scores: Sequence[CaseScore], how: str, task: Task) -> dict[str, Figure]:
+def aggregate(
+    metrics: Mapping[str, Metric], scores: Sequence[CaseScore], how: str, task: Task, batch: int | None = None
+) -> dict[str, Figure]:
     """Figures by "metric/class", and by "metric" the mean over the foreground classes.
 
     Args:
+        metrics: that made the scores.
+        scores: of the cases.
         how: one of `AGGREGATIONS`.
+        task: of the data.
+        batch: cases of a batch.
     """
     if how == "per_case":
-        values = [score.values for score in scores]
-    elif how == "per_group":
-        groups: dict[str, list[CaseScore]] = {}
-        for score in scores:
-            groups.setdefault(score.group, []).append(score)
-        values = [finish(metrics, add(score.counts for score in members)) for members in groups.values()]
-    elif how == "pooled":
-        values = [finish(metrics, add(score.counts for score in scores))]
-    else:
-        raise ValueError(f"how = {how!r}; allowed: {AGGREGATIONS}")
-    return figures_over(values, task)
+        return figures_over([score.values for score in scores], task)
+    parts: dict[Any, list[CaseScore]] = {}
+    for number, score in enumerate(scores):
+        part = {"per_group": score.group, "per_batch": number // (batch or 1), "pooled": ""}[how]
+        parts.setdefault(part, []).append(score)
+    return figures_over([finish(metrics, add(score.counts for score in own)) for own in parts.values()], task)
 
 
-def all_figures(metrics: Mapping[str, Metric], scores: Sequence[CaseScore], task: Task) -> dict[str, dict[str, Figure]]:
-    """Of every aggregation, with the means over all classes; nothing without a case."""
-    return {how: with_background(aggregate(metrics, scores, how, task), task) for how in AGGREGATIONS} if scores else {}
+def all_figures(
+    metrics: Mapping[str, Metric], scores: Sequence[CaseScore], task: Task, batch: int | None = None
+) -> dict[str, dict[str, Figure]]:
+    """Of every aggregation, with the means over all classes; nothing without a case, and of batches without their size."""
+    wanted = [how for how in AGGREGATIONS if scores and (how != "per_batch" or batch)]
+    return {how: with_background(aggregate(metrics, scores, how, task, batch), task) for how in wanted}
 
 
 def figures_over(values: Sequence[Mapping[str, float]], task: Task) -> dict[str, Figure]:

@@ -19,10 +19,9 @@ from segkit.data.images import is_image, read_mask
 from segkit.data.pairing import pair_files
 from segkit.data.volumes import distance_of_grids, read_label_volume
 from segkit.errors import SegkitError, UsageError
-from segkit.evaluation.aggregate import CaseScore, add, all_figures, build_metrics, score_case
-from segkit.evaluation.breakdown import breakdown, facts_of_case
-from segkit.evaluation.evaluate import Evaluation, facts_of, write_evaluation
-from segkit.evaluation.spread import spread_of
+from segkit.evaluation.aggregate import CaseScore, build_metrics, score_case
+from segkit.evaluation.breakdown import facts_of_case
+from segkit.evaluation.result import Evaluation, facts_of, sum_up, write_evaluation
 from segkit.files import check_folder
 from segkit.task import CaseResult, Task
 from segkit.words import counted
@@ -88,12 +87,8 @@ def evaluate_masks(
             except SegkitError as error:
                 failed[pair.id] = error.message
                 logger.error(f"{pair.id}: {error.message}")
-    figures, counts = all_figures(made, scores, task), add(score.counts for score in scores)
-    about = _about(*folders, task, chosen)
-    higher = {name: facts["higher_is_better"] for name, facts in about["metrics"].items()}
-    spread = spread_of(scores, task, higher) if scores else {}
-    parts = {key: breakdown(scores, key, made, task) for key in by} if scores else {}
-    evaluation = Evaluation(tuple(scores), figures, failed, counts, spread, by=parts, about=about, folder=place)
+    evaluation = Evaluation(tuple(scores), failed, about=_about(*folders, task, chosen), folder=place)
+    evaluation = sum_up(evaluation, made, task, by)
     if place is not None:
         write_evaluation(evaluation, place)
     return evaluation

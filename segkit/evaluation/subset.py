@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.config.migrate import migrate_settings
-from segkit.config.resolve import Assignments, Choice, gather, resolve_data
+from segkit.config.resolve import Assignments, Choice, gather, resolve_data, resolve_loss
 from segkit.data.cache import fingerprint
 from segkit.data.reading import open_dataset
 from segkit.errors import SegkitError, UsageError, did_you_mean
@@ -41,6 +41,8 @@ class EvaluationData:
         fingerprint: of the dataset.
         metrics: the recorded ones and those that were typed.
         trained_on: the fingerprint of the data that the weights were trained on, None where nobody knows.
+        loss: of the training, None where there is no run, or its plugin is missing.
+        batch: of the training.
     """
 
     run: RunFolder | None
@@ -51,6 +53,8 @@ class EvaluationData:
     fingerprint: Mapping[str, Any]
     metrics: tuple[Choice, ...]
     trained_on: str | None = None
+    loss: Choice | None = None
+    batch: int | None = None
 
 
 def open_evaluation_data(
@@ -90,6 +94,7 @@ def open_evaluation_data(
             "is the dataset of the training, most of them are training data.",
         )
     dataset, root, metrics = _resolve(base, flags, assignments, catalogue)
+    of_training = {"loss": _loss(settings, catalogue), "batch": settings.get("train", {}).get("batch_size")}
     recorded = base.get("dataset", {})
     same_name = dataset.name == recorded.get("name")
     same_root = same_name and root is not None and str(root) == str(recorded.get("root"))
@@ -101,7 +106,7 @@ def open_evaluation_data(
             logger.warning(
                 "the data has changed since the training (its fingerprint differs); the split is taken by case id."
             )
-        return EvaluationData(folder, same_name, dataset, root, opened, data, metrics, known)
+        return EvaluationData(folder, same_name, dataset, root, opened, data, metrics, known, **of_training)
     logger.warning(
         "this is not the data that the run was trained on: its split, and what was inferred from its data, do not apply."
     )
@@ -109,7 +114,17 @@ def open_evaluation_data(
         typed = {"dataset": recorded["name"], **{key: value for key, value in flags.items() if value is not None}}
         dataset, root, metrics = _resolve({"metrics": base.get("metrics", {})}, typed, assignments, catalogue)
     opened = open_dataset(dataset, root)
-    return EvaluationData(folder, False, dataset, root, opened, fingerprint(opened), metrics, known)
+    return EvaluationData(folder, False, dataset, root, opened, fingerprint(opened), metrics, known, **of_training)
+
+
+def _loss(settings: Mapping[str, Any], catalogue: Catalogue) -> Choice | None:
+    """The loss that a run was trained with."""
+    own = {section: table for section, table in settings.items() if section in ("loss", "plugins")}
+    try:
+        return resolve_loss(migrate_settings(own, catalogue), catalogue)
+    except SegkitError as error:
+        logger.warning(f"the loss is not scored: {error.message}")
+        return None
 
 
 def _open(dataset: Choice, root: Path | None, must: bool) -> Dataset | None:

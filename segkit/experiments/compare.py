@@ -6,13 +6,15 @@ import itertools
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from segkit.errors import UsageError
+from segkit.evaluation.audit import DEFINITIONS
 from segkit.evaluation.statistics.bootstrap import FEW_GROUPS, Interval, interval_of_mean
 from segkit.evaluation.statistics.paired import LEVEL, Paired, compare_paired, groups_for, holm
-from segkit.experiments.contenders import Contender
+from segkit.experiments.contenders import Contender, read_contenders
 from segkit.words import counted
 
 TESTS = ("permutation", "wilcoxon")
@@ -122,6 +124,31 @@ def compare_contenders(
     number = len(set(groups))
     notes = (*_disagreements(rows, pairs, first.higher_is_better), *_notes(rows, number, left_out))
     return Comparison(metric, first.higher_is_better, rows, pairs, tuple(shared), number, left_out, notes)
+
+
+def with_other_definitions(found: Comparison, places: Sequence[Path], subset: str) -> Comparison:
+    """With a note where another definition of the same distance, that all results hold too, gives another order.
+
+    Args:
+        found: of the results.
+        places, subset: that they were read from.
+    """
+    base, slash, label = found.metric.partition("/")
+    others = next((names for names in DEFINITIONS.values() if base in names), {})
+    notes = []
+    for other in others:
+        if other == base:
+            continue
+        try:
+            contenders = read_contenders(places, f"{other}{slash}{label}", subset)
+        except UsageError:  # it was not measured there
+            continue
+        means = {one.name: math.fsum(one.values[case] for case in found.cases) / len(found.cases) for one in contenders}
+        orders = [sorted(own, key=own.__getitem__) for own in ({row.name: row.mean for row in found.rows}, means)]
+        figures = ", ".join(f"{name} {means[name]:.4f}" for name in orders[1])
+        change = "is another" if orders[0] != orders[1] else "stays the same"
+        notes.append(f"by {other} the order {change}: {figures}.")
+    return replace(found, notes=(*found.notes, *notes))
 
 
 def _check_splits(contenders: Sequence[Contender]) -> None:

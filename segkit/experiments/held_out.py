@@ -26,7 +26,9 @@ from segkit.evaluation.aggregate import (
     with_background,
     with_means,
 )
-from segkit.evaluation.evaluate import Evaluation, write_evaluation
+from segkit.evaluation.evaluate import LOSS
+from segkit.evaluation.loss import loss_metric
+from segkit.evaluation.result import Evaluation, write_evaluation
 from segkit.evaluation.spread import spread_of
 from segkit.task import Dataset
 
@@ -48,7 +50,7 @@ def pool_folds(folder: Path, folds: Sequence[Path], config: Config, dataset: Dat
     documents = [_read(fold) for fold in folds]
     scores = tuple(score for fold in folds for score in _scores(fold))
     failed = {case: reason for document in documents for case, reason in document["failed"].items()}
-    metrics = build_metrics(config.metrics, task)
+    metrics = build_metrics(config.metrics, task) | {LOSS: loss_metric(config.loss, task, config.train.batch_size or 1)}
     counts = add(_counts(document) for document in documents)
     pooled = finish(metrics, counts)
     groups = _over_groups([document["figures"]["per_group"] for document in documents], list(pooled))
@@ -68,9 +70,8 @@ def pool_folds(folder: Path, folds: Sequence[Path], config: Config, dataset: Dat
     spent = [(document["inference_ms"], document["cases"]) for document in documents]
     milliseconds = sum(one * cases for one, cases in spent) / max(1, len(scores))
     figures = {how: with_background(own, task) for how, own in figures.items()}
-    evaluation = Evaluation(
-        scores, figures, failed, counts, spread_of(scores, task, directions), milliseconds, about=about, folder=folder / TEST
-    )
+    spread = spread_of(scores, task, directions)
+    evaluation = Evaluation(scores, failed, figures, counts, spread, milliseconds, about=about, folder=folder / TEST)
     write_evaluation(evaluation, folder / TEST)
     return evaluation
 

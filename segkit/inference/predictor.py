@@ -113,11 +113,11 @@ def prepare_image(networks: Sequence[Network], image: NDArray[Any], spacing: Spa
     Raises:
         SegkitError: its preprocessing needs a spacing, or other channels.
     """
-    views = tuple(_view(network, image, spacing) for network in networks)
+    views = tuple(view_of(network, image, spacing) for network in networks)
     return PreparedImage(image if any(view.grid is None for view in views) else None, views)
 
 
-def _view(network: Network, image: NDArray[Any], spacing: Spacing) -> View:
+def view_of(network: Network, image: NDArray[Any], spacing: Spacing) -> View:
     settings = network.preprocess
     if network.task.dims < image.ndim - 1:  # trained on images: each slice is one
         settings = replace(settings, intensity_per="slice")

@@ -28,9 +28,13 @@ def write_comparison(folder: Path, id: str, sample: Sample, result: CaseResult, 
     Raises:
         SegkitError: the file cannot be written.
     """
+    write_image(place_of(folder, id, ".png"), compare(sample, result, preprocess, id))
+
+
+def place_of(folder: Path, id: str, suffix: str) -> Path:
+    """The file of a case below a folder, whatever its id is made of."""
     parts = [part for part in PurePosixPath(id).parts if part.strip("/.")]
-    path = folder.joinpath(*parts[:-1], f"{parts[-1]}.png")
-    write_image(path, compare(sample, result, preprocess, id))
+    return folder.joinpath(*parts[:-1], parts[-1] + suffix)
 
 
 def compare(sample: Sample, result: CaseResult, preprocess: Preprocess, title: str) -> NDArray[np.uint8]:

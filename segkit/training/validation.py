@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from segkit import distributed
 from segkit.data.cache import Cached
-from segkit.data.preprocess import Geometry, from_slices, to_slices
+from segkit.data.preprocess import Geometry, from_slices
 from segkit.errors import SegkitError
 from segkit.evaluation.aggregate import CaseScore, aggregate, is_detail, score_case, usual_aggregation
+from segkit.evaluation.loss import loss_of
 from segkit.inference.network import NotFiniteError
 from segkit.inference.predictor import logits_of
 from segkit.inference.probabilities import labels_of, presence_of, probabilities_of
@@ -91,18 +92,13 @@ def validate(components: TrainingComponents, cases: Sequence[Cached], epoch: int
 
 def _judge(components: TrainingComponents, cached: Cached, logits: NDArray[np.float32], truth: NDArray[Any]) -> Judged:
     """Score of a case, and its loss, seen as training sees it: a volume of a 2D network is a batch of slices."""
-    axis, batch_logits, batch_truth = cached.geometry.slice_axis, logits[None], truth[None]
-    if axis is not None:
-        axes = 3 if components.task.kind == "segmentation" else 1  # of a classification (K, slices) and (slices,)
-        along = axis if axes == 3 else 0
-        batch_logits, batch_truth = to_slices(logits, along, lead=1), to_slices(truth, along, lead=truth.ndim - axes)
-    size, items, total = components.config.train.batch_size or 1, len(batch_logits), 0.0
-    for start in range(0, items, size):
-        part = slice(start, start + size)
-        pair = (torch.tensor(array[part]).to(components.device) for array in (batch_logits, batch_truth))
-        with torch.inference_mode():
-            loss = loss_value(components.criterion, components.config.loss.name, *pair)
-        total += float(loss) * len(batch_logits[part])
-    probabilities = probabilities_of(logits, components.task)
-    result = CaseResult(probabilities, labels_of(probabilities, components.task), truth, components.task)
-    return Judged(total / items, items, score_case(components.metrics, cached.case.id, cached.case.group, result))
+
+    def criterion(*pair: Tensor) -> Tensor:
+        own = (array.to(components.device) for array in pair)
+        return loss_value(components.criterion, components.config.loss.name, *own)
+
+    task, size = components.task, components.config.train.batch_size or 1
+    loss, items = loss_of(criterion, logits, truth, cached.geometry.slice_axis, size, task.kind)
+    probabilities = probabilities_of(logits, task)
+    result = CaseResult(probabilities, labels_of(probabilities, task), truth, task)
+    return Judged(loss, items, score_case(components.metrics, cached.case.id, cached.case.group, result))

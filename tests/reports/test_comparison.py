@@ -101,5 +101,5 @@ def test_a_picture_that_cannot_be_written_stops_nothing(
     monkeypatch.setattr("segkit.reports.comparison.write_comparison", full)
     done = segkit("evaluate", trained, "--overlay", "--out", tmp_path / "scores")
     assert (
-        done.code == 0 and "could not be drawn: no space left" in done.err and (tmp_path / "scores" / "cases.csv").exists()
+        done.code == 0 and "could not be written: no space left" in done.err and (tmp_path / "scores" / "cases.csv").exists()
     )
