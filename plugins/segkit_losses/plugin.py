@@ -102,6 +102,11 @@ class DiceFocalOptions:
 
 
 @dataclass(frozen=True)
+class RegionOptions:
+    of: str = option("dice-ce", "the loss of the regions, each one a layer; a sum as loss.of of 'sum'")
+
+
+@dataclass(frozen=True)
 class DiceCrossEntropyOptions:
     dice: float = option(1.0, "weight of the Dice loss", minimum=0)
     ce: float = option(1.0, "weight of the cross-entropy", minimum=0)
@@ -174,6 +179,14 @@ def segkit_losses() -> list[LossSpec]:
         ),
         _of_masks(
             "boundary", "distance to the truth's boundary; for sums with another (Kervadec 2019)", "boundary", NoOptions
+        ),
+        LossSpec(
+            "regions",
+            "a loss of the task's regions (BraTS: WT, TC, ET) in place of its classes (Isensee 2021)",
+            target="segkit_losses.regions:build_regions",
+            options=RegionOptions,
+            modes=("multiclass",),
+            ignore_index=True,
         ),
         _of_masks("sum", "any weighted sum of losses: -o 'loss.of=dice+0.5*focal'", "total", SumOptions),
     ]

@@ -60,6 +60,10 @@ class TestSum(LossContract):
     name, options = "sum", {"of": "dice(batch=true)+0.5*focal(gamma=3)+0.01*boundary"}
 
 
+class TestRegions(LossContract):
+    name = "regions"
+
+
 class TestFocal(LossContract):
     name, options = "focal", {"alpha": 0.25}
 

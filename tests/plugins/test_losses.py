@@ -422,3 +422,27 @@ def test_a_sum_is_the_sum_of_its_parts() -> None:
 def test_what_cannot_be_meant_is_refused(name: str, options: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         loss(name, HEART, **options)
+
+
+def test_the_loss_of_regions_is_that_of_the_sums_of_their_classes() -> None:
+    """By hand: a region's probability is the sum of its classes', its mask their union; binary cross-entropy of each."""
+    tumour = Task(1, ("background", "NCR", "ED", "ET"), 2, "multiclass", regions={"WT": ("NCR", "ED", "ET"), "TC": ("NCR", "ET")})
+    logits, masks = example(tumour)
+    p, _ = by_class(tumour, logits, masks)
+    sums = np.stack([p[:, 1:].sum(1), p[:, [1, 3]].sum(1)], 1)
+    truth = np.stack([masks.numpy() > 0, np.isin(masks.numpy(), (1, 3))], 1)
+    expected = log_loss(truth.ravel(), sums.ravel())
+    assert loss("regions", tumour, of="bce")(logits, masks) == pytest.approx(expected)
+    dice = 1 - (2 * (sums * truth).sum((2, 3)) + 1) / (sums.sum((2, 3)) + truth.sum((2, 3)) + 1)
+    assert loss("regions", tumour, of="bce+0.5*dice")(logits, masks) == pytest.approx(expected + 0.5 * dice.mean())
+
+
+def test_without_regions_each_class_is_one() -> None:
+    logits, masks = example(HEART)
+    p, truth = by_class(HEART, logits, masks)
+    assert loss("regions", HEART, of="bce")(logits, masks) == pytest.approx(log_loss(truth[:, 1:].ravel(), p[:, 1:].ravel()))
+
+
+def test_regions_of_what_is_no_layers_loss_are_refused() -> None:
+    with pytest.raises(UsageError, match="cross-entropy"):
+        loss("regions", HEART, of="cross-entropy")

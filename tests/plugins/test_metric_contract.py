@@ -96,6 +96,18 @@ class TestHD95(MetricContract):
     name, divisible = "hd95", False
 
 
+class TestPooledHD95(MetricContract):
+    name, divisible = "hd95-pooled", False
+
+
+class TestASSDOfMeans(MetricContract):
+    name, divisible = "assd-of-means", False
+
+
+class TestDiceByThreshold(MetricContract):
+    name = "dice-by-threshold"
+
+
 class TestASSD(MetricContract):
     name, divisible = "assd", False
 
