@@ -32,8 +32,7 @@ class Task:
         kind: what a model learns from it.
         channel_names: as many as channels, or empty.
         ignore_index: mask value that every loss and metric ignores.
-        regions: named unions of classes, e.g. {"WT": ("NCR", "ED", "ET")}; a metric may give values for them, the built-in
-            ones do not yet.
+        regions: named unions of classes, e.g. {"WT": ("NCR", "ED", "ET")}; metrics of masks score them beside the classes.
 
     Raises:
         ValueError: the facts contradict each other.

@@ -14,6 +14,8 @@ from segkit.cli.predict import Flips, KeepLargest, MinSize, Thresholds
 
 logger = logging.getLogger(__name__)
 
+FOR_BOTH = ("metrics", "aggregate", "audit", "by", "out", "option", "json")  # of models and of folders of masks
+
 
 def evaluate(
     context: typer.Context,
@@ -111,48 +113,23 @@ def evaluate(
         raise UsageError("--aggregate is about the table; --json holds all aggregations.", "Leave out one of them.")
     if audit:
         metrics = list(dict.fromkeys([*(metrics or ()), *METRICS]))
-    masks = {"--folder": folder, "--truth": truth, "--classes": classes}
-    models: dict[str, Any] = {
-        "a model": what,
-        "--dataset": dataset,
-        "--data-dir": data_dir,
-        "--run": run,
-        "--devices": devices,
-    }
-    models |= {"--subset": subset != "test", "--batch-size": batch_size, "--device": device != "auto", "--overlay": overlay}
-    models |= {"--grid": grid != "own", "--save-predictions": save_predictions}
-    models |= {"--tta": tta, "--threshold": threshold, "--keep-largest": keep_largest, "--min-size": min_size}
-    _check_kind({name for name, own in masks.items() if own}, {name for name, own in models.items() if own})
+    _check_kind(context)
+    shared: dict[str, Any] = {"metrics": metrics, "options": option or [], "by": by or ()}
     with terminal.results_only():
         if folder is not None and truth is not None:
             names = classes.split(",") if classes else None
-            more: dict[str, Any] = {"metrics": metrics, "options": option or [], "out": out, "by": by or ()}
-            evaluations = [evaluate_masks(folder, truth, classes=names, **more)]
+            evaluations = [evaluate_masks(folder, truth, classes=names, out=out, **shared)]
         else:
             assert what
-            subsets = list(dict.fromkeys(subset.split(",")))
-            evaluations = [
-                workflows.evaluate(
-                    what,
-                    subset=own,
-                    dataset=dataset,
-                    data_dir=data_dir,
-                    metrics=metrics,
-                    tta=tta,
-                    thresholds=threshold or (),
-                    postprocess=Postprocess(keep_largest=keep_largest, min_size=min_size),
-                    options=option or [],
-                    batch_size=batch_size,
-                    device=device,
-                    out=out / own if out is not None and len(subsets) > 1 else out,
-                    run=run,
-                    overlay=overlay,
-                    save_predictions=save_predictions,
-                    by=by or (),
-                    grid=grid,
-                )
-                for own in subsets
-            ]
+            shared |= {"dataset": dataset, "data_dir": data_dir, "run": run, "device": device, "batch_size": batch_size}
+            shared |= {
+                "tta": tta,
+                "thresholds": threshold or (),
+                "postprocess": Postprocess(keep_largest=keep_largest, min_size=min_size),
+            }
+            shared |= {"grid": grid, "overlay": overlay, "save_predictions": save_predictions}
+            places = _places(subset, out)
+            evaluations = [workflows.evaluate(what, subset=own, out=place, **shared) for own, place in places.items()]
     documents = [evaluation.to_dict() for evaluation in evaluations]
     if distributed.is_main():
         if json:
@@ -178,10 +155,26 @@ def _say_where(written: Path | None, of_masks: bool, more: list[str]) -> None:
         )
 
 
-def _check_kind(of_masks: set[str], of_models: set[str]) -> None:
+def _places(subset: str, out: Path | None) -> dict[str, Path | None]:
+    """The subsets that were named, and where the figures of each go."""
+    from segkit.errors import UsageError, did_you_mean
+    from segkit.evaluation.subset import SUBSETS
+
+    names = list(dict.fromkeys(subset.split(",")))
+    for name in names:
+        if name not in SUBSETS:
+            raise UsageError(f"--subset {name} is not allowed.", did_you_mean(name, SUBSETS))
+    return {name: out / name if out is not None and len(names) > 1 else out for name in names}
+
+
+def _check_kind(context: typer.Context) -> None:
     """Refuse what was typed for a folder of masks together with what is for a model."""
     from segkit.errors import UsageError
 
+    typed = {name for name in context.params if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
+    of_masks = {f"--{name}" for name in typed & {"folder", "truth", "classes"}}
+    own = typed - {"folder", "truth", "classes", *FOR_BOTH}
+    of_models = {"a model" if name == "what" else f"--{name.replace('_', '-')}" for name in own}
     if of_masks and of_models:
         raise UsageError(f"{min(of_masks)} scores masks: {min(of_models)} is not used with it.", "Leave out one of them.")
     if of_masks and not {"--folder", "--truth"} <= of_masks:
