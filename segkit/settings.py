@@ -25,6 +25,13 @@ class Preprocess:
     spacing: float | tuple[float, ...] | None = option(
         None, "resample to this spacing first, mm along each axis", minimum=0.001
     )
+    frame: float | tuple[float, ...] | None = option(
+        None,
+        "the middle part of the image that is seen with fit=stretch or pad, as a share of each side; auto: all of it, "
+        "in a short training less, where no training mask reaches further",
+        minimum=0.05,
+        maximum=1,
+    )
     slices: bool | None = option(
         None,
         "a model of images and volumes sees volumes slice by slice; auto: where one axis is much coarser than the others",

@@ -172,6 +172,13 @@ def _complete_preprocess(requested: RequestedConfig, dims: int, task: Task) -> P
     if preprocess.intensity == "encoder" and preprocess.mean is None:
         mean, std = _encoder_statistics(requested.model, task.channels)
         preprocess = dataclasses.replace(preprocess, mean=mean, std=std)
+    if preprocess.fit in ("stretch", "pad"):
+        preprocess = dataclasses.replace(preprocess, frame=preprocess.frame or 1.0)
+    if isinstance(preprocess.frame, tuple) and len(preprocess.frame) != dims:
+        raise UsageError(
+            f"preprocess.frame has {counted(len(preprocess.frame), 'number')}, the network {counted(dims, 'axis')}.",
+            "One number fits all.",
+        )
     if preprocess.fit == "native":
         return dataclasses.replace(preprocess, size=None)
     size = (preprocess.size,) * dims if isinstance(preprocess.size, int) else tuple(preprocess.size or ())

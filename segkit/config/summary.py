@@ -53,7 +53,9 @@ def _fit_words(preprocess: Preprocess) -> str:
         return "at its own size"
     size = " x ".join(map(str, preprocess.size))
     words = {"stretch": "stretched to", "pad": "padded to", "crop": "cropped or padded to", "patch": "seen in patches of"}
-    return f"{words[str(preprocess.fit)]} {size}"
+    frame = preprocess.frame if isinstance(preprocess.frame, tuple) else (preprocess.frame or 1.0,)
+    part = f"the middle {' x '.join(f'{share:.0%}' for share in frame)} " if min(frame) < 1 else ""
+    return f"{part}{words[str(preprocess.fit)]} {size}"
 
 
 def _augment_words(augment: Augment) -> str:

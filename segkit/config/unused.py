@@ -43,6 +43,11 @@ class Condition(NamedTuple):
 _SIZED = Condition(
     lambda setup: setup.config.preprocess.fit != "native", "preprocess.fit=native leaves images at their own size"
 )
+_FRAMED = Condition(
+    lambda setup: setup.config.preprocess.fit in (None, "stretch", "pad"),
+    "only preprocess.fit=stretch and pad show a part of the image",
+    "-o preprocess.fit=pad",
+)
 _SLICED = Condition(
     lambda setup: setup.config.dims < setup.dataset.task.dims, "only a 2D model on volumes takes slices along an axis"
 )
@@ -83,6 +88,7 @@ def _scheduled(*kinds: str) -> Condition:
 
 CONDITIONS: dict[str, Condition] = {
     "preprocess.size": _SIZED,
+    "preprocess.frame": _FRAMED,
     "preprocess.slices": _VOLUMES,
     "preprocess.slice_axis": _SLICED,
     "preprocess.intensity_per": _VOLUMES,

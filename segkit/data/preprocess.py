@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ from segkit.words import counted
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Slices = tuple[slice, ...]
+Number = TypeVar("Number", int, float)
 
 CLEARLY = 1.5  # times the second largest spacing
 BAND = 4_000_000  # probabilities at a time on the way back
@@ -58,19 +59,21 @@ def geometry_of(
         spacing: mm of the image along each axis, where known.
     """
     axis = slice_axis_of(settings, source, spacing) if len(source) == dims + 1 else None
-    wanted = _along_all_axes(settings.size, len(source), axis)
+    wanted = _along_all_axes(settings.size, len(source), axis, "size")
+    frame = [1.0 if share is None else share for share in _along_all_axes(settings.frame, len(source), axis, "frame")]
     scaled = _resampled(source, settings, spacing, axis)
     if settings.fit in ("native", "patch"):
         target = scaled
     else:
         target = tuple(own if want is None else want for own, want in zip(scaled, wanted, strict=True))
+    largest = tuple(round(want / share) for want, share in zip(target, frame, strict=True))  # the frame fills the target
     if settings.fit == "stretch":
-        scaled = target
+        scaled = largest
     if settings.fit == "pad":
-        scale = min(want / own for own, want, ax in zip(scaled, target, range(len(source)), strict=True) if ax != axis)
+        scale = min(want / own for own, want, ax in zip(scaled, largest, range(len(source)), strict=True) if ax != axis)
         scaled = tuple(
             own if ax == axis else min(want, max(1, round(own * scale)))
-            for ax, (own, want) in enumerate(zip(scaled, target, strict=True))
+            for ax, (own, want) in enumerate(zip(scaled, largest, strict=True))
         )
     offset = tuple((want - own) // 2 for own, want in zip(scaled, target, strict=True))
     return Geometry(tuple(source), scaled, target, offset, axis)
@@ -89,6 +92,18 @@ def slice_axis_of(settings: Preprocess, source: tuple[int, ...], spacing: tuple[
     if spacing is None or max(spacing) < CLEARLY * sorted(spacing)[-2]:
         return 2
     return int(np.argmax(spacing))
+
+
+def reaches_cut(mask: Array, geometry: Geometry) -> bool:
+    """Whether a mask (*source) or (K, *source) reaches an edge at which the image was cut to fit the network's grid."""
+    lead = mask.ndim - len(geometry.source)
+    _, shown = _overlap(geometry)
+    for axis, (part, scaled, source) in enumerate(zip(shown, geometry.scaled, geometry.source, strict=True)):
+        first, last = int(part.start * source / scaled), min(source, -(-part.stop * source // scaled)) - 1
+        edges = [place for place, cut in ((first, part.start > 0), (last, part.stop < scaled)) if cut]
+        if edges and mask.take(edges, axis + lead).any():
+            return True
+    return False
 
 
 def forward_image(image: Array, settings: Preprocess, geometry: Geometry, intensity: Intensity | None = None) -> Floats:
@@ -201,15 +216,15 @@ def from_slices(slices: Array, axis: int, lead: int) -> Array:
     return np.moveaxis(slices, 0, lead + axis)
 
 
-def _along_all_axes(size: int | tuple[int, ...] | None, axes: int, slice_axis: int | None) -> list[int | None]:
-    """The wanted size of each axis; None leaves it alone."""
-    if not isinstance(size, tuple):
-        return [size] * axes
-    wanted: list[int | None] = list(size)
+def _along_all_axes(
+    values: Number | tuple[Number, ...] | None, axes: int, slice_axis: int | None, name: str
+) -> list[Number | None]:
+    """What is wanted of each axis; None leaves it alone."""
+    wanted: list[Number | None] = list(values) if isinstance(values, tuple) else [values] * (axes - (slice_axis is not None))
     if slice_axis is not None:
         wanted.insert(slice_axis, None)
     if len(wanted) != axes:
-        raise SegkitError(f"preprocess.size = {size} does not fit an image of {counted(axes, 'axis')}.")
+        raise SegkitError(f"preprocess.{name} = {values} does not fit an image of {counted(axes, 'axis')}.")
     return wanted
 
 

@@ -17,7 +17,7 @@ from segkit.evaluation.aggregate import CaseScore, score_case
 from segkit.evaluation.breakdown import facts_of_case
 from segkit.evaluation.grid import OWN, predict_on
 from segkit.evaluation.result import Evaluation
-from segkit.inference.doubts import Doubts
+from segkit.inference.doubts import Doubts, is_cut
 from segkit.inference.network import Network
 from segkit.inference.postprocess import Postprocess, clean_up
 from segkit.inference.probabilities import labels_of
@@ -69,8 +69,10 @@ def score_cases(
         for (case, sample), found in clock.during(predict_on(grid, networks, dataset.task, read())):
             labels = clean_up(labels_of(found.probabilities, task, post.thresholds), post)
             result = CaseResult(found.probabilities, labels, found.truth, task, found.spacing, found.slice_axis)
-            if task.kind == "segmentation" and found.truth.any():
-                doubts.count(not labels.any())
+            if task.kind == "segmentation":
+                doubts.count_cut(grid == OWN and is_cut(labels, found.probabilities.shape[1:], networks[0], found.spacing))
+                if found.truth.any():
+                    doubts.count(not labels.any())
             score = score_case(metrics, case.id, case.group, result)
             scores.append(replace(score, facts=facts_of_case(case, result)))
             if watch is not None:

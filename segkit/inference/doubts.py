@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
+from segkit.data.preprocess import geometry_of, reaches_cut
 from segkit.data.value_range import doubt_of
 from segkit.inference.network import Network
 from segkit.words import counted
@@ -21,6 +22,11 @@ NAMED = 5  # images that are named; more are counted
 FEWEST = 5  # masks that, all empty, are no accident
 
 
+def is_cut(labels: NDArray[Any], shape: tuple[int, ...], network: Network, spacing: tuple[float, ...] | None) -> bool:
+    """Whether a mask (*shape) or (K, *shape) reaches an edge beyond which the network saw nothing (fit=crop, or a frame)."""
+    return reaches_cut(labels, geometry_of(shape, network.preprocess, network.dims, spacing))
+
+
 @dataclass
 class Doubts:
     """Looks at images on their way to a network and at the masks that come back; says what is odd, once."""
@@ -30,6 +36,7 @@ class Doubts:
     converted: dict[str, Converted] = field(default_factory=dict)
     masks: int = 0
     empty: int = 0
+    cut: int = 0
 
     def look(self, name: str, image: NDArray[Any]) -> None:
         """Name an image (C, *S), in stored units, that the network was not trained for."""
@@ -50,6 +57,10 @@ class Doubts:
         """Count a mask of an image that may well hold something."""
         self.masks, self.empty = self.masks + 1, self.empty + empty
 
+    def count_cut(self, cut: bool) -> None:
+        """Count a mask that reaches an edge at which the image was cut (see `is_cut`)."""
+        self.cut += cut
+
     def say_rest(self) -> None:
         """What is known at the end."""
         if len(self.odd) > NAMED:
@@ -64,6 +75,12 @@ class Doubts:
         if made["gray"]:
             verb = "is" if made["gray"] == 1 else "are"
             logger.warning(f"{counted(made['gray'], 'colour image')} of three equal channels {verb} taken as gray.")
+        if self.cut:
+            verb = "reaches" if self.cut == 1 else "reach"
+            logger.warning(
+                f"{counted(self.cut, 'mask')} {verb} the edge of the part of the image that the model sees: what lies "
+                "beyond is not found. -o preprocess.frame=1 trains one that sees all of it."
+            )
         if self.masks >= FEWEST and self.empty == self.masks:
             logger.warning(
                 f"all {self.masks} predicted masks are empty: the model finds nothing here. Are these images of the kind, "

@@ -22,6 +22,9 @@ SMALLEST_MAP = 4  # pixels along each side of the deepest level (nnU-Net)
 SMALLEST_SEEN = {2: 32, 3: 16}  # pixels along a side, below which nothing is shrunk, by the network's dimensions
 BATCH = {2: 8, 3: 2}  # by the network's dimensions
 HELD = 0.9  # of images of different shapes, that fit into the size without being shrunk further
+MARGIN = 1.2  # times as far from the middle as any training mask reaches, an image is seen in a short training
+WORTH_A_FRAME = 0.75  # of the area, above which images are seen whole
+FRAMED_CASES = 10  # training cases with foreground, at least, to tell where it can lie
 ASPECT = 1.1  # ratio of aspect ratios up to which images are stretched to one size
 
 
@@ -144,13 +147,36 @@ def _of_images(requested: RequestedConfig, facts: DataFacts, shrink: float) -> l
     alike = max(aspects) <= ASPECT * min(aspects)
     if not alike:  # upright ones and those that lie are to be shrunk by the same factor
         size = tuple(sorted(sides)[int(HELD * (len(sides) - 1))] for sides in zip(*sizes, strict=True))
+    frame = _frame(requested, facts, shrink)
+    if frame is not None:
+        size = tuple(max(1, round(side * share)) for side, share in zip(size, frame, strict=True))
     scale = min(max(shrink, SMALLEST_SEEN[2] / min(size)), 1.0, LARGEST_IMAGE / max(size))
     rounded = tuple(round_side(side * scale) for side in size)
-    why = f"{'median' if alike else 'most are at most'} {in_words(size)}" + (f", {scale:.0%} of it" if scale < 1 else "")
-    return [
+    what = "median" if alike else "most are at most"
+    why = f"{what} {in_words(size)}{' within the frame' if frame else ''}" + (f", {scale:.0%} of it" if scale < 1 else "")
+    found = [
         Decision("preprocess.fit", "stretch" if alike else "pad", "one shape" if alike else "shapes differ"),
         Decision("preprocess.size", rounded, why),
     ]
+    if frame is not None:
+        reach = in_words(tuple(round(share / MARGIN, 2) for share in frame))
+        found.insert(1, Decision("preprocess.frame", frame, f"no training mask reaches beyond {reach}; the time is short"))
+    return found
+
+
+def _frame(requested: RequestedConfig, facts: DataFacts, shrink: float) -> tuple[float, ...] | None:
+    """The middle part that holds all training masks with a margin, where that is clearly less than an image that would be
+    shrunk; or the part that was typed."""
+    typed = requested.preprocess.frame
+    if typed is not None:
+        return typed if isinstance(typed, tuple) else (typed, typed)
+    if shrink == 1 or requested.preprocess.fit not in (None, "stretch", "pad"):
+        return None
+    held = [facts.seen_of(reach, requested.preprocess, dims=2) for reach in facts.reaches if any(reach)]
+    if len(held) < FRAMED_CASES or requested.model.spec.kind == "classification":
+        return None
+    frame = tuple(min(1.0, math.ceil(100 * MARGIN * max(along)) / 100) for along in zip(*held, strict=True))
+    return frame if math.prod(frame) <= WORTH_A_FRAME else None
 
 
 def _of_volumes(requested: RequestedConfig, facts: DataFacts, shrink: float) -> list[Decision]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ COARSE_PERCENTILE = 10  # of the spacings of a coarse axis: its finer cases set 
 WILD = 4.0  # ratio of spacings from which on they are mentioned
 ALIKE = 1.05  # ratio of spacings below which nothing is resampled
 
+Side = TypeVar("Side", int, float)
+
 
 @dataclass(frozen=True)
 class DataFacts:
@@ -33,6 +35,7 @@ class DataFacts:
         sizes: along each spatial axis.
         spacings: mm along each axis, None where a case has none.
         shares: of each case's voxels that each foreground class fills, between 0 and 1.
+        reaches: how far from the middle the foreground reaches along each axis, as a share of half the side; 0 without any.
         constant: how many images hold a single value.
     """
 
@@ -40,6 +43,7 @@ class DataFacts:
     sizes: tuple[tuple[int, ...], ...]
     spacings: tuple[tuple[float, ...] | None, ...]
     shares: tuple[tuple[float, ...], ...]
+    reaches: tuple[tuple[float, ...], ...]
     constant: int
 
     @property
@@ -87,8 +91,8 @@ class DataFacts:
             for size, mm in zip(self.sizes, self.spacings, strict=True)
         ]
 
-    def seen_of(self, size: tuple[int, ...], settings: Preprocess, dims: int) -> tuple[int, ...]:
-        """The sides of a case that a network of so many dimensions sees: all, or those of a slice."""
+    def seen_of(self, size: tuple[Side, ...], settings: Preprocess, dims: int) -> tuple[Side, ...]:
+        """Of the sides of a case, or shares of them, those that a network of so many dimensions sees: all, or a slice's."""
         axis = self.slice_axis(settings) if dims < len(size) else None
         return tuple(side for own, side in enumerate(size) if own != axis)
 
@@ -147,7 +151,7 @@ def look_at(dataset: Dataset, cases: Sequence[Case]) -> DataFacts:
     Raises:
         SegkitError: none of them can be read.
     """
-    sizes, spacings, shares, constant = [], [], [], 0
+    sizes, spacings, shares, reaches, constant = [], [], [], [], 0
     failure: SegkitError | None = None
     chosen = cases[:: max(1, -(-len(cases) // LOOKED_AT[dataset.task.dims]))]
     for case in _shown(chosen):
@@ -161,10 +165,11 @@ def look_at(dataset: Dataset, cases: Sequence[Case]) -> DataFacts:
         shares.append(
             _shares(sample.mask, dataset.task) if sample.mask is not None else (0.0,) * len(dataset.task.foreground)
         )
+        reaches.append(_reach(sample.mask, dataset.task) if sample.mask is not None else (1.0,) * dataset.task.dims)
         constant += bool(np.all(sample.image == sample.image.flat[0]))
     if not sizes:
         raise failure or SegkitError("There is no training case to look at.")
-    return DataFacts(len(cases), tuple(sizes), tuple(spacings), tuple(shares), constant)
+    return DataFacts(len(cases), tuple(sizes), tuple(spacings), tuple(shares), tuple(reaches), constant)
 
 
 def _shown(cases: Sequence[Case]) -> Iterator[Case]:
@@ -183,3 +188,14 @@ def _shares(mask: NDArray[np.integer], task: Task) -> tuple[float, ...]:
     if task.mode == "multilabel":
         return tuple(float((layer == 1).mean()) for layer in mask)
     return tuple(float((mask == value).mean()) for value in range(1, len(task.classes)))
+
+
+def _reach(mask: NDArray[np.integer], task: Task) -> tuple[float, ...]:
+    held = (mask != 0) if task.ignore_index is None else (mask != 0) & (mask != task.ignore_index)
+    held = held.any(axis=0) if task.mode == "multilabel" else held
+    found = []
+    for axis, side in enumerate(held.shape):
+        places = np.flatnonzero(held.any(axis=tuple(other for other in range(held.ndim) if other != axis)))
+        edges = (int(places[0]), int(places[-1]) + 1) if len(places) else (side / 2,)
+        found.append(max(abs(2 * edge / side - 1) for edge in edges))
+    return tuple(found)

@@ -21,7 +21,7 @@ import numpy as np
 
 from segkit import distributed, reporter
 from segkit.errors import DiskFullError, SegkitError, UsageError
-from segkit.inference.doubts import Doubts
+from segkit.inference.doubts import Doubts, is_cut
 from segkit.inference.network import Network, with_flips
 from segkit.inference.postprocess import Postprocess, clean_up, options_of, segment
 from segkit.inference.predictor import ImageProbabilities, PreparedImage, predict_prepared, prepare_image
@@ -104,7 +104,7 @@ class UnreadableJob:
 class FinishedJob:
     """A job whose outputs are written, with what the record says about them; or, with an error, could not be.
 
-    `empty`: its mask holds no foreground; None of a classification.
+    `empty`: its mask holds no foreground; None of a classification. `cut`: it ends where the network's view ends.
     """
 
     job: Job
@@ -112,6 +112,7 @@ class FinishedJob:
     entry: dict[str, Any]
     error: SegkitError | None = None
     empty: bool | None = None
+    cut: bool = False
 
 
 def check_inputs(inputs: Sequence[Input], task: Task, dataset: Dataset | None) -> None:
@@ -326,6 +327,7 @@ def _run(
                 record.done(one.job, one.digest, one.entry)
                 if one.empty is not None:
                     doubts.count(one.empty)
+                    doubts.count_cut(one.cut)
         record.save_if_due()
 
     writer, made = (
@@ -357,7 +359,8 @@ def _finishing(
         try:
             cleaned = replace(segmented, labels=clean_up(segmented.labels, how.post))
             entry = write_outputs(job, out, picture, cleaned, task, network.preprocess, outputs)
-            return FinishedJob(job, digest, entry, empty=not cleaned.labels.any())
+            cut = is_cut(cleaned.labels, found.shape[1:], network, picture.spacing)
+            return FinishedJob(job, digest, entry, empty=not cleaned.labels.any(), cut=cut)
         except DiskFullError:
             raise
         except SegkitError as error:

@@ -22,18 +22,23 @@ def forward_mask(mask: np.ndarray, settings: Preprocess) -> np.ndarray:  # type:
     return preprocess.forward_mask(mask, geometry_of(mask.shape[-2:], settings))
 
 
+FRAMES = st.sampled_from([None, 1.0, 0.7, (0.5, 0.9)])
 FITS = st.sampled_from(["stretch", "pad", "crop"])
 SIDE = st.integers(1, 70)
 SIZES = st.tuples(SIDE, SIDE)
 
 
-def settings_of(fit: str, size: tuple[int, int], intensity: str = "none") -> Preprocess:
-    return Preprocess(fit, size, intensity=intensity)  # type: ignore[arg-type]
+def settings_of(
+    fit: str, size: tuple[int, int], intensity: str = "none", frame: float | tuple[float, ...] | None = None
+) -> Preprocess:
+    return Preprocess(fit, size, frame=frame, intensity=intensity)  # type: ignore[arg-type]
 
 
-@given(FITS, SIZES, SIZES)
-def test_shapes_go_there_and_back(fit: str, source: tuple[int, int], target: tuple[int, int]) -> None:
-    settings = settings_of(fit, target)
+@given(FITS, SIZES, SIZES, FRAMES)
+def test_shapes_go_there_and_back(
+    fit: str, source: tuple[int, int], target: tuple[int, int], frame: float | tuple[float, ...] | None
+) -> None:
+    settings = settings_of(fit, target, frame=frame)
     image = forward_image(np.zeros((3, *source), np.uint8), settings)
     assert (image.shape, image.dtype) == ((3, *target), np.float32)
     assert forward_mask(np.zeros(source, np.int32), settings).shape == target
@@ -42,9 +47,11 @@ def test_shapes_go_there_and_back(fit: str, source: tuple[int, int], target: tup
     assert (back.shape, back.dtype) == ((3, *source), np.float32)
 
 
-@given(FITS, SIZES, SIZES, st.floats(0, 1, width=32))
-def test_a_constant_stays_constant(fit: str, source: tuple[int, int], target: tuple[int, int], value: float) -> None:
-    settings = settings_of(fit, target)
+@given(FITS, SIZES, SIZES, st.floats(0, 1, width=32), FRAMES)
+def test_a_constant_stays_constant(
+    fit: str, source: tuple[int, int], target: tuple[int, int], value: float, frame: float | tuple[float, ...] | None
+) -> None:
+    settings = settings_of(fit, target, frame=frame)
     there = forward_image(np.full((1, *source), value, np.float32), settings)
     back = inverse(there, geometry_of(source, settings), np.full(1, value, np.float32))
     assert back == pytest.approx(value, abs=1e-5)
@@ -56,6 +63,23 @@ def test_without_scaling_nothing_that_fits_is_lost(source: tuple[int, int], more
     settings = settings_of("crop", (source[0] + more, source[1] + wider))
     back = inverse(forward_image(image, settings), geometry_of(source, settings), np.zeros(2, np.float32))
     assert np.array_equal(back, image)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+def test_a_frame_shows_the_middle_and_what_lies_beyond_comes_back_as_background(fit: str) -> None:
+    """40 x 80, of which the middle 50 % x 75 % are seen, 20 x 60 pixels at half their size."""
+    image = np.random.default_rng(0).random((1, 40, 80), np.float32)
+    settings = settings_of(fit, (10, 30), frame=(0.5, 0.75))
+    geometry = geometry_of((40, 80), settings)
+    there = preprocess.forward_image(image, settings, geometry)
+    assert there == pytest.approx(image[:, 10:30, 10:70].reshape(1, 10, 2, 30, 2).mean((2, 4)), abs=1e-5)
+    back = inverse(np.ones((1, 10, 30), np.float32), geometry, np.zeros(1, np.float32))[0]
+    assert (back[11:29, 11:69] == 1).all() and not back[:9].any() and not back[:, :9].any() and not back[31:].any()
+    mask = np.zeros((40, 80), np.int64)
+    mask[20, 40] = 1
+    assert not preprocess.reaches_cut(mask, geometry)
+    mask[29, 40] = 1  # the last row that is seen
+    assert preprocess.reaches_cut(mask, geometry)
 
 
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(2, 4))

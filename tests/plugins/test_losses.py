@@ -426,7 +426,9 @@ def test_what_cannot_be_meant_is_refused(name: str, options: dict[str, object], 
 
 def test_the_loss_of_regions_is_that_of_the_sums_of_their_classes() -> None:
     """By hand: a region's probability is the sum of its classes', its mask their union; binary cross-entropy of each."""
-    tumour = Task(1, ("background", "NCR", "ED", "ET"), 2, "multiclass", regions={"WT": ("NCR", "ED", "ET"), "TC": ("NCR", "ET")})
+    tumour = Task(
+        1, ("background", "NCR", "ED", "ET"), 2, "multiclass", regions={"WT": ("NCR", "ED", "ET"), "TC": ("NCR", "ET")}
+    )
     logits, masks = example(tumour)
     p, _ = by_class(tumour, logits, masks)
     sums = np.stack([p[:, 1:].sum(1), p[:, [1, 3]].sum(1)], 1)

@@ -75,13 +75,21 @@ def placed(source, settings, spacing, axis):
         ]
     if settings["fit"] in ("native", "patch"):
         return scaled, scaled, [0] * len(source)
+    frame = settings.get("frame")  # the middle part that fills the grid
+    frame = (
+        frame
+        if isinstance(frame, list)
+        else [1.0 if frame in (None, "auto") else frame] * (len(source) - (axis is not None))
+    )
+    frame = frame if axis is None else [*frame[:axis], 1.0, *frame[axis:]]
+    largest = [round(want / share) for want, share in zip(wanted, frame, strict=True)]
     if settings["fit"] == "stretch":
-        scaled = wanted
+        scaled = largest
     if settings["fit"] == "pad":
-        scale = min(want / own for ax, (own, want) in enumerate(zip(scaled, wanted, strict=True)) if ax != axis)
+        scale = min(want / own for ax, (own, want) in enumerate(zip(scaled, largest, strict=True)) if ax != axis)
         scaled = [
             own if ax == axis else min(want, max(1, round(own * scale)))
-            for ax, (own, want) in enumerate(zip(scaled, wanted, strict=True))
+            for ax, (own, want) in enumerate(zip(scaled, largest, strict=True))
         ]
     return scaled, wanted, [(want - own) // 2 for own, want in zip(scaled, wanted, strict=True)]
 
