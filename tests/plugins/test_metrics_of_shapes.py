@@ -65,6 +65,15 @@ def test_distances_are_monais(seed: int, spacing: tuple[float, ...] | None) -> N
     assert value("nsd", truth, labels, spacing, tolerance=1.5) == pytest.approx(nsd)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_distances_are_the_same_with_and_without_the_faster_package(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("edt", reason="the package edt is not installed")
+    truth, labels = blobs(seed)
+    fast = [value(name, truth, labels, (1.0, 0.5, 3.0)) for name in ("hd95", "assd")]
+    monkeypatch.setattr("segkit_metrics.surface.edt", None)
+    assert fast == pytest.approx([value(name, truth, labels, (1.0, 0.5, 3.0)) for name in ("hd95", "assd")], rel=1e-5)
+
+
 def test_distances_by_hand() -> None:
     """A pixel and one three columns on, 2 mm apart: 6 mm each way. Beside it a second pixel, far from the other mask."""
     truth, labels = np.zeros((2, 1, 1, 12), np.int64)
