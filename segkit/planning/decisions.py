@@ -24,7 +24,7 @@ BATCH = {2: 8, 3: 2}  # by the network's dimensions
 HELD = 0.9  # of images of different shapes, that fit into the size without being shrunk further
 MARGIN = 1.2  # times as far from the middle as any training mask reaches, an image is seen in a short training
 WORTH_A_FRAME = 0.75  # of the area, above which images are seen whole
-FRAMED_CASES = 10  # training cases with foreground, at least, to tell where it can lie
+FRAMED_GROUPS = 10  # training groups (patients) with foreground, at least, to tell where it can lie
 ASPECT = 1.1  # ratio of aspect ratios up to which images are stretched to one size
 
 
@@ -173,7 +173,8 @@ def _frame(requested: RequestedConfig, facts: DataFacts, shrink: float) -> tuple
     if shrink == 1 or requested.preprocess.fit not in (None, "stretch", "pad"):
         return None
     held = [facts.seen_of(reach, requested.preprocess, dims=2) for reach in facts.reaches if any(reach)]
-    if len(held) < FRAMED_CASES or requested.model.spec.kind == "classification":
+    groups = {group for group, reach in zip(facts.groups, facts.reaches, strict=True) if any(reach)}
+    if len(groups) < FRAMED_GROUPS or requested.model.spec.kind == "classification":
         return None
     frame = tuple(min(1.0, math.ceil(100 * MARGIN * max(along)) / 100) for along in zip(*held, strict=True))
     return frame if math.prod(frame) <= WORTH_A_FRAME else None

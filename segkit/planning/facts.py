@@ -36,6 +36,7 @@ class DataFacts:
         spacings: mm along each axis, None where a case has none.
         shares: of each case's voxels that each foreground class fills, between 0 and 1.
         reaches: how far from the middle the foreground reaches along each axis, as a share of half the side; 0 without any.
+        groups: that each belongs to.
         constant: how many images hold a single value.
     """
 
@@ -44,6 +45,7 @@ class DataFacts:
     spacings: tuple[tuple[float, ...] | None, ...]
     shares: tuple[tuple[float, ...], ...]
     reaches: tuple[tuple[float, ...], ...]
+    groups: tuple[str, ...]
     constant: int
 
     @property
@@ -151,7 +153,7 @@ def look_at(dataset: Dataset, cases: Sequence[Case]) -> DataFacts:
     Raises:
         SegkitError: none of them can be read.
     """
-    sizes, spacings, shares, reaches, constant = [], [], [], [], 0
+    sizes, spacings, shares, reaches, groups, constant = [], [], [], [], [], 0
     failure: SegkitError | None = None
     chosen = cases[:: max(1, -(-len(cases) // LOOKED_AT[dataset.task.dims]))]
     for case in _shown(chosen):
@@ -166,10 +168,11 @@ def look_at(dataset: Dataset, cases: Sequence[Case]) -> DataFacts:
             _shares(sample.mask, dataset.task) if sample.mask is not None else (0.0,) * len(dataset.task.foreground)
         )
         reaches.append(_reach(sample.mask, dataset.task) if sample.mask is not None else (1.0,) * dataset.task.dims)
+        groups.append(case.group)
         constant += bool(np.all(sample.image == sample.image.flat[0]))
     if not sizes:
         raise failure or SegkitError("There is no training case to look at.")
-    return DataFacts(len(cases), tuple(sizes), tuple(spacings), tuple(shares), tuple(reaches), constant)
+    return DataFacts(len(cases), tuple(sizes), tuple(spacings), tuple(shares), tuple(reaches), tuple(groups), constant)
 
 
 def _shown(cases: Sequence[Case]) -> Iterator[Case]:

@@ -18,9 +18,9 @@ from segkit_unets.plugin import SMALLEST, levels_of
 
 def facts(spacings: list[tuple[float, ...] | None], sizes: list[tuple[int, ...]] | None = None) -> DataFacts:
     found = sizes or [(10, 20, 30)] * len(spacings)
-    return DataFacts(
-        len(found), tuple(found), tuple(spacings), ((0.1,),) * len(found), ((1.0,) * len(found[0]),) * len(found), 0
-    )
+    number = len(found)
+    reaches = ((1.0,) * len(found[0]),) * number
+    return DataFacts(number, tuple(found), tuple(spacings), ((0.1,),) * number, reaches, ("one",) * number, 0)
 
 
 def test_the_common_spacing_is_the_median_and_on_a_coarse_axis_the_10th_percentile() -> None:
@@ -47,7 +47,7 @@ def test_sizes_are_those_after_resampling() -> None:
 
 def test_classes_that_no_training_case_holds_are_found() -> None:
     task = Task(1, ("background", "liver", "tumour"), 3, "multiclass")
-    found = DataFacts(2, ((9, 9, 9),) * 2, (None, None), ((0.2, 0.0), (0.1, 0.0)), ((1.0,) * 3,) * 2, 0)
+    found = DataFacts(2, ((9, 9, 9),) * 2, (None, None), ((0.2, 0.0), (0.1, 0.0)), ((1.0,) * 3,) * 2, ("a", "b"), 0)
     assert found.missing(task) == ["tumour"]
 
 
@@ -107,7 +107,7 @@ def test_flips_are_left_out_along_the_axes_that_tell_classes_apart(
     [
         ((0.4, 0.5), 12, 0.5, (0.48, 0.6), (48, 64)),  # of 200 x 200 the middle 96 x 120, half as large
         ((0.4, 0.5), 12, 1.0, None, (192, 192)),  # there is time for all of it
-        ((0.4, 0.5), 9, 0.5, None, (96, 96)),  # too few cases to tell
+        ((0.4, 0.5), 9, 0.5, None, (96, 96)),  # too few patients to tell
         ((0.7, 0.8), 12, 0.5, None, (96, 96)),  # hardly less than the image
         ((0.0, 0.0), 12, 0.5, None, (96, 96)),  # nothing anywhere
     ],
@@ -116,7 +116,8 @@ def test_a_short_training_sees_the_middle_where_all_masks_lie(
     reach: tuple[float, ...], cases: int, shrink: float, frame: tuple[float, ...] | None, size: tuple[int, ...]
 ) -> None:
     requested = resolve_config(gather({}, {"dataset": "phantom", "model": "unet"}, []), plugins.load())
-    own = DataFacts(cases, ((200, 200),) * cases, (None,) * cases, ((0.1,),) * cases, (reach,) * cases, 0)
+    groups = tuple(map(str, range(cases)))
+    own = DataFacts(cases, ((200, 200),) * cases, (None,) * cases, ((0.1,),) * cases, (reach,) * cases, groups, 0)
     found = {one.key: one.value for one in decide(requested, own, 2, shrink)[1]}
     assert found.get("preprocess.frame") == frame
     assert found["preprocess.size"] == size
