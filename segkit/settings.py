@@ -53,7 +53,7 @@ class Preprocess:
 class Augment:
     """Random changes of training images; drawn from the seed, the epoch and the case, so workers do not matter."""
 
-    policy: Literal["none", "light", "standard"] = option("standard", "light: flips; standard: all of these, mildly")
+    policy: Literal["none", "light", "standard"] = option("standard", "light: flips; standard: all of these")
     flip: float | tuple[float, ...] | None = option(
         None,
         "probability of a flip along each axis the network sees; one number for all, or one for each axis",
@@ -203,8 +203,8 @@ AUGMENT_POLICIES: dict[str, dict[str, float]] = {
     "light": {**dict.fromkeys(AUGMENT_STRENGTHS, 0.0), "flip": 0.5},
     "standard": {
         "flip": 0.5,
-        "rotate": 15.0,
-        "scale": 0.2,
+        "rotate": 60.0,
+        "scale": 0.35,
         "elastic": 0.05,
         "brightness": 0.3,
         "contrast": 0.25,
@@ -213,5 +213,14 @@ AUGMENT_POLICIES: dict[str, dict[str, float]] = {
         "blur": 1.0,
     },
 }
+
+OF_VOLUMES = {"rotate": 15.0, "scale": 0.2}  # in the standard policy of volumes: bodies lie alike in them
+
+
+def strengths_of(policy: str, dims: int) -> dict[str, float]:
+    """What an augmentation policy means for a network of 2 or 3 dimensions."""
+    strengths = AUGMENT_POLICIES[policy]
+    return strengths | (OF_VOLUMES if dims == 3 and strengths["rotate"] else {})
+
 
 SECTIONS: dict[str, type] = {"preprocess": Preprocess, "augment": Augment, "split": Split, "train": Train}

@@ -15,7 +15,7 @@ from segkit.config.resolve import Choice, RequestedConfig
 from segkit.errors import SegkitError, UsageError
 from segkit.options import plain
 from segkit.plugins import Catalogue, RegisteredSpec
-from segkit.settings import AUGMENT_POLICIES, BY_LENGTH, SECTIONS, Augment, Preprocess, Split, Train
+from segkit.settings import BY_LENGTH, SECTIONS, Augment, Preprocess, Split, Train, strengths_of
 from segkit.sides import flips_exchange, mirror_axis
 from segkit.source import source_digest
 from segkit.specs import DatasetSpec, ModelSpec
@@ -191,7 +191,7 @@ def _complete_preprocess(requested: RequestedConfig, dims: int, task: Task) -> P
 
 
 def _complete_augment(requested: Augment, dims: int) -> Augment:
-    augment = dataclasses.replace(requested, **_unset(requested, AUGMENT_POLICIES[requested.policy]))
+    augment = dataclasses.replace(requested, **_unset(requested, strengths_of(requested.policy, dims)))
     if not isinstance(augment.flip, tuple):
         return augment
     if len(augment.flip) != dims:

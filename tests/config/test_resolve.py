@@ -33,6 +33,12 @@ def test_flags_are_short_for_keys() -> None:
     assert (config.train.epochs, config.augment.policy, config.split.by) == (7, "none", "case")
 
 
+def test_the_standard_augmentation_turns_and_scales_images_more_than_volumes() -> None:
+    images, volumes = record().augment, record("dataset.dims=3", model="unet3d").augment
+    assert (images.rotate, images.scale, volumes.rotate, volumes.scale) == (60, 0.35, 15, 0.2)
+    assert record("augment.rotate=10", "dataset.dims=3", model="unet3d").augment.rotate == 10
+
+
 def test_the_last_word_on_the_command_line_wins() -> None:
     assert record("train.epochs=9", epochs="7").train.epochs == 9
 
@@ -41,7 +47,7 @@ def test_what_is_not_typed_is_filled_in_from_the_data() -> None:
     config = record()
     assert config.loss is not None and config.loss.name == "losses/dice-ce"
     assert [metric.spec.name for metric in config.metrics][:2] == ["dice", "iou"]
-    assert (config.augment.flip, config.augment.rotate, config.augment.blur) == (0.5, 15.0, 1.0)
+    assert (config.augment.flip, config.augment.rotate, config.augment.blur) == (0.5, 60.0, 1.0)
     assert record(seed="5").split.seed == 5
 
 
