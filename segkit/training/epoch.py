@@ -50,7 +50,7 @@ def train_epoch(
         asked = (session, progress.step, stop.code, due, _end_in_time(session, progress))
         stopping, due, end = sync_stop_and_save(*asked) if whole else (0, False, None)
         if end is not None:
-            _shorten(session, progress, end, bar)
+            _change_end(session, progress, end, bar)
         over = progress.step >= schedule.steps_of(epoch)
         if len(unread) == CHECK or over or stopping or due or (drawn and distributed.world_size() == 1):
             read_losses(unread, session, progress)
@@ -98,18 +98,20 @@ def _train_batch(session: TrainingSession, progress: TrainingProgress, batch: Ba
 
 
 def _end_in_time(session: TrainingSession, progress: TrainingProgress) -> int | None:
-    """The number of steps of the whole training that ends in time, if those that were planned do not."""
-    done = (progress.epoch - 1) * session.schedule.steps + progress.step
-    return session.clock.shortened(session.schedule.end, done, progress.epoch - 1)
+    """The number of steps of the whole training that ends in time, if it is another than the present one."""
+    schedule = session.schedule
+    done = (progress.epoch - 1) * schedule.steps + progress.step
+    planned = (schedule.settings.epochs or 0) * schedule.steps
+    return session.clock.fitting(schedule.end, planned, done, progress.epoch - 1)
 
 
-def _shorten(session: TrainingSession, progress: TrainingProgress, end: int, bar: Bar) -> None:
-    """End the training after fewer steps, and say so."""
+def _change_end(session: TrainingSession, progress: TrainingProgress, end: int, bar: Bar) -> None:
+    """End the training after fewer steps, or after more where it was shortened before, and say so."""
     schedule, clock = session.schedule, session.clock
     done, before = (progress.epoch - 1) * schedule.steps + progress.step, schedule.end
     limit = session.components.config.train.time
     step = duration_words(clock.step_seconds or 0.0)
-    schedule.change_end(done, end, f"a step takes {step}: more would not have fitted into {limit}")
+    schedule.change_end(done, end, f"a step takes {step}: so many fit into {limit}")
     bar.advance(before - end)
     if distributed.is_main():
         write_description(session.run, session.record)

@@ -17,7 +17,7 @@ ENOUGH = 0.97  # of the time that could be used, if there are more validations f
 RECENT = 100  # steps that the clock goes by; earlier half as many as there were: the first ones fill caches
 EVIDENCE = 0.1  # of the time for training must be over before the clock judges it
 SETTLED = 3  # steps, too: a first one may compile
-SLACK = 0.05  # of the time, by which the end may come later before a training is shortened
+SLACK = 0.05  # of the time, by which the end may come later or earlier before the number of steps is changed
 AT_THE_END = 1.0  # seconds for curves and farewell
 
 
@@ -147,17 +147,26 @@ class Clock:
             return None
         return seconds_needed(total, done, validated, self.epoch_steps, self.step_seconds, self.validation_seconds)
 
-    def shortened(self, total: int, done: int, validated: int) -> int | None:
-        """The total of steps that ends in time, where `total` would end too late; None where it will not, or where too
-        little was watched yet to say."""
+    def fitting(self, total: int, planned: int, done: int, validated: int) -> int | None:
+        """The total of steps, up to the planned one, that ends in time; None where `total` does, or nobody can say yet.
+
+        So a training that was shortened gets its steps back once the machine is as fast as before.
+        """
         needed = self.seconds_left(total, done, validated)
         if self.limit is None or needed is None or self.step_seconds is None:
             return None
         if self.left > 0 and (len(self._steps) < SETTLED or self._known is None or self._last < self._known):
             return None
-        if needed <= self.left + SLACK * self.limit:
+        late = needed > self.left + SLACK * self.limit
+        if not late and (total >= planned or needed >= self.left - SLACK * self.limit):
             return None
-        fitting = steps_within(
-            self.left, total, done, validated, self.epoch_steps, self.step_seconds, self.validation_seconds
+        found = steps_within(
+            self.left,
+            total if late else planned,
+            done,
+            validated,
+            self.epoch_steps,
+            self.step_seconds,
+            self.validation_seconds,
         )
-        return fitting if fitting < total else None
+        return found if found != total else None

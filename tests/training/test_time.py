@@ -68,25 +68,29 @@ def test_the_steps_within_a_time_are_the_most(
         assert seconds_needed(total + 1, done, validated, each, step, validation) > seconds
 
 
-def test_the_clock_shortens_what_would_end_late_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_shortens_what_would_end_late_and_gives_back_what_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """By hand: of 100 s ten are gone and one is for the end: 89. Epochs of ten steps of 1 s, validations of 5 s."""
     now = [0.0]
     monkeypatch.setattr("segkit.training.time_budget.time.perf_counter", lambda: now[0])
     clock = Clock(100, 0.0)
     clock.epoch_steps, clock.measured = 10, 5.0
-    assert clock.shortened(1000, 0, 0) is None  # nothing is known yet
+    assert clock.fitting(1000, 1000, 0, 0) is None  # nothing is known yet
     clock.begin()
     for _ in range(10):
-        assert clock.shortened(1000, 6, 0) is None  # too little is known
+        assert clock.fitting(1000, 1000, 6, 0) is None  # too little is known
         now[0] += 1
         clock.tick()
     assert clock.seconds_left(50, 10, 1) == 40 + 20
-    assert clock.shortened(50, 10, 1) is None
-    assert clock.shortened(70, 10, 1) is None  # 60 + 30 = 90: late by less than 3 % of the time
-    assert clock.shortened(1000, 10, 1) == 69  # 59 + 30 = 89
+    assert clock.fitting(50, 50, 10, 1) is None
+    assert clock.fitting(70, 70, 10, 1) is None  # 60 + 30 = 90: late by less than 3 % of the time
+    assert clock.fitting(1000, 1000, 10, 1) == 69  # 59 + 30 = 89
+    assert clock.fitting(64, 1000, 10, 1) is None  # 54 + 30 = 84: early by 5 s, 5 % of the time
+    assert clock.fitting(60, 1000, 10, 1) == 69  # 50 + 25 = 75: it was shortened, and there is time again
+    assert clock.fitting(60, 62, 10, 1) == 62  # never more than were planned
+    assert clock.fitting(60, 60, 10, 1) is None
     endless = Clock(None, 0.0)
     endless.tick()
-    assert endless.shortened(10**9, 1, 0) is None
+    assert endless.fitting(10**9, 10**9, 1, 0) is None
 
 
 def test_slow_first_steps_shorten_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,9 +103,9 @@ def test_slow_first_steps_shorten_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     for done, seconds in enumerate([0.6] * 8 + [0.1] * 52, start=1):
         now[0] += seconds
         clock.tick()
-        assert clock.shortened(900, done, 0) is None
+        assert clock.fitting(900, 900, done, 0) is None
     assert clock.step_seconds == pytest.approx(0.1)
-    assert clock.shortened(2000, 60, 0) == 60 + 890  # 89 s are left
+    assert clock.fitting(2000, 2000, 60, 0) == 60 + 890  # 89 s are left
 
 
 @pytest.mark.parametrize("kind", ["one-cycle", "cosine", "poly"])
@@ -153,10 +157,15 @@ def test_it_ends_in_time_and_goes_on_for_a_time(segkit: Command, tmp_path: Path)
     assert tomllib.loads((run / "run.toml").read_text())["train"]["time"] == "2s"
 
 
-def test_a_training_that_was_shortened_and_stopped_goes_on_to_the_same_end(
+def test_a_training_that_was_shortened_lengthened_again_and_stopped_goes_on_to_the_same_end(
     segkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Clock, "shortened", lambda own, total, done, validated: 7 if done == 3 and total > 7 else None)
+    ends = {3: 7, 5: 8}  # by the steps that are done
+
+    def fitting(own: Clock, total: int, planned: int, done: int, validated: int) -> int | None:
+        return ends[done] if ends.get(done, total) != total else None
+
+    monkeypatch.setattr(Clock, "fitting", fitting)
     words = [*SMALL, "--epochs", 10, "--time", "10h", "-o", "train.save_minutes=0.0000001"]
     assert segkit(*words, "--out", tmp_path / "whole").code == 0
     steps: list[int] = []
@@ -178,7 +187,7 @@ def test_a_training_that_was_shortened_and_stopped_goes_on_to_the_same_end(
         [{key: value for key, value in row.items() if "seconds" not in key} for row in history(tmp_path / name)]
         for name in ("whole", "parts")
     )
-    assert one == two and sum(int(row["steps"]) for row in one) == 7
+    assert one == two and sum(int(row["steps"]) for row in one) == 8
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
 
 
