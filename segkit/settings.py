@@ -39,11 +39,15 @@ class Preprocess:
     slice_axis: Literal[0, 1, 2] | None = option(
         None, "which axis of a volume 2D models take slices along; auto: the one of largest spacing, else the last"
     )
-    intensity: Literal["scale255", "zscore", "minmax", "percentile", "max", "imagenet", "encoder", "none"] | None = option(
+    intensity: (
+        Literal["scale255", "zscore", "minmax", "percentile", "max", "range", "imagenet", "encoder", "none"] | None
+    ) = option(
         None,
         "scale255: / 255 (16 bit: / 65535); zscore, minmax, max: by the image's own values, per channel; "
-        "percentile: clip to the 0.5th and 99.5th, then minmax; imagenet, encoder: its mean and std",
+        "percentile: clip to the 0.5th and 99.5th, then minmax; range: clip to preprocess.range, then 0 to 1; imagenet, "
+        "encoder: its mean and std",
     )
+    range: tuple[float, ...] | None = option(None, "low and high of intensity=range, such as -160,240 for soft tissue in CT")
     intensity_per: Literal["case", "slice"] = option("case", "slice: volumes are normalised slice by slice")
     mean: tuple[float, ...] | None = option(None, "of each channel, for intensity=encoder; taken from timm if not given")
     std: tuple[float, ...] | None = option(None, "of each channel, for intensity=encoder; taken from timm if not given")

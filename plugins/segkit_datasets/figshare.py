@@ -60,14 +60,15 @@ def open_figshare(root: Path, options: FigshareOptions, labelled: bool = True) -
         raise UsageError("dataset.target = 'type' needs the .mat files: the PNG copy has lost the tumour type.")
     by_type = options.target == "type"
     task = Task(
-        1,
+        options.channels,
         ("background", *TYPES) if by_type else ("background", "tumour"),
         mode="multiclass" if by_type else "binary",
-        channel_names=("T1-CE",),
+        channel_names=("T1-CE",) if options.channels == 1 else (),
     )
 
     def read(case: Case) -> Sample:
         image, mask = _read_mat(case) if case.files["image"].suffix == ".mat" else _read_png(case)
+        image = np.repeat(image, options.channels, axis=0)
         if mask is None or not labelled:
             return Sample(image)
         label = case.metadata["type"] if by_type else 1

@@ -99,6 +99,7 @@ class LggOptions:
 @dataclass(frozen=True)
 class FigshareOptions:
     target: Literal["binary", "type"] = option("binary", "type: meningioma, glioma and pituitary as classes (.mat only)")
+    channels: Literal[1, 3] = option(1, "3: the gray image three times, for encoders of colour images (Vaona)")
     fold: int | None = option(None, "this fold of cvind.mat is the official test subset", minimum=1, maximum=5)
 
 

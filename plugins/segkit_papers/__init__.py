@@ -1,1 +1,1 @@
-"""Recipes and published tables of the papers, as TOML. Nothing is offered here yet."""
+"""Recipes of five papers, with their published tables, as data: one module, and so one plugin, for each paper."""

@@ -9,6 +9,7 @@ import typer
 
 from segkit.cli.completion import keys, names
 from segkit.cli.output import print_json, print_table
+from segkit.cli.recipes import show_recipe
 from segkit.errors import UsageError
 from segkit.options import build, fields_of, in_words
 from segkit.plugins import RegisteredSpec, load
@@ -104,8 +105,11 @@ def metrics(name: Annotated[str | None, _name("metrics")] = None, json: Json = F
 
 
 def recipes(name: Annotated[str | None, _name("recipes")] = None, json: Json = False) -> None:
-    """List the recipes: starting points for `segkit train --recipe NAME`."""
-    _list_or_show("recipes", name, json)
+    """List the recipes: starting points for `segkit train --recipe NAME`; or show one, with what its paper printed."""
+    if name is None:
+        _list("recipes", json)
+    else:
+        show_recipe(load().find("recipes", name), json)
 
 
 def _list_or_show(group: str, name: str | None, json: bool) -> None:
@@ -117,12 +121,13 @@ def _list_or_show(group: str, name: str | None, json: bool) -> None:
 
 def _list(group: str, json: bool) -> None:
     items = sorted(load().all(group), key=lambda item: (item.spec.name, item.full_name))
+    items = sorted(items, key=lambda item: item.full_name) if group == "recipes" else items
     if json:
         print_json([_summary(item) for item in items])
         return
     rows = [
         (
-            item.spec.name if item.spec.bare else item.full_name,
+            item.spec.name if item.spec.bare and group != "recipes" else item.full_name,
             item.plugin.name,
             f"{item.plugin.distribution} {item.plugin.version}",
             *((BETTER[item.spec.higher_is_better], item.spec.unit) if group == "metrics" else ()),

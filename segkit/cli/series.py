@@ -103,7 +103,7 @@ def run_series(
     wanted = None if seeds is None else _parse_beside(seeds, typed)
     check_new_run(out)
     catalogue = plugins.load()
-    values = gather(read_starting_point(base, recipe, catalogue), flags, assignments)
+    values = gather(read_starting_point(base, recipe, catalogue, flags.get("model")), flags, assignments)
     numbers: Sequence[int] = ()
     if seeds is not None and wanted is not None:
         numbers = _seeds(seeds, wanted, build(Train, values.get("train", {}), "train").seed)

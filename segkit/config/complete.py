@@ -13,7 +13,7 @@ from segkit.config.monitored import LOSS, MonitoredValue, choose_monitored
 from segkit.config.plan import Plan
 from segkit.config.resolve import Choice, RequestedConfig
 from segkit.errors import SegkitError, UsageError
-from segkit.options import plain
+from segkit.options import in_words, plain
 from segkit.plugins import Catalogue, RegisteredSpec
 from segkit.settings import BY_LENGTH, SECTIONS, Augment, Preprocess, Split, Train, strengths_of
 from segkit.sides import flips_exchange, mirror_axis
@@ -169,6 +169,13 @@ def _complete_preprocess(requested: RequestedConfig, dims: int, task: Task) -> P
         )
     if task.dims == 3:
         preprocess = dataclasses.replace(preprocess, slices=dims == 2)
+    if preprocess.intensity == "range":
+        low, *high = preprocess.range or (0.0,)
+        if len(high) != 1 or low >= high[0]:
+            given = "not given" if preprocess.range is None else in_words(preprocess.range)
+            raise UsageError(
+                f"preprocess.range is {given}: intensity=range needs low and high.", "-o preprocess.range=-160,240"
+            )
     if preprocess.intensity == "encoder" and preprocess.mean is None:
         mean, std = _encoder_statistics(requested.model, task.channels)
         preprocess = dataclasses.replace(preprocess, mean=mean, std=std)

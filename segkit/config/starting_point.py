@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from segkit.config.migrate import migrate_settings
+from segkit.config.recipe import Recipe, parse_recipe
 from segkit.errors import SegkitError, UsageError
 from segkit.files import read_toml
-from segkit.plugins import Catalogue
+from segkit.plugins import Catalogue, RegisteredSpec
 
 
-def read_starting_point(config: Path | None, recipe: str | None, catalogue: Catalogue) -> dict[str, Any]:
+def read_starting_point(
+    config: Path | None, recipe: str | None, catalogue: Catalogue, model: str | None = None
+) -> dict[str, Any]:
     """What a configuration file or a recipe holds; nothing where neither is given.
+
+    Args:
+        config, recipe: one of them, or none.
+        catalogue: of the plugins.
+        model: that was typed, of a recipe for several.
 
     Raises:
         UsageError: both are given, or the file cannot be read.
@@ -25,8 +32,18 @@ def read_starting_point(config: Path | None, recipe: str | None, catalogue: Cata
     if recipe is None:
         return {}
     found = catalogue.find("recipes", recipe)
-    try:
-        values = tomllib.loads(found.spec.read())
-    except (OSError, ImportError, tomllib.TOMLDecodeError) as error:
-        raise SegkitError(f"The recipe {found.full_name} cannot be read: {error}") from error
+    values = read_recipe(found).settings_for(model)
     return {**migrate_settings(values, catalogue), "recipe": {"name": found.full_name}}
+
+
+def read_recipe(found: RegisteredSpec) -> Recipe:
+    """A recipe of the catalogue.
+
+    Raises:
+        SegkitError: its file cannot be read.
+    """
+    try:
+        text = found.spec.read()
+    except (OSError, ImportError) as error:
+        raise SegkitError(f"The recipe {found.full_name} cannot be read: {error}") from error
+    return parse_recipe(text, found.full_name)

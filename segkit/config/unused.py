@@ -57,6 +57,11 @@ _ENCODER = Condition(
     "only preprocess.intensity=encoder uses it",
     "-o preprocess.intensity=encoder",
 )
+_RANGE = Condition(
+    lambda setup: setup.config.preprocess.intensity == "range",
+    "only preprocess.intensity=range uses it",
+    "-o preprocess.intensity=range",
+)
 _CHANCE = Condition(
     lambda setup: any(getattr(setup.config.augment, name) for name in AUGMENT_STRENGTHS if name != "flip"),
     "no augmentation that it is about is on",
@@ -92,6 +97,7 @@ CONDITIONS: dict[str, Condition] = {
     "preprocess.slices": _VOLUMES,
     "preprocess.slice_axis": _SLICED,
     "preprocess.intensity_per": _VOLUMES,
+    "preprocess.range": _RANGE,
     "preprocess.mean": _ENCODER,
     "preprocess.std": _ENCODER,
     "augment.chance": _CHANCE,

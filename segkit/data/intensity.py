@@ -86,6 +86,10 @@ def intensity_of(image: Array, settings: Preprocess, slice_axis: int | None) -> 
             words = f"intensity={kind} needs {counted(len(mean), 'channel')}, not {len(image)}"
             raise SegkitError(f"{words}.", "-o preprocess.intensity=zscore")
         return Intensity(np.float32(full) * _column(mean, like), np.float32(full) * _column(std, like))
+    if kind == "range":
+        assert settings.range is not None, "complete() has seen to it"
+        low, high = (one * np.float32(edge) for edge in settings.range)
+        return Intensity(low, high - low, low, high)
     if kind == "zscore":
         mean = image.mean(over, keepdims=True, dtype=np.float64)
         return Intensity(_floats(mean), np.maximum(_floats(_deviation(image, mean, over)), 1e-6))

@@ -48,7 +48,7 @@ def plan_training(
         UsageError: whatever `configure` refuses, or a folder that holds something.
     """
     catalogue = plugins.load()
-    values = gather(read_starting_point(config, recipe, catalogue), flags, options)
+    values = gather(read_starting_point(config, recipe, catalogue, flags.get("model")), flags, options)
     check_new_run(out)
     return configure(values, catalogue, gather({}, flags, options), machine=machine)
 

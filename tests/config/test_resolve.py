@@ -33,6 +33,13 @@ def test_flags_are_short_for_keys() -> None:
     assert (config.train.epochs, config.augment.policy, config.split.by) == (7, "none", "case")
 
 
+@pytest.mark.parametrize("text", ["5", "5,5", "9,1", "1,2,3"])
+def test_a_range_has_a_low_and_a_higher_end(text: str) -> None:
+    with pytest.raises(UsageError, match=r"preprocess.range"):
+        record("preprocess.intensity=range", f"preprocess.range={text}")
+    assert record("preprocess.intensity=range", "preprocess.range=-160,240").preprocess.range == (-160, 240)
+
+
 def test_the_standard_augmentation_turns_and_scales_images_more_than_volumes() -> None:
     images, volumes = record().augment, record("dataset.dims=3", model="unet3d").augment
     assert (images.rotate, images.scale, volumes.rotate, volumes.scale) == (60, 0.35, 15, 0.2)

@@ -29,6 +29,7 @@ RECORDS = [
     (COLOUR, Preprocess("pad", (40, 40), frame=0.7, intensity="imagenet")),
     (COLOUR, Preprocess("stretch", (32, 48), frame=(0.5, 0.8), intensity="scale255")),
     (VOLUMES, Preprocess("stretch", (24, 24), frame=(0.6, 0.9), intensity="zscore")),
+    (COLOUR, Preprocess("stretch", (32, 48), intensity="range", range=(20.0, 180.0))),
     (COLOUR, Preprocess("crop", (32, 48), intensity="percentile")),
     (COLOUR, Preprocess("native", intensity="max")),
     (ORGANS, Preprocess("patch", (24, 32), intensity="minmax")),

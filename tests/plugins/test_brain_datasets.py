@@ -95,6 +95,13 @@ def test_the_png_copy_is_turned_upright_and_says_that_it_lost_the_patients(tmp_p
         opened("figshare", tmp_path, target="type")
 
 
+def test_gray_images_are_shown_as_colour_where_asked(tmp_path: Path) -> None:
+    root = synth("figshare", tmp_path)
+    gray, colour = (opened("figshare", root, channels=number) for number in (1, 3))
+    one, three = (read_case(dataset, dataset.cases[0]).image for dataset in (gray, colour))
+    assert colour.task.channels == 3 and np.array_equal(three, np.concatenate([one] * 3))
+
+
 def test_a_fold_without_its_file_is_told(tmp_path: Path) -> None:
     root = synth("figshare", tmp_path)
     (root / "cvind.mat").unlink()

@@ -32,6 +32,9 @@ def normalise(image, settings, axis):
         mean, std = IMAGENET if kind == "imagenet" else (settings["mean"], settings["std"])
         shape = (len(mean), *[1] * (image.ndim - 1))
         values = (values - np.reshape(mean, shape)) / np.reshape(std, shape)
+    if kind == "range":
+        low, high = settings["range"]
+        values = (np.clip(values, low, high) - low) / (high - low)
     if kind == "zscore":
         mean, deviation = image.mean(over, keepdims=True, dtype=float), image.std(over, keepdims=True, dtype=float)
         values = (values - mean) / np.maximum(deviation, 1e-6)

@@ -16,7 +16,10 @@ from segkit.task import Case, Sample
 def command(job: Job, run: Path) -> list[str]:
     """The seeds of run and split are the benchmark's: all arms and seeds get the same cases."""
     data = ["--dataset", SETS[job.set], "--data-dir", str(job.data)]
-    seeds = ["--seed", str(job.seed), "-o", f"split.seed={job.split_seed}"]
+    seeds = ["--seed", str(job.seed)]
+    subsets = {case.subset for case in job.open().cases}
+    if None in subsets or "val" not in subsets:  # else all subsets are the dataset's own
+        seeds += ["-o", f"split.seed={job.split_seed}"]
     return ["train", *data, "--time", f"{job.seconds:g}s", *seeds, *job.words, "--out", str(run)]
 
 
