@@ -184,6 +184,7 @@ def evaluate(
     overlay: bool = False,
     save_predictions: bool = False,
     by: Sequence[str] = (),
+    regions: Sequence[str] = (),
     grid: str = "own",
 ) -> Evaluation:
     """Score a model on held-out cases, and write cases.csv and metrics.json.
@@ -199,11 +200,11 @@ def evaluate(
         batch_size: images, slices or windows at a time; None: up to 8, fewer if they are large.
         device: auto, cpu, cuda or cuda:N.
         out: folder for the files; None: RUN/SUBSET, where these are the run's own weights, cases and options.
-        run: the run that the weights were made in, for files that lie elsewhere; None: that an exported file refers to.
-        overlay: also draw truth and prediction of each case, into `overlays` beside the files.
-        save_predictions: also write the masks that were found, into `predictions`.
+        run: that the weights were made in, for files that lie elsewhere; None: that an exported file refers to.
+        overlay, save_predictions: also write a picture of each case into `overlays`, its mask into `predictions`.
         by: figures of parts of the cases, too: "size" (of the target), "label", or a name of the cases' metadata.
-        grid: "own", that of the true masks, or "model": masks are brought to the network's grid, as some papers score.
+        regions: unions of classes that are scored as well, "NAME=CLASS,CLASS".
+        grid: "own", that of the true masks, or "model", the network's.
 
     Raises:
         UsageError: data or options that do not fit the model.
@@ -219,20 +220,10 @@ def evaluate(
 
     flags = _plain({"dataset": dataset, "data_dir": data_dir, "metrics": metrics})
     how = HowPredicted(tta, tuple(thresholds), postprocess or Postprocess(), grid, batch_size, device)
-    per_case = [PerCase("--overlay", "overlays", write_comparison)] if overlay else []
-    per_case += [PerCase("--save-predictions", "predictions", write_mask)] if save_predictions else []
-    return evaluate_weights(
-        find_all_weights([Path(one) for one in _several(what)]),
-        plugins.load(),
-        subset,
-        flags,
-        options,
-        how,
-        _path(out),
-        _path(run),
-        per_case,
-        by,
-    )
+    per_case = [PerCase("--overlay", "overlays", write_comparison)] * overlay
+    per_case += [PerCase("--save-predictions", "predictions", write_mask)] * save_predictions
+    weights, places = find_all_weights([Path(one) for one in _several(what)]), (_path(out), _path(run))
+    return evaluate_weights(weights, plugins.load(), subset, flags, options, how, *places, per_case, by, regions)
 
 
 def predict(

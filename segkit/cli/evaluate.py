@@ -14,7 +14,7 @@ from segkit.cli.predict import Flips, KeepLargest, MinSize, Thresholds
 
 logger = logging.getLogger(__name__)
 
-FOR_BOTH = ("metrics", "aggregate", "audit", "by", "out", "option", "json")  # of models and of folders of masks
+FOR_BOTH = ("metrics", "aggregate", "audit", "by", "out", "region", "option", "json")  # of models and of folders of masks
 
 
 def evaluate(
@@ -71,6 +71,10 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Also of parts of the cases: size (of the target), label, or what their metadata holds."),
     ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=CLASS,CLASS", help="A union of classes that is scored as well; may be repeated."),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images at a time (default: 8, fewer if they are large).")
     ] = None,
@@ -114,7 +118,7 @@ def evaluate(
     if audit:
         metrics = list(dict.fromkeys([*(metrics or ()), *METRICS]))
     _check_kind(context)
-    shared: dict[str, Any] = {"metrics": metrics, "options": option or [], "by": by or ()}
+    shared: dict[str, Any] = {"metrics": metrics, "options": option or [], "by": by or (), "regions": region or ()}
     with terminal.results_only():
         if folder is not None and truth is not None:
             names = classes.split(",") if classes else None

@@ -16,6 +16,7 @@ from segkit.errors import SegkitError, UsageError
 from segkit.evaluation.aggregate import build_metrics
 from segkit.evaluation.grid import OWN, check_grid
 from segkit.evaluation.loss import loss_metric
+from segkit.evaluation.regions import with_regions
 from segkit.evaluation.result import Evaluation, facts_of, sum_up, write_evaluation
 from segkit.evaluation.scoring import Watch, score_cases
 from segkit.evaluation.subset import SECTIONS, EvaluationData, check_members, check_task, open_evaluation_data, select
@@ -93,6 +94,7 @@ def evaluate_weights(
     run: Path | None = None,
     per_case: Sequence[PerCase] = (),
     by: Sequence[str] = (),
+    regions: Sequence[str] = (),
 ) -> Evaluation:
     """Score a weights file, or an ensemble of several, on held-out cases and write the result, as `segkit evaluate` does.
 
@@ -106,6 +108,7 @@ def evaluate_weights(
         run: that the weights were made in, where they do not lie in it.
         per_case: files of each case, beside the figures; one that fails is logged.
         by: figures of parts of the cases, too: "size", "label", or a name of the cases' metadata.
+        regions: unions of classes that are scored as well, NAME=CLASS,CLASS.
 
     Raises:
         UsageError: data or options that do not fit the weights, or a member of an ensemble that was trained on the cases.
@@ -114,8 +117,10 @@ def evaluate_weights(
     first, how, headers = weights[0], how or HowPredicted(), read_headers(weights)
     changes = gather({}, {}, assignments, SECTIONS).get("model", {})
     holdout = open_evaluation_data(first, headers[0], flags or {}, assignments, catalogue, run)
-    task = holdout.dataset.task.learned_by(headers[0].task.kind)
-    check_task(headers[0].task, task, holdout.dataset.cases)
+    learned = holdout.dataset.task.learned_by(headers[0].task.kind)
+    check_task(headers[0].task, learned, holdout.dataset.cases)
+    task = with_regions(learned, regions)
+    dataset = replace(holdout.dataset, task=task) if regions else holdout.dataset
     post = read_postprocess(how.post, how.thresholds, task)
     chosen = complete_metrics(holdout.metrics, task, catalogue)
     cases, about = select(holdout, subset)
@@ -129,9 +134,9 @@ def evaluate_weights(
     networks = load_networks(weights, how.device, how.batch_size, changes)
     networks = with_flips(networks) if how.tta else networks
     check_grid(how.grid, networks, task.kind)
-    loss, metrics = _loss(holdout, task), build_metrics(chosen, task)
+    loss, metrics = _loss(holdout, learned), build_metrics(chosen, task)
     watch = None if folder is None else _writing(per_case, folder, networks[0].preprocess)
-    scored = score_cases(networks, holdout.dataset, cases, metrics | loss, post, how.grid, watch)
+    scored = score_cases(networks, dataset, cases, metrics | loss, post, how.grid, watch)
     described = {"weights": [str(one) for one in weights] if len(weights) > 1 else str(first), "changes": changes}
     facts = facts_of(task, chosen)
     facts["metrics"] |= {name: {"higher_is_better": False, "unit": ""} for name in loss}

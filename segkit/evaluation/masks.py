@@ -21,6 +21,7 @@ from segkit.data.volumes import distance_of_grids, read_label_volume
 from segkit.errors import SegkitError, UsageError
 from segkit.evaluation.aggregate import CaseScore, build_metrics, score_case
 from segkit.evaluation.breakdown import facts_of_case
+from segkit.evaluation.regions import with_regions
 from segkit.evaluation.result import Evaluation, facts_of, sum_up, write_evaluation
 from segkit.files import check_folder
 from segkit.task import CaseResult, Task
@@ -57,6 +58,7 @@ def evaluate_masks(
     options: Assignments = (),
     out: str | os.PathLike[str] | None = None,
     by: Sequence[str] = (),
+    regions: Sequence[str] = (),
 ) -> Evaluation:
     """Score every prediction that has a truth of its name; what is wrong with a pair is said in `failed`.
 
@@ -67,6 +69,7 @@ def evaluate_masks(
         options: of the metrics.
         out: folder for cases.csv and metrics.json; None: nothing is written.
         by: figures of parts of the cases, too: "size".
+        regions: unions of classes that are scored as well, NAME=CLASS,CLASS.
 
     Raises:
         UsageError: no names that meet, or labels that cannot be classes.
@@ -75,6 +78,7 @@ def evaluate_masks(
     check_folder(place)
     pairs, failed = _pairs(*folders)
     task, values = _task(pairs, classes, failed)
+    task = with_regions(task, regions)
     asked = gather({}, {"metrics": metrics}, options, ("metrics",))
     chosen = complete_metrics(resolve_metrics(asked, catalogue), task, catalogue)
     made, scores = build_metrics(chosen, task), list[CaseScore]()

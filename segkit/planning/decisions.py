@@ -140,6 +140,15 @@ def choose_flips(requested: RequestedConfig, task: Task, dims: int) -> tuple[Req
     return apply(requested, [Decision("augment.flip", chances, reason)])
 
 
+def keep_upright(requested: RequestedConfig, facts: DataFacts | None) -> tuple[RequestedConfig, list[Decision]]:
+    """No turning or bending of images whose masks are filled boxes: these lie along the axes in every image to come."""
+    usual = AUGMENT_POLICIES[requested.augment.policy]
+    if facts is None or not facts.all_boxes or not usual["rotate"]:
+        return requested, []
+    why = "masks are filled boxes, which turning would tilt"
+    return apply(requested, [Decision("augment.rotate", 0.0, why), Decision("augment.elastic", 0.0, why)])
+
+
 def _of_images(requested: RequestedConfig, facts: DataFacts, shrink: float) -> list[Decision]:
     """Images, or slices of volumes, seen whole."""
     size, *sizes = [facts.seen_of(own, requested.preprocess, dims=2) for own in (facts.median_size, *facts.sizes)]

@@ -17,6 +17,7 @@ from segkit.planning.decisions import (
     choose_flips,
     decide,
     fit_model,
+    keep_upright,
     make_smaller,
 )
 from segkit.planning.facts import DataFacts, coarse_axis, look_at
@@ -93,9 +94,10 @@ def shrunk(base: Draft, dataset: Dataset, dims: int, shrink: float) -> Draft:
     requested, usual = apply(requested, [Decision("train.batch_size", BATCH[dims], f"usual for {dims}D")])
     requested, balance = balance_weights(requested, base.facts, dataset.task)
     requested, sides = choose_flips(requested, dataset.task, dims)
+    requested, upright = keep_upright(requested, base.facts)
     spacing = base.facts.common_spacing if base.facts is not None and dims == dataset.task.dims else None
     requested, levels = fit_model(requested, dims, spacing)
-    return Draft(requested, (*base.decisions, *taken, *usual, *balance, *sides, *levels), base.facts, base)
+    return Draft(requested, (*base.decisions, *taken, *usual, *balance, *sides, *upright, *levels), base.facts, base)
 
 
 def of_smaller_form(base: Draft) -> Draft | None:

@@ -37,6 +37,7 @@ class DataFacts:
         shares: of each case's voxels that each foreground class fills, between 0 and 1.
         reaches: how far from the middle the foreground reaches along each axis, as a share of half the side; 0 without any.
         groups: that each belongs to.
+        boxes: how many masks are nothing but filled boxes.
         constant: how many images hold a single value.
     """
 
@@ -46,6 +47,7 @@ class DataFacts:
     shares: tuple[tuple[float, ...], ...]
     reaches: tuple[tuple[float, ...], ...]
     groups: tuple[str, ...]
+    boxes: int
     constant: int
 
     @property
@@ -117,6 +119,12 @@ class DataFacts:
         foreground = tuple(float(share) for share in voxels @ np.array(self.shares) / voxels.sum())
         return foreground if task.mode == "multilabel" else (1 - sum(foreground), *foreground)
 
+    @property
+    def all_boxes(self) -> bool:
+        """Whether every mask that holds anything is of filled boxes."""
+        held = sum(any(reach) for reach in self.reaches)
+        return bool(held) and self.boxes == held
+
     def missing(self, task: Task) -> list[str]:
         """Foreground classes that no case holds."""
         return [
@@ -153,7 +161,7 @@ def look_at(dataset: Dataset, cases: Sequence[Case]) -> DataFacts:
     Raises:
         SegkitError: none of them can be read.
     """
-    sizes, spacings, shares, reaches, groups, constant = [], [], [], [], [], 0
+    sizes, spacings, shares, reaches, groups, boxes, constant = [], [], [], [], [], 0, 0
     failure: SegkitError | None = None
     chosen = cases[:: max(1, -(-len(cases) // LOOKED_AT[dataset.task.dims]))]
     for case in _shown(chosen):
@@ -169,10 +177,13 @@ def look_at(dataset: Dataset, cases: Sequence[Case]) -> DataFacts:
         )
         reaches.append(_reach(sample.mask, dataset.task) if sample.mask is not None else (1.0,) * dataset.task.dims)
         groups.append(case.group)
+        boxes += sample.mask is not None and _is_boxes(sample.mask)
         constant += bool(np.all(sample.image == sample.image.flat[0]))
     if not sizes:
         raise failure or SegkitError("There is no training case to look at.")
-    return DataFacts(len(cases), tuple(sizes), tuple(spacings), tuple(shares), tuple(reaches), tuple(groups), constant)
+    return DataFacts(
+        len(cases), tuple(sizes), tuple(spacings), tuple(shares), tuple(reaches), tuple(groups), boxes, constant
+    )
 
 
 def _shown(cases: Sequence[Case]) -> Iterator[Case]:
@@ -202,3 +213,12 @@ def _reach(mask: NDArray[np.integer], task: Task) -> tuple[float, ...]:
         edges = (int(places[0]), int(places[-1]) + 1) if len(places) else (side / 2,)
         found.append(max(abs(2 * edge / side - 1) for edge in edges))
     return tuple(found)
+
+
+def _is_boxes(mask: NDArray[np.integer]) -> bool:
+    """Whether a mask (*S) holds something, and each connected part of it fills its bounding box; no layers."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(mask != 0)
+    places = ndimage.find_objects(parts)
+    return count > 0 and all(bool((parts[place] == number).all()) for number, place in enumerate(places, 1))

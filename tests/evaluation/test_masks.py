@@ -131,3 +131,19 @@ def test_what_cannot_be_scored_is_said(
     images(tmp_path / "gt3", {"a.png": truth + found})
     done = segkit("evaluate", *words)
     assert done.code == 2 and told in done.err, done.err
+
+
+def test_any_union_of_classes_is_scored(segkit: Command, tmp_path: Path) -> None:
+    """Rows of labels 1, 2, 2, 3, found as 2, 1, 2, 0: of 1 and 2 together all three are found and nothing else."""
+    truth, found = (np.array([row] * 2, np.uint8) for row in ([0, 1, 2, 2, 3], [0, 2, 1, 2, 0]))
+    masks, truths = images(tmp_path / "pred", {"a.png": found}), images(tmp_path / "gt", {"a.png": truth})
+    words = [masks, "--truth", truths, "--classes", "background,core,edema,rim"]
+    document = scored(segkit, *words, "--region", "tumour=core,edema", "--region", "all=core,edema,rim", "--metric", "hd95")
+    figures = document["figures"]["per_case"]
+    assert figures["dice/tumour"]["mean"] == 1 and figures["hd95/tumour"]["mean"] == 0
+    assert figures["dice/all"]["mean"] == pytest.approx(2 * 3 / (3 + 4))
+    without = scored(segkit, *words)["figures"]["per_case"]
+    assert figures["dice"] == without["dice"]  # the mean stays that of the classes
+    for wrong, part in (("tumour", "NAME=CLASS"), ("a=core,edma", "'edema'"), ("core=edema", "there already")):
+        told = segkit("evaluate", "--folder", *words, "--region", wrong)
+        assert told.code == 2 and part in told.err

@@ -20,7 +20,7 @@ def facts(spacings: list[tuple[float, ...] | None], sizes: list[tuple[int, ...]]
     found = sizes or [(10, 20, 30)] * len(spacings)
     number = len(found)
     reaches = ((1.0,) * len(found[0]),) * number
-    return DataFacts(number, tuple(found), tuple(spacings), ((0.1,),) * number, reaches, ("one",) * number, 0)
+    return DataFacts(number, tuple(found), tuple(spacings), ((0.1,),) * number, reaches, ("one",) * number, 0, 0)
 
 
 def test_the_common_spacing_is_the_median_and_on_a_coarse_axis_the_10th_percentile() -> None:
@@ -47,7 +47,7 @@ def test_sizes_are_those_after_resampling() -> None:
 
 def test_classes_that_no_training_case_holds_are_found() -> None:
     task = Task(1, ("background", "liver", "tumour"), 3, "multiclass")
-    found = DataFacts(2, ((9, 9, 9),) * 2, (None, None), ((0.2, 0.0), (0.1, 0.0)), ((1.0,) * 3,) * 2, ("a", "b"), 0)
+    found = DataFacts(2, ((9, 9, 9),) * 2, (None, None), ((0.2, 0.0), (0.1, 0.0)), ((1.0,) * 3,) * 2, ("a", "b"), 0, 0)
     assert found.missing(task) == ["tumour"]
 
 
@@ -117,7 +117,7 @@ def test_a_short_training_sees_the_middle_where_all_masks_lie(
 ) -> None:
     requested = resolve_config(gather({}, {"dataset": "phantom", "model": "unet"}, []), plugins.load())
     groups = tuple(map(str, range(cases)))
-    own = DataFacts(cases, ((200, 200),) * cases, (None,) * cases, ((0.1,),) * cases, (reach,) * cases, groups, 0)
+    own = DataFacts(cases, ((200, 200),) * cases, (None,) * cases, ((0.1,),) * cases, (reach,) * cases, groups, 0, 0)
     found = {one.key: one.value for one in decide(requested, own, 2, shrink)[1]}
     assert found.get("preprocess.frame") == frame
     assert found["preprocess.size"] == size

@@ -227,6 +227,20 @@ def test_upright_images_and_lying_ones_are_shrunk_alike(segkit: Command, tmp_pat
     assert found["preprocess.fit"] == "pad" and found["preprocess.size"] == [64, 64]
 
 
+@pytest.mark.parametrize("boxes", [True, False])
+def test_images_whose_masks_are_boxes_are_not_turned(segkit: Command, tmp_path: Path, boxes: bool) -> None:
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            pixels = np.zeros((48, 48), np.uint8)
+            pixels[10 + number : 20 + number, 10:24] = pixels[2:6, 40:44] = 255
+            pixels[10 + number, 10] = 255 if boxes else 0  # a corner is missing
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), pixels)
+    found = decided(segkit, "--dataset", "folder", "--data-dir", tmp_path, *TINY, "-o", "train.epochs=1")
+    turned = {key: found.get(key) for key in ("augment.rotate", "augment.elastic")}
+    assert turned == dict.fromkeys(turned, 0 if boxes else None)
+
+
 def test_a_size_of_two_numbers_means_slices(segkit: Command, volumes: Path) -> None:
     words = ("--dataset", "nnunet", "--data-dir", volumes, *TINY, "-o", "train.epochs=1", "-o", "preprocess.size=16,24")
     found = decided(segkit, *words)
