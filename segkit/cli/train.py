@@ -232,6 +232,8 @@ def _preview(
     logger.info("cases       " + ", ".join(f"{name} {count}" for name, count in document["split"].items()))
     if seeds is not None:
         logger.info(f"seeds       {seeds}")
+    elif is_folds(flags, assignments, others["config"], others["recipe"]):
+        logger.info("folds       a run for each; these are the cases of the first")
     logger.info(f"run folder  {document['run'] or 'the next free one in runs/'}")
     logger.info("Nothing was trained or written (--dry-run).")
 

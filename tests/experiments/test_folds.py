@@ -72,6 +72,12 @@ def test_what_is_done_is_not_done_again_and_what_is_missing_is(segkit: Command, 
     assert "14 cases" in done.out and figures(three)["figures"] == before
 
 
+def test_a_dry_run_says_that_there_is_a_run_for_each_fold(segkit: Command) -> None:
+    told = segkit(*SMALL, "--folds", "3", "--dry-run")
+    assert told.code == 0 and "a run for each" in told.err
+    assert "a run for each" not in segkit(*SMALL, "--folds", "3", "--fold", "1", "--dry-run").err
+
+
 def test_one_fold_is_an_ordinary_run(segkit: Command, three: Path, tmp_path: Path) -> None:
     assert segkit(*SMALL, "--folds", "3", "--fold", "1", "--out", tmp_path / "one").code == 0
     held_out = [(folder / "split.json").read_text() for folder in (tmp_path / "one", three / "fold-1")]
