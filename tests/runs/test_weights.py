@@ -86,6 +86,7 @@ def test_the_kept_weights_score_in_evaluate_what_the_best_epoch_did_in_its_valid
     words = "train --dataset phantom --model resunet -o dataset.cases=12 -o dataset.size=24 -o preprocess.size=24"
     more = "-o model.width=2 -o model.depth=2 --batch-size 4 --epochs 12 --lr 0.03".split()
     as_it_is = ["-o", "train.smoothing=0", "-o", "train.batch_norm=running"]  # which makes it worse at times
+    as_it_is += ["-o", "augment.rotate=15", "-o", "augment.scale=0.2"]
     assert segkit(*words.split(), *more, *as_it_is, "--out", run).code == 0
     rows = history(run)
     best = max(rows, key=lambda row: float(row["val_dice"]))  # what is monitored
