@@ -18,6 +18,7 @@ from segkit.errors import SegkitError
 from segkit.task import CaseResult, Metric, Task
 
 AGGREGATIONS = ("per_case", "per_group", "per_batch", "pooled")
+SLICES = "slices"  # what is known of a volume that the network sees in slices: how many
 ALL = "(all)"  # in place of a class: the mean over all of them, background too
 A_MEASURE = "measure(result) gives numbers or arrays of one shape by name."
 A_FINISH = (
@@ -139,14 +140,16 @@ def aggregate(
         scores: of the cases.
         how: one of `AGGREGATIONS`.
         task: of the data.
-        batch: cases of a batch.
+        batch: images or slices of a batch, which is never less than a case.
     """
     if how == "per_case":
         return figures_over([score.values for score in scores], task)
     parts: dict[Any, list[CaseScore]] = {}
-    for number, score in enumerate(scores):
-        part = {"per_group": score.group, "per_batch": number // (batch or 1), "pooled": ""}[how]
+    before = 0  # images or slices
+    for score in scores:
+        part = {"per_group": score.group, "per_batch": before // (batch or 1), "pooled": ""}[how]
         parts.setdefault(part, []).append(score)
+        before += int(score.facts.get(SLICES, 1))
     return figures_over([finish(metrics, add(score.counts for score in own)) for own in parts.values()], task)
 
 

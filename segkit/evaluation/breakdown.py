@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from segkit.errors import UsageError, did_you_mean
-from segkit.evaluation.aggregate import CaseScore, Figure, aggregate
+from segkit.evaluation.aggregate import SLICES, CaseScore, Figure, aggregate
 from segkit.task import Case, CaseResult, Metric, Task
 
-SIZE = "size"
+SIZE = "size"  # of the target
 MOST_PARTS = 8  # different values, from which on numbers are cut into quarters
 Fact = str | float
 
@@ -23,6 +23,8 @@ def facts_of_case(case: Case | None, result: CaseResult) -> dict[str, Fact]:
         found |= {key: value for key, value in case.metadata.items() if isinstance(value, str | int | float)}
         found |= {"label": case.label} if case.label is not None else {}
     task, truth = result.task, result.truth
+    if result.slice_axis is not None:
+        found[SLICES] = float(result.probabilities.shape[1:][result.slice_axis if result.probabilities.ndim > 2 else 0])
     if task.kind == "segmentation":
         held = (truth > 0) if task.ignore_index is None else (truth > 0) & (truth != task.ignore_index)
         held = held.any(axis=0) if task.mode == "multilabel" else held

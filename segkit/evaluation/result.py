@@ -79,7 +79,7 @@ def sum_up(
         metrics: that made them.
         task: of the data.
         by: what the cases are parted by, too.
-        batch: cases of a batch, for the means over batches; None: there are none.
+        batch: images or slices of a batch, for the means over batches; None: there are none.
     """
     scores = evaluation.scores
     if not scores:

@@ -129,6 +129,18 @@ def test_means_over_batches_are_of_the_cases_in_order() -> None:
     assert aggregate({"r": ratio}, scores, "pooled", task)["r"].mean == pytest.approx(0.3)
 
 
+def test_batches_of_volumes_are_counted_in_slices() -> None:
+    """Volumes of 3, 2 and 5 slices in batches of 5: the first two together, the last alone."""
+    task = Task(1, ("background", "target"))
+    ratio = Metric(lambda result: {}, lambda counts: {"target": counts["above"] / counts["below"]})
+    numbers = [(1.0, 10.0, 3.0), (2.0, 10.0, 2.0), (6.0, 10.0, 5.0)]
+    scores = [
+        CaseScore(str(n), "one", {"r": {"above": a, "below": b}}, {"r/target": a / b}, {"slices": slices})
+        for n, (a, b, slices) in enumerate(numbers)
+    ]
+    assert aggregate({"r": ratio}, scores, "per_batch", task, 5)["r"].mean == pytest.approx((0.15 + 0.6) / 2)
+
+
 def test_batches_are_those_of_the_training_or_as_typed(segkit: Command, trained_at_32: Path, tmp_path: Path) -> None:
     found = document(segkit, trained_at_32, "--subset", "all", "--out", tmp_path / "a")
     assert found["batch"] == 3 and found["figures"]["per_batch"]["dice"]["n"] == 6  # of 16 cases
