@@ -46,9 +46,9 @@ def count_above(result: CaseResult) -> dict[str, NDArray[np.int64]]:
 def finish(counts: Mapping[str, Any]) -> dict[str, float]:
     values = {}
     for name, (hits, found, true) in counts.items():
-        for threshold, hit, own, all in zip(THRESHOLDS, hits, found, true, strict=True):
-            known = float("nan") if own < 0 else 1.0
-            values[f"{name}/{threshold:.2f}"] = 2 * hit / (own + all) if own + all > 0 else known
+        for threshold, hit, own, held in zip(THRESHOLDS, hits, found, true, strict=True):
+            empty = float("nan") if own < 0 else 1.0
+            values[f"{name}/{threshold:.2f}"] = 2 * hit / (own + held) if own + held > 0 else empty
     return values
 
 

@@ -1,6 +1,7 @@
 """The figures of a cross-validation: every case as the fold predicted it that had not seen it, all folds together.
 
-Folds share no group, so means over cases and groups are those of all of them; what is pooled is counted through all folds.
+Folds share no group and no batch, so means over cases, groups and batches are those of all of them; what is pooled is
+counted through all folds.
 """
 
 from __future__ import annotations
@@ -53,12 +54,11 @@ def pool_folds(folder: Path, folds: Sequence[Path], config: Config, dataset: Dat
     metrics = build_metrics(config.metrics, task) | {LOSS: loss_metric(config.loss, task, config.train.batch_size or 1)}
     counts = add(_counts(document) for document in documents)
     pooled = finish(metrics, counts)
-    groups = _over_groups([document["figures"]["per_group"] for document in documents], list(pooled))
-    figures = {
-        "per_case": figures_over([score.values for score in scores], task),
-        "per_group": with_means(groups, task),
-        "pooled": figures_over([pooled], task),
-    }
+    figures = {"per_case": figures_over([score.values for score in scores], task)}
+    for how in ("per_group", "per_batch"):
+        parts = [document["figures"][how] for document in documents]
+        figures[how] = with_means(_over_parts(parts, list(pooled)), task)
+    figures["pooled"] = figures_over([pooled], task)
     known = ("kind", "classes", "foreground", "metrics", "dataset", "root", "options", "data", "subset")
     about = {
         "weights": [document["weights"] for document in documents],
@@ -116,8 +116,8 @@ def _counts(document: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _over_groups(folds: Sequence[Mapping[str, Mapping[str, Any]]], keys: Sequence[str]) -> dict[str, Figure]:
-    """The mean over the groups of all folds, from the mean of each."""
+def _over_parts(folds: Sequence[Mapping[str, Mapping[str, Any]]], keys: Sequence[str]) -> dict[str, Figure]:
+    """The mean over the groups or batches of all folds, from the mean of each."""
     found = {}
     for key in keys:
         parts = [fold[key] for fold in folds if key in fold]

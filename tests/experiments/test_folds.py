@@ -58,6 +58,9 @@ def test_figures_are_those_of_all_held_out_cases(three: Path) -> None:
     own = document["classes"].index(name)
     hit, said, true = confusion[own, own], confusion[:, own].sum(), confusion[own].sum()
     assert found["pooled"][f"dice/{name}"]["mean"] == pytest.approx(2 * hit / (said + true))
+    batches = [part["figures"]["per_batch"][f"dice/{name}"] for part in parts]
+    mean = sum(own["mean"] * own["n"] for own in batches) / sum(own["n"] for own in batches)
+    assert found["per_batch"][f"dice/{name}"]["mean"] == pytest.approx(mean)
     assert document["cases"] == document["groups"] == 14 and document["folds"] == 3
     low, high = document["spread"]["dice"]["interval"]["low"], document["spread"]["dice"]["interval"]["high"]
     assert low < found["per_case"]["dice"]["mean"] < high
@@ -70,6 +73,8 @@ def test_what_is_done_is_not_done_again_and_what_is_missing_is(segkit: Command, 
     done = segkit("train", "--resume", three)
     assert done.code == 0 and done.err.count("done already") == 2 and done.err.count("trained already") == 1
     assert "14 cases" in done.out and figures(three)["figures"] == before
+    batches = segkit("train", "--resume", three, "--aggregate", "per_batch")
+    assert batches.code == 0 and "14 cases (per_batch)" in batches.out, batches.err
 
 
 def test_a_dry_run_says_that_there_is_a_run_for_each_fold(segkit: Command) -> None:
